@@ -1,0 +1,1 @@
+//! Key values and the two text schemes.

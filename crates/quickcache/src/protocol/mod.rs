@@ -1,0 +1,1 @@
+//! The protocol: flights, validated joins, generations.
