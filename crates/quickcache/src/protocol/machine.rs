@@ -1,0 +1,590 @@
+//! The protocol of one process: who runs a function, who waits for it, and whose value may be stored.
+//!
+//! A [`Machine`] is told events and answers with the next step. It does no I/O, has no clock, no thread and no lock: its
+//! driver guards it (a mutex in Rust, the GIL in Python) and does what it says. Every transition is short, and none of
+//! them calls back, drops a key or drops a cell: what is left over goes to the driver, to be dropped outside the guard.
+//! Why the promises follow from these transitions is told in `docs/protocol.md`.
+//!
+//! Use one machine per process. A cycle of functions is seen only inside one machine; over two machines patience ends it.
+//!
+//! The life of a call that missed, and of a clear, over a memory tier and tiers without compare-and-set:
+//!
+//! ```text
+//! started = begin()
+//! enter ── Lead(ticket) ──► look again ► slower tiers ► run ► store_begin ► set ► store_end ► land + memory tier ► wake
+//!      ├── Follow(f, cell) ► wait for the cell ► wait_end(f) ► validate: Take, or Again: enter once more
+//!      │                     patience over ► give_up(f): run, do not store
+//!      └── Alone(ticket) ──► run ► (store as a leader does) ► land
+//!
+//! clear_begin ► wait until stores_running() == 0 ► delete, outermost tier first ► clear_end + memory tier
+//! ```
+//!
+//! `a + b` means: under one hold of the guard.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use foldhash::{HashMap, HashMapExt};
+use hashbrown::HashTable;
+
+pub use super::generations::{FunctionId, Seq};
+use super::generations::{Generations, SLOTS};
+
+/// A key, its hash, and the function it belongs to. Equal keys of two functions are two keys.
+#[derive(Debug)]
+pub struct KeyOf<'a, K> {
+    pub function: FunctionId,
+    pub hash: u64,
+    pub key: &'a K,
+}
+
+impl<K> Clone for KeyOf<'_, K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K> Copy for KeyOf<'_, K> {}
+
+/// One flight of this process. Never used again, and never equal to a flight of another machine.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct FlightId(u64);
+
+/// What a call says about itself when it enters.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Call {
+    /// The flight whose execution makes this call: the innermost one on this thread or task (a thread-local, a context
+    /// variable). It is what tells a call that would wait for itself. `None` outside of every flight.
+    pub within: Option<FlightId>,
+    /// The machine-wide generation of the key, read after the call began; 0 where there is none. A flight is joined by
+    /// calls of its own generation only.
+    pub generation: u64,
+}
+
+/// The answer to a call that missed.
+#[derive(Debug)]
+#[must_use]
+pub enum Enter<C> {
+    /// Run the function; others wait for it. Ends with [`Machine::land`], or [`Machine::abandon`].
+    Lead(Ticket),
+    /// Wait for the cell. Ends with [`Machine::wait_end`], or [`Machine::give_up`].
+    Follow(Following, C),
+    /// Waiting would be waiting for oneself: run the function, nobody waits for it. Ends with [`Machine::land`].
+    Alone(Ticket),
+}
+
+/// The right and the duty to run the function.
+#[derive(Debug)]
+#[must_use]
+pub struct Ticket {
+    flight: Option<FlightId>,
+    function: FunctionId,
+    hash: u64,
+    token: Seq,
+}
+
+impl Ticket {
+    /// `within` for the calls this execution makes; `None` if it is not a flight (then keep the one around it).
+    pub fn flight(&self) -> Option<FlightId> {
+        self.flight
+    }
+
+    /// The moment before any tier was read for this execution. Never good if its result must not be stored.
+    pub fn token(&self) -> Seq {
+        self.token
+    }
+}
+
+/// A follower's place in a flight.
+#[derive(Debug)]
+#[must_use]
+pub struct Following {
+    flight: FlightId,
+    within: Option<FlightId>,
+}
+
+impl Following {
+    pub fn flight(&self) -> FlightId {
+        self.flight
+    }
+}
+
+/// From when on a flight's result is as fresh as an execution of the caller's own. The leader leaves it in the cell.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ValidFrom {
+    /// Every clear that matters detaches flights of this machine: whoever was let in may take the result.
+    Joined,
+    /// Clears elsewhere are not seen here: only calls that began by then may take it. `now()` at the instant before the
+    /// read was sent (a hit in a shared tier), before the fill was sent (accepted), before the function began (not
+    /// stored; for a function that raised see protocols 2.8, rule 10).
+    At(Seq),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Join {
+    Take,
+    /// Enter again, with the same `started`. The next flight began after this one ended, so it is the last one.
+    Again,
+}
+
+/// How a flight ended.
+#[derive(Debug)]
+#[must_use]
+pub struct Landed<K, C> {
+    /// May the value be kept in a tier that is written under this same hold of the guard?
+    pub good: bool,
+    /// The cell to fill and wake, and the key to drop, outside the guard. `None` for a call that ran alone.
+    pub left: Option<(K, C)>,
+}
+
+/// A store on its way into a tier without compare-and-set.
+#[derive(Debug)]
+#[must_use]
+pub struct StoreId {
+    function: FunctionId,
+    hash: u64,
+    id: u64,
+    token: Seq,
+}
+
+/// A clear, or a superseding store, between its begin and its end.
+#[derive(Debug)]
+#[must_use]
+pub struct Clearing {
+    function: FunctionId,
+    hash: u64,
+    /// The stores of the key that ran when it began: none begins before it ends.
+    stores: Option<u64>,
+    /// How many of those are its own: 1 for a superseding store.
+    own: u32,
+    moved: Seq,
+}
+
+/// How a store, a clear or a superseding store ended.
+#[derive(Debug)]
+#[must_use]
+pub struct Ended<K> {
+    /// Nothing cleared the key meanwhile: the value may be kept in the tiers written under this hold of the guard.
+    pub stands: bool,
+    /// Someone may be waiting for the end of stores: wake all who wait for that.
+    pub wake: bool,
+    /// To drop outside the guard.
+    pub left: Option<K>,
+}
+
+struct Flight<K, C> {
+    key: K,
+    function: FunctionId,
+    hash: u64,
+    generation: u64,
+    /// The token of its ticket.
+    began: Seq,
+    cell: C,
+    within: Option<FlightId>,
+    /// The flights its execution leads or waits for now: usually none or one, several in an async function.
+    needs: Vec<FlightId>,
+    /// The last search that passed here.
+    seen: u64,
+}
+
+struct Stores<K> {
+    key: K,
+    function: FunctionId,
+    hash: u64,
+    id: u64,
+    running: u32,
+}
+
+/// The protocol as a state machine; see the head of this file.
+pub struct Machine<K, C> {
+    pub(super) generations: Generations,
+    /// Every flight that has not ended, detached ones included.
+    flights: HashMap<FlightId, Flight<K, C>>,
+    /// The flights that can still be joined, by hash: at most one per key.
+    attached: HashTable<(u64, FlightId)>,
+    /// The keys that are being stored now.
+    stores: HashTable<Stores<K>>,
+    next_id: u64,
+    searches: u64,
+}
+
+impl<K: Eq + Clone, C: Clone> Default for Machine<K, C> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<K: Eq + Clone, C: Clone> Machine<K, C> {
+    pub fn new() -> Self {
+        Self::with_slots(SLOTS)
+    }
+
+    /// With this many clear words (rounded up to a power of two; 16 bytes each). Fewer words refuse more fills.
+    pub fn with_slots(slots: usize) -> Self {
+        // Ids of two machines differ, so that `within` of one means nothing in the other.
+        static MACHINES: AtomicU64 = AtomicU64::new(0);
+        Machine {
+            generations: Generations::new(slots),
+            flights: HashMap::new(),
+            attached: HashTable::new(),
+            stores: HashTable::new(),
+            next_id: MACHINES.fetch_add(1, Ordering::Relaxed) << 40,
+            searches: 0,
+        }
+    }
+
+    // ---- time ----
+
+    /// The present moment: a token, read at or before the start of an execution; a [`ValidFrom::At`].
+    pub fn now(&self) -> Seq {
+        self.generations.now()
+    }
+
+    /// A call begins (at the latest moment before its first `enter`). Differs from every moment read before it.
+    pub fn begin(&mut self) -> Seq {
+        self.generations.tick()
+    }
+
+    /// May a value whose execution (or whose read of a slower tier) began at `token` be kept for this key? Only true
+    /// for as long as the guard is held; a tier written later needs [`Machine::store_begin`].
+    pub fn good(&self, function: FunctionId, hash: u64, token: Seq) -> bool {
+        self.generations.good(function, hash, token)
+    }
+
+    /// When `clear_all` of this function or `clear_everything` came last: entries of a smaller token are misses.
+    pub fn cleared_at(&self, function: FunctionId) -> Seq {
+        self.generations.cleared_at(function)
+    }
+
+    // ---- calls ----
+
+    /// A call missed. At most one flight per key can be joined; a call that may not join it takes its place.
+    pub fn enter(
+        &mut self,
+        key: KeyOf<'_, K>,
+        call: Call,
+        make_cell: impl FnOnce() -> C,
+    ) -> Enter<C> {
+        if let Some(id) = self.attached_flight(key) {
+            let flight = &self.flights[&id];
+            let current = flight.generation == call.generation
+                && flight.began >= self.cleared_at(key.function);
+            if !current {
+                self.detach(id);
+            } else if call
+                .within
+                .is_some_and(|within| self.depends_on(id, within))
+            {
+                return Enter::Alone(self.ticket(key, None));
+            } else {
+                let cell = self.flights[&id].cell.clone();
+                self.needs(call.within, id);
+                return Enter::Follow(
+                    Following {
+                        flight: id,
+                        within: call.within,
+                    },
+                    cell,
+                );
+            }
+        }
+        Enter::Lead(self.lead(key, call, make_cell()))
+    }
+
+    /// A follower woke up (or was cancelled): it waits no longer.
+    pub fn wait_end(&mut self, following: Following) {
+        self.needs_no_longer(following.within, following.flight);
+    }
+
+    /// A follower's patience is over. It runs the function itself; the ticket's token is never good, so nothing is stored.
+    pub fn give_up(&mut self, key: KeyOf<'_, K>, following: Following) -> Ticket {
+        self.wait_end(following);
+        Ticket {
+            token: Seq::NEVER,
+            ..self.ticket(key, None)
+        }
+    }
+
+    /// May a follower that began at `started` take what it found in the cell, value or exception?
+    pub fn validate(started: Seq, valid_from: ValidFrom) -> Join {
+        match valid_from {
+            ValidFrom::At(instant) if started > instant => Join::Again,
+            ValidFrom::At(_) | ValidFrom::Joined => Join::Take,
+        }
+    }
+
+    /// The execution ended, with a value or an exception. Later calls do not see the flight any more.
+    pub fn land(&mut self, ticket: Ticket) -> Landed<K, C> {
+        let good = self.good(ticket.function, ticket.hash, ticket.token);
+        Landed {
+            good,
+            left: self.abandon(ticket),
+        }
+    }
+
+    /// The execution ended with nothing (cancelled, panicked): its followers enter again, and one of them leads.
+    pub fn abandon(&mut self, ticket: Ticket) -> Option<(K, C)> {
+        let id = ticket.flight?;
+        self.detach(id);
+        let flight = self.flights.remove(&id)?; // none in the child of a fork
+        self.needs_no_longer(flight.within, id);
+        Some((flight.key, flight.cell))
+    }
+
+    /// Later calls do not see this flight; those who wait for it still do. (A clear does this; so does an event loop that
+    /// is closed with the flight in it.)
+    pub fn detach(&mut self, id: FlightId) {
+        if let Some(flight) = self.flights.get(&id)
+            && let Ok(entry) = self
+                .attached
+                .find_entry(flight.hash, |&(_, attached)| attached == id)
+        {
+            entry.remove();
+        }
+    }
+
+    // ---- clears ----
+
+    /// Clears a key in one step: for tiers whose entry is removed under this same hold of the guard.
+    pub fn clear(&mut self, key: KeyOf<'_, K>) {
+        self.move_on(key);
+    }
+
+    /// Begins to clear a key in tiers without compare-and-set. Then wait for [`Machine::stores_running`] to be 0, delete
+    /// outermost tier first, and call [`Machine::clear_end`], whatever happened. Until then no store of the key begins.
+    pub fn clear_begin(&mut self, key: KeyOf<'_, K>) -> Clearing {
+        let moved = self.move_on(key);
+        self.generations.close(key.function, key.hash);
+        let stores = self
+            .stores
+            .find(key.hash, |stores| same(stores, key))
+            .map(|stores| stores.id);
+        Clearing {
+            function: key.function,
+            hash: key.hash,
+            stores,
+            own: 0,
+            moved,
+        }
+    }
+
+    /// The stores this clear has to wait for.
+    pub fn stores_running(&self, clearing: &Clearing) -> u32 {
+        let stores = clearing
+            .stores
+            .and_then(|id| self.stores.find(clearing.hash, |stores| stores.id == id));
+        stores.map_or(0, |stores| stores.running - clearing.own)
+    }
+
+    /// Ends a clear, or a superseding store: whoever read a slower tier since the begin may have read the old value, so
+    /// the generation moves again. Remove the key from the tiers written under the guard, in the same hold.
+    pub fn clear_end(&mut self, key: KeyOf<'_, K>, clearing: Clearing) -> Ended<K> {
+        let (function, hash) = (clearing.function, clearing.hash);
+        self.generations.open(function, hash);
+        let stands = self.good(function, hash, clearing.moved);
+        self.move_on(key);
+        let left = match clearing.stores {
+            Some(id) if clearing.own > 0 => self.end_store(hash, id),
+            _ => None,
+        };
+        Ended {
+            stands,
+            wake: self.generations.clearing(function, hash) > 0,
+            left,
+        }
+    }
+
+    /// Clears every key of a function. Tiers compare their entries with [`Machine::cleared_at`].
+    pub fn clear_all(&mut self, function: FunctionId) {
+        self.generations.clear_all(function);
+    }
+
+    /// Clears every key of every function.
+    pub fn clear_everything(&mut self) {
+        self.generations.clear_everything();
+    }
+
+    // ---- stores ----
+
+    /// Announces a store (a fill or a backfill) into a tier without compare-and-set. `None`: do not store.
+    pub fn store_begin(&mut self, key: KeyOf<'_, K>, token: Seq) -> Option<StoreId> {
+        self.good(key.function, key.hash, token).then(|| {
+            let id = self.begin_store(key);
+            StoreId {
+                function: key.function,
+                hash: key.hash,
+                id,
+                token,
+            }
+        })
+    }
+
+    /// The announced store ended, well or not.
+    pub fn store_end(&mut self, store: StoreId) -> Ended<K> {
+        let (function, hash) = (store.function, store.hash);
+        let left = self.end_store(hash, store.id);
+        let wake = self.generations.clearing(function, hash) > 0;
+        Ended {
+            stands: self.good(function, hash, store.token),
+            wake,
+            left,
+        }
+    }
+
+    /// A value that is no fill (skip_arg, refresh, set_cached_value) and whose execution began at `token` replaces what
+    /// is there, in tiers written under this same hold of the guard. An older flight does not overwrite it. `false`: a
+    /// clear or another such value came between; do not store.
+    pub fn supersede(&mut self, key: KeyOf<'_, K>, token: Seq) -> bool {
+        let good = self.good(key.function, key.hash, token);
+        if good {
+            self.move_on(key);
+        }
+        good
+    }
+
+    /// [`Machine::supersede`] for tiers without compare-and-set. As with a clear: wait for [`Machine::stores_running`] to
+    /// be 0, set outermost tier first, [`Machine::clear_end`]. A clear that comes between waits for it.
+    pub fn supersede_begin(&mut self, key: KeyOf<'_, K>, token: Seq) -> Option<Clearing> {
+        self.supersede(key, token).then(|| {
+            let id = self.begin_store(key);
+            Clearing {
+                own: 1,
+                stores: Some(id),
+                ..self.clear_begin(key)
+            }
+        })
+    }
+
+    // ---- the rest ----
+
+    /// In the child of a fork, where no other thread lives: no flight, wait, store or clear is left. Drop what is returned
+    /// outside the guard.
+    pub fn after_fork_in_child(&mut self) -> Vec<(K, Option<C>)> {
+        self.attached.clear();
+        self.generations.open_all();
+        let flights = self
+            .flights
+            .drain()
+            .map(|(_, flight)| (flight.key, Some(flight.cell)));
+        let stores = self.stores.drain().map(|stores| (stores.key, None));
+        flights.chain(stores).collect()
+    }
+
+    /// Nothing runs and nothing is waited for: the machine holds no key.
+    pub fn is_idle(&self) -> bool {
+        self.flights.is_empty() && self.attached.is_empty() && self.stores.is_empty()
+    }
+
+    fn ticket(&self, key: KeyOf<'_, K>, flight: Option<FlightId>) -> Ticket {
+        Ticket {
+            flight,
+            function: key.function,
+            hash: key.hash,
+            token: self.now(),
+        }
+    }
+
+    fn lead(&mut self, key: KeyOf<'_, K>, call: Call, cell: C) -> Ticket {
+        self.next_id += 1;
+        let id = FlightId(self.next_id);
+        let ticket = self.ticket(key, Some(id));
+        let flight = Flight {
+            key: key.key.clone(),
+            function: key.function,
+            hash: key.hash,
+            generation: call.generation,
+            began: ticket.token,
+            cell,
+            within: call.within,
+            needs: Vec::new(),
+            seen: 0,
+        };
+        self.flights.insert(id, flight);
+        self.attached
+            .insert_unique(key.hash, (key.hash, id), |&(hash, _)| hash);
+        self.needs(call.within, id);
+        ticket
+    }
+
+    fn attached_flight(&self, key: KeyOf<'_, K>) -> Option<FlightId> {
+        let is_it = |&(_, id): &(u64, FlightId)| {
+            let flight = &self.flights[&id];
+            flight.function == key.function && flight.key == *key.key
+        };
+        self.attached.find(key.hash, is_it).map(|&(_, id)| id)
+    }
+
+    /// What every clear does: fills of older executions are refused, and later calls do not see the flight.
+    pub(super) fn move_on(&mut self, key: KeyOf<'_, K>) -> Seq {
+        if let Some(id) = self.attached_flight(key) {
+            self.detach(id);
+        }
+        self.generations.clear(key.function, key.hash)
+    }
+
+    fn begin_store(&mut self, key: KeyOf<'_, K>) -> u64 {
+        if let Some(stores) = self.stores.find_mut(key.hash, |stores| same(stores, key)) {
+            stores.running += 1;
+            return stores.id;
+        }
+        self.next_id += 1;
+        let (function, hash, id) = (key.function, key.hash, self.next_id);
+        let stores = Stores {
+            key: key.key.clone(),
+            function,
+            hash,
+            id,
+            running: 1,
+        };
+        self.stores
+            .insert_unique(hash, stores, |stores| stores.hash);
+        id
+    }
+
+    fn end_store(&mut self, hash: u64, id: u64) -> Option<K> {
+        let mut entry = self
+            .stores
+            .find_entry(hash, |stores| stores.id == id)
+            .ok()?; // none in the child of a fork
+        entry.get_mut().running -= 1;
+        (entry.get().running == 0).then(|| entry.remove().0.key)
+    }
+
+    // ---- who needs whom: an edge from a flight to each flight its execution leads or waits for ----
+
+    fn needs(&mut self, within: Option<FlightId>, id: FlightId) {
+        if let Some(outer) = within.and_then(|within| self.flights.get_mut(&within)) {
+            outer.needs.push(id);
+        }
+    }
+
+    fn needs_no_longer(&mut self, within: Option<FlightId>, id: FlightId) {
+        if let Some(outer) = within.and_then(|within| self.flights.get_mut(&within))
+            && let Some(at) = outer.needs.iter().position(|&needed| needed == id)
+        {
+            outer.needs.swap_remove(at);
+        }
+    }
+
+    /// Can `flight` end only after `other` did? A search along the edges: as long as the chain of calls that it follows.
+    fn depends_on(&mut self, flight: FlightId, other: FlightId) -> bool {
+        self.searches += 1;
+        let mut open = vec![flight];
+        while let Some(id) = open.pop() {
+            if id == other {
+                return true;
+            }
+            if let Some(flight) = self.flights.get_mut(&id)
+                && flight.seen != self.searches
+            {
+                flight.seen = self.searches;
+                open.extend_from_slice(&flight.needs);
+            }
+        }
+        false
+    }
+}
+
+fn same<K: Eq>(stores: &Stores<K>, key: KeyOf<'_, K>) -> bool {
+    stores.function == key.function && stores.key == *key.key
+}
