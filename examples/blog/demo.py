@@ -1,0 +1,280 @@
+#!/usr/bin/env python3
+"""The demo: the article's blog as a real site, under load, without and with the cache, and a summary at the end.
+
+    python examples/blog/demo.py                      with the interpreter that has Django, waitress and quickcache
+    python examples/blog/demo.py --caches locmem      with Django's own LocMemCache, as any quickcache can
+    python examples/blog/demo.py --rust target/release/blog-rs      and the same load in Rust, on the same database
+
+It makes the database in .cache/blog/, starts one server per phase on a free port of 127.0.0.1 and a fresh copy of the database,
+runs the client beside it, and stops the server by its process id, also when something fails. The exit code is 1 if a
+request failed or a read missed a post that was written and cleared before it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import films
+from load import Site
+
+HERE = Path(__file__).resolve().parent
+FOLDER = Path(os.environ.get("BLOG_FOLDER") or HERE.parents[1] / ".cache" / "blog")
+START_SECONDS = 20.0
+
+
+class DemoError(RuntimeError):
+    """A part of the demo did not do what it must; the text says which."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One run of the load: its title, and the environment that the server gets."""
+
+    title: str
+    caches: str
+    cached: bool
+
+    def environment(self, database: Path) -> dict[str, str]:
+        return site_environment(database) | {"BLOG_CACHES": self.caches, "BLOG_CACHED": "yes" if self.cached else "no"}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the client saw in one phase, and how far the server's own counters moved meanwhile."""
+
+    phase: Phase
+    seen: dict
+
+    @property
+    def queries(self) -> int:
+        before, after = self.seen["stats"]
+        return sum(after["queries"].values()) - sum(before["queries"].values())
+
+    @property
+    def executions(self) -> int:
+        before, after = (told["executions"].get("get_all_posts", 0) for told in self.seen["stats"])
+        return after - before
+
+    @property
+    def cache(self) -> dict[str, int]:
+        """How far each whole-number counter of the cached function's own stats moved; empty where it has none."""
+        before, after = (told["cache"] or {} for told in self.seen["stats"])
+        return {name: after[name] - before[name] for name in after if type(after[name]) is int and after[name] != before[name]}
+
+
+def site_environment(database: Path) -> dict[str, str]:
+    return os.environ | {"BLOG_DATABASE": str(database), "DJANGO_SETTINGS_MODULE": "config.settings", "PYTHONUNBUFFERED": "1"}
+
+
+def make_database() -> Path:
+    """A fresh database, migrated and filled by the site's own commands."""
+    print(films.CREDIT)
+    movies = films.fetch(FOLDER)
+    database = FOLDER / "blog.sqlite3"
+    remove_database(database)
+    for command in (["migrate", "--verbosity=0"], ["load_films", str(movies)]):
+        done = subprocess.run([sys.executable, "manage.py", *command], cwd=HERE, env=site_environment(database), check=False)
+        if done.returncode != 0:
+            raise DemoError(f"manage.py {command[0]} failed")
+    return database
+
+
+def remove_database(database: Path) -> None:
+    for path in (database, *(Path(f"{database}{end}") for end in ("-wal", "-shm"))):
+        path.unlink(missing_ok=True)
+    shutil.rmtree(f"{database}.cache", ignore_errors=True)
+
+
+@contextlib.contextmanager
+def server(phase: Phase, original: Path) -> Iterator[int]:
+    """A server of the site on a copy of the database, for the length of a `with` block; gives its port."""
+    database = FOLDER / "phase.sqlite3"
+    remove_database(database)
+    shutil.copy(original, database)
+    log = FOLDER / "server.log"
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "serve.py"],
+            cwd=HERE,
+            env=phase.environment(database),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+        )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line.startswith("serving 127.0.0.1:"):
+            process.wait(START_SECONDS)
+            raise DemoError(f"the server did not start; its log says:\n{log.read_text().strip()[-2000:]}")
+        port = int(line.rsplit(":", 1)[1])
+        wait_until_ready(port)
+        yield port
+    finally:
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        remove_database(database)
+
+
+def wait_until_ready(port: int) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            if Site(port).ask("GET", "/stats")[0] == 200:
+                return
+        time.sleep(0.05)
+    raise DemoError(f"the server on port {port} was not ready within {START_SECONDS:.0f} s")
+
+
+def run_phase(phase: Phase, port: int, options: argparse.Namespace) -> Result:
+    words = ["--seconds", str(options.seconds), "--threads", str(options.threads), "--writes", str(options.writes)]
+    client = subprocess.run([sys.executable, "load.py", str(port), *words], cwd=HERE, stdout=subprocess.PIPE, text=True, check=False)
+    if client.returncode != 0:
+        raise DemoError(f"the client ended with code {client.returncode}")
+    return Result(phase, json.loads(client.stdout))
+
+
+def show_a_clear(port: int) -> None:
+    """The article's last example, step by step: a post is written, the cached value is out of date, `clear` mends it."""
+    site = Site(port)
+    person = site.ask("GET", "/people/")[1]["people"][0]
+    where = f"/people/{person['id']}/posts"
+
+    def read(query: str = "") -> int:
+        return len(site.ask("GET", where + query)[1]["posts"])
+
+    print(f"\nwhat a clear does, with {person['name']}:")
+    first = read()
+    print(f"  get_all_posts(person)                       {first} posts, now cached")
+    site.ask("POST", where + "?forget-to-clear", {"title": "A new post"})
+    stale = read()
+    print(f"  a post is written, nobody clears            {stale} posts: the cached value, out of date")
+    site.ask("POST", f"/people/{person['id']}/clear")
+    cleared = read()
+    print(f"  get_all_posts.clear(person)                 {cleared} posts")
+    site.ask("POST", where + "?forget-to-clear", {"title": "Another new post"})
+    forced, after = read("?force"), read()
+    print(f"  one more, then get_all_posts(person, force=True)   {forced} posts, and {after} for the next reader")
+    site.close()
+    if (stale, cleared, forced, after) != (first, first + 1, first + 2, first + 2):
+        raise DemoError("these counts are not what a cache and its clear must give")
+
+
+def milliseconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f} ms"
+
+
+def print_summary(results: list[Result]) -> None:
+    def per_request(result: Result, number: int) -> str:
+        return f"{number / max(1, result.seen['reads'] + result.seen['writes']):.2f}"
+
+    rows = [
+        ("requests/s", lambda r: f"{r.seen['requests_per_second']:,.0f}"),
+        ("read, p50", lambda r: milliseconds(r.seen["read_ms"]["p50"])),
+        ("read, p99", lambda r: milliseconds(r.seen["read_ms"]["p99"])),
+        ("write and clear, p50", lambda r: milliseconds(r.seen["write_ms"]["p50"])),
+        ("write and clear, p99", lambda r: milliseconds(r.seen["write_ms"]["p99"])),
+        ("database queries", lambda r: f"{r.queries:,}"),
+        ("database queries per request", lambda r: per_request(r, r.queries)),
+        ("executions of get_all_posts", lambda r: f"{r.executions:,}"),
+        ("posts written, then cleared", lambda r: f"{r.seen['writes']:,}"),
+        ("reads after a clear", lambda r: f"{r.seen['reads_after_clear']:,}"),
+        ("of them without the new post", lambda r: f"{r.seen['stale']:,}"),
+        ("failed requests", lambda r: f"{r.seen['errors']:,}"),
+    ]
+    width = max(len(result.phase.title) for result in results) + 3
+    print("\n" + " " * 30 + "".join(result.phase.title.rjust(width) for result in results))
+    for name, value in rows:
+        print(name.ljust(30) + "".join(value(result).rjust(width) for result in results))
+    for result in results:
+        if result.phase.cached:
+            told = ", ".join(f"{name} {value:,}" for name, value in result.cache.items())
+            print(f"get_all_posts.stats(), {result.phase.title}: {told or 'this library has none'}")
+
+
+def failures(results: list[Result]) -> list[str]:
+    found = []
+    for result in results:
+        if result.seen["errors"] or result.seen["stale"]:
+            examples = "; ".join(result.seen["examples"])
+            found.append(f"{result.phase.title}: {result.seen['errors']} failed, {result.seen['stale']} stale: {examples}")
+        if not result.seen["reads"]:
+            found.append(f"{result.phase.title}: not one read was answered")
+    return found
+
+
+def run_rust(program: Path, original: Path, options: argparse.Namespace) -> None:
+    print("\nthe same load through #[quickcache], in Rust, on the same database", flush=True)
+    database = FOLDER / "phase.sqlite3"
+    remove_database(database)
+    shutil.copy(original, database)
+    words = ["--seconds", str(options.seconds / 3), "--threads", str(options.threads), "--writes", str(options.writes)]
+    try:
+        done = subprocess.run([str(program), str(database), *words], check=False)
+    finally:
+        remove_database(database)
+    if done.returncode != 0:
+        raise DemoError(f"{program.name} ended with code {done.returncode}")
+
+
+def phases(caches: list[str]) -> list[Phase]:
+    if not caches:
+        native = importlib.util.find_spec("quickcache") and importlib.util.find_spec("quickcache.django_backends")
+        caches = ["memory" if native else "locmem"]
+    return [Phase("without the cache", "locmem", False), *(Phase(f"with {name}", name, True) for name in caches)]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--caches", action="append", default=[], choices=["locmem", "files", "memory"])
+    parser.add_argument("--seconds", type=float, default=15, help="length of a phase")
+    parser.add_argument("--threads", type=int, default=4, help="threads of the client")
+    parser.add_argument("--writes", type=float, default=0.03, help="the share of requests that write a post")
+    parser.add_argument("--rust", type=Path, help="the program of examples/blog-rs, run as the last phase")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped
+    begin = time.monotonic()
+    database = make_database()
+    results = []
+    for phase in phases(options.caches):
+        print(f"\n{phase.title}: {options.seconds:.0f} s, {options.threads} client threads", flush=True)
+        with server(phase, database) as port:
+            results.append(run_phase(phase, port, options))
+            if phase.cached:
+                print(f"  served by {Site(port).ask('GET', '/stats')[1]['library']}")
+                show_a_clear(port)
+    print_summary(results)
+    if options.rust:
+        run_rust(options.rust, database, options)
+    troubles = failures(results)
+    print(f"\n{time.monotonic() - begin:.0f} s in all. " + ("FAILED" if troubles else "Every check held."))
+    for trouble in troubles:
+        print(f"  {trouble}")
+    return 1 if troubles else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (DemoError, films.DataError) as error:
+        sys.exit(f"demo: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
