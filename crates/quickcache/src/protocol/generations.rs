@@ -15,6 +15,22 @@ impl Seq {
 /// The number of a cached function (of a prefix: functions that share their entries share the number).
 pub type FunctionId = u32;
 
+/// A key, its hash, and the function it belongs to. Equal keys of two functions are two keys.
+#[derive(Debug)]
+pub struct KeyOf<'a, K> {
+    pub function: FunctionId,
+    pub hash: u64,
+    pub key: &'a K,
+}
+
+impl<K> Clone for KeyOf<'_, K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K> Copy for KeyOf<'_, K> {}
+
 pub(super) const SLOTS: usize = 4096;
 
 /// One word for all keys whose hashes meet here. A collision refuses a fill or two, and is never stale.

@@ -23,31 +23,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use foldhash::{HashMap, HashMapExt};
-use hashbrown::HashTable;
-
-pub use super::generations::{FunctionId, Seq};
+pub use super::flights::FlightId;
+use super::flights::Flights;
+pub use super::generations::{FunctionId, KeyOf, Seq};
 use super::generations::{Generations, SLOTS};
-
-/// A key, its hash, and the function it belongs to. Equal keys of two functions are two keys.
-#[derive(Debug)]
-pub struct KeyOf<'a, K> {
-    pub function: FunctionId,
-    pub hash: u64,
-    pub key: &'a K,
-}
-
-impl<K> Clone for KeyOf<'_, K> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<K> Copy for KeyOf<'_, K> {}
-
-/// One flight of this process. Never used again, and never equal to a flight of another machine.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct FlightId(u64);
+use super::stores::Stores;
 
 /// What a call says about itself when it enters.
 #[derive(Clone, Copy, Default, Debug)]
@@ -172,40 +152,12 @@ pub struct Ended<K> {
     pub left: Option<K>,
 }
 
-struct Flight<K, C> {
-    key: K,
-    function: FunctionId,
-    hash: u64,
-    generation: u64,
-    /// The token of its ticket.
-    began: Seq,
-    cell: C,
-    within: Option<FlightId>,
-    /// The flights its execution leads or waits for now: usually none or one, several in an async function.
-    needs: Vec<FlightId>,
-    /// The last search that passed here.
-    seen: u64,
-}
-
-struct Stores<K> {
-    key: K,
-    function: FunctionId,
-    hash: u64,
-    id: u64,
-    running: u32,
-}
-
 /// The protocol as a state machine; see the head of this file.
 pub struct Machine<K, C> {
     pub(super) generations: Generations,
-    /// Every flight that has not ended, detached ones included.
-    flights: HashMap<FlightId, Flight<K, C>>,
-    /// The flights that can still be joined, by hash: at most one per key.
-    attached: HashTable<(u64, FlightId)>,
-    /// The keys that are being stored now.
-    stores: HashTable<Stores<K>>,
-    next_id: u64,
-    searches: u64,
+    flights: Flights<K, C>,
+    stores: Stores<K>,
+    next_flight: u64,
 }
 
 impl<K: Eq + Clone, C: Clone> Default for Machine<K, C> {
@@ -225,11 +177,9 @@ impl<K: Eq + Clone, C: Clone> Machine<K, C> {
         static MACHINES: AtomicU64 = AtomicU64::new(0);
         Machine {
             generations: Generations::new(slots),
-            flights: HashMap::new(),
-            attached: HashTable::new(),
-            stores: HashTable::new(),
-            next_id: MACHINES.fetch_add(1, Ordering::Relaxed) << 40,
-            searches: 0,
+            flights: Flights::new(),
+            stores: Stores::new(),
+            next_flight: MACHINES.fetch_add(1, Ordering::Relaxed) << 40,
         }
     }
 
@@ -265,35 +215,33 @@ impl<K: Eq + Clone, C: Clone> Machine<K, C> {
         call: Call,
         make_cell: impl FnOnce() -> C,
     ) -> Enter<C> {
-        if let Some(id) = self.attached_flight(key) {
-            let flight = &self.flights[&id];
-            let current = flight.generation == call.generation
-                && flight.began >= self.cleared_at(key.function);
-            if !current {
-                self.detach(id);
-            } else if call
-                .within
-                .is_some_and(|within| self.depends_on(id, within))
-            {
-                return Enter::Alone(self.ticket(key, None));
+        if let Some((id, flight)) = self.flights.attached(key) {
+            let cleared = self.cleared_at(key.function);
+            if flight.generation != call.generation || flight.began < cleared {
+                self.flights.detach(id);
             } else {
-                let cell = self.flights[&id].cell.clone();
-                self.needs(call.within, id);
-                return Enter::Follow(
-                    Following {
-                        flight: id,
-                        within: call.within,
-                    },
-                    cell,
-                );
+                let cell = flight.cell.clone();
+                let within = call.within;
+                if within.is_some_and(|within| self.flights.depends_on(id, within)) {
+                    return Enter::Alone(self.ticket(key, None));
+                }
+                self.flights.needs(within, id);
+                return Enter::Follow(Following { flight: id, within }, cell);
             }
         }
-        Enter::Lead(self.lead(key, call, make_cell()))
+        self.next_flight += 1;
+        let id = FlightId(self.next_flight);
+        let ticket = self.ticket(key, Some(id));
+        let began = ticket.token;
+        self.flights
+            .insert(id, key, call.generation, began, make_cell(), call.within);
+        Enter::Lead(ticket)
     }
 
     /// A follower woke up (or was cancelled): it waits no longer.
     pub fn wait_end(&mut self, following: Following) {
-        self.needs_no_longer(following.within, following.flight);
+        self.flights
+            .needs_no_longer(following.within, following.flight);
     }
 
     /// A follower's patience is over. It runs the function itself; the ticket's token is never good, so nothing is stored.
@@ -324,23 +272,14 @@ impl<K: Eq + Clone, C: Clone> Machine<K, C> {
 
     /// The execution ended with nothing (cancelled, panicked): its followers enter again, and one of them leads.
     pub fn abandon(&mut self, ticket: Ticket) -> Option<(K, C)> {
-        let id = ticket.flight?;
-        self.detach(id);
-        let flight = self.flights.remove(&id)?; // none in the child of a fork
-        self.needs_no_longer(flight.within, id);
+        let flight = self.flights.remove(ticket.flight?)?; // none in the child of a fork
         Some((flight.key, flight.cell))
     }
 
     /// Later calls do not see this flight; those who wait for it still do. (A clear does this; so does an event loop that
     /// is closed with the flight in it.)
     pub fn detach(&mut self, id: FlightId) {
-        if let Some(flight) = self.flights.get(&id)
-            && let Ok(entry) = self
-                .attached
-                .find_entry(flight.hash, |&(_, attached)| attached == id)
-        {
-            entry.remove();
-        }
+        self.flights.detach(id);
     }
 
     // ---- clears ----
@@ -355,10 +294,7 @@ impl<K: Eq + Clone, C: Clone> Machine<K, C> {
     pub fn clear_begin(&mut self, key: KeyOf<'_, K>) -> Clearing {
         let moved = self.move_on(key);
         self.generations.close(key.function, key.hash);
-        let stores = self
-            .stores
-            .find(key.hash, |stores| same(stores, key))
-            .map(|stores| stores.id);
+        let stores = self.stores.id(key);
         Clearing {
             function: key.function,
             hash: key.hash,
@@ -370,10 +306,8 @@ impl<K: Eq + Clone, C: Clone> Machine<K, C> {
 
     /// The stores this clear has to wait for.
     pub fn stores_running(&self, clearing: &Clearing) -> u32 {
-        let stores = clearing
-            .stores
-            .and_then(|id| self.stores.find(clearing.hash, |stores| stores.id == id));
-        stores.map_or(0, |stores| stores.running - clearing.own)
+        let stores = clearing.stores;
+        stores.map_or(0, |id| self.stores.count(clearing.hash, id) - clearing.own)
     }
 
     /// Ends a clear, or a superseding store: whoever read a slower tier since the begin may have read the old value, so
@@ -384,7 +318,7 @@ impl<K: Eq + Clone, C: Clone> Machine<K, C> {
         let stands = self.good(function, hash, clearing.moved);
         self.move_on(key);
         let left = match clearing.stores {
-            Some(id) if clearing.own > 0 => self.end_store(hash, id),
+            Some(id) if clearing.own > 0 => self.stores.end(hash, id),
             _ => None,
         };
         Ended {
@@ -409,7 +343,7 @@ impl<K: Eq + Clone, C: Clone> Machine<K, C> {
     /// Announces a store (a fill or a backfill) into a tier without compare-and-set. `None`: do not store.
     pub fn store_begin(&mut self, key: KeyOf<'_, K>, token: Seq) -> Option<StoreId> {
         self.good(key.function, key.hash, token).then(|| {
-            let id = self.begin_store(key);
+            let id = self.stores.begin(key);
             StoreId {
                 function: key.function,
                 hash: key.hash,
@@ -422,7 +356,7 @@ impl<K: Eq + Clone, C: Clone> Machine<K, C> {
     /// The announced store ended, well or not.
     pub fn store_end(&mut self, store: StoreId) -> Ended<K> {
         let (function, hash) = (store.function, store.hash);
-        let left = self.end_store(hash, store.id);
+        let left = self.stores.end(hash, store.id);
         let wake = self.generations.clearing(function, hash) > 0;
         Ended {
             stands: self.good(function, hash, store.token),
@@ -446,7 +380,7 @@ impl<K: Eq + Clone, C: Clone> Machine<K, C> {
     /// be 0, set outermost tier first, [`Machine::clear_end`]. A clear that comes between waits for it.
     pub fn supersede_begin(&mut self, key: KeyOf<'_, K>, token: Seq) -> Option<Clearing> {
         self.supersede(key, token).then(|| {
-            let id = self.begin_store(key);
+            let id = self.stores.begin(key);
             Clearing {
                 own: 1,
                 stores: Some(id),
@@ -460,19 +394,18 @@ impl<K: Eq + Clone, C: Clone> Machine<K, C> {
     /// In the child of a fork, where no other thread lives: no flight, wait, store or clear is left. Drop what is returned
     /// outside the guard.
     pub fn after_fork_in_child(&mut self) -> Vec<(K, Option<C>)> {
-        self.attached.clear();
         self.generations.open_all();
         let flights = self
             .flights
             .drain()
-            .map(|(_, flight)| (flight.key, Some(flight.cell)));
-        let stores = self.stores.drain().map(|stores| (stores.key, None));
+            .map(|flight| (flight.key, Some(flight.cell)));
+        let stores = self.stores.drain().map(|key| (key, None));
         flights.chain(stores).collect()
     }
 
     /// Nothing runs and nothing is waited for: the machine holds no key.
     pub fn is_idle(&self) -> bool {
-        self.flights.is_empty() && self.attached.is_empty() && self.stores.is_empty()
+        self.flights.is_empty() && self.stores.is_empty()
     }
 
     fn ticket(&self, key: KeyOf<'_, K>, flight: Option<FlightId>) -> Ticket {
@@ -484,107 +417,11 @@ impl<K: Eq + Clone, C: Clone> Machine<K, C> {
         }
     }
 
-    fn lead(&mut self, key: KeyOf<'_, K>, call: Call, cell: C) -> Ticket {
-        self.next_id += 1;
-        let id = FlightId(self.next_id);
-        let ticket = self.ticket(key, Some(id));
-        let flight = Flight {
-            key: key.key.clone(),
-            function: key.function,
-            hash: key.hash,
-            generation: call.generation,
-            began: ticket.token,
-            cell,
-            within: call.within,
-            needs: Vec::new(),
-            seen: 0,
-        };
-        self.flights.insert(id, flight);
-        self.attached
-            .insert_unique(key.hash, (key.hash, id), |&(hash, _)| hash);
-        self.needs(call.within, id);
-        ticket
-    }
-
-    fn attached_flight(&self, key: KeyOf<'_, K>) -> Option<FlightId> {
-        let is_it = |&(_, id): &(u64, FlightId)| {
-            let flight = &self.flights[&id];
-            flight.function == key.function && flight.key == *key.key
-        };
-        self.attached.find(key.hash, is_it).map(|&(_, id)| id)
-    }
-
     /// What every clear does: fills of older executions are refused, and later calls do not see the flight.
     pub(super) fn move_on(&mut self, key: KeyOf<'_, K>) -> Seq {
-        if let Some(id) = self.attached_flight(key) {
-            self.detach(id);
+        if let Some((id, _)) = self.flights.attached(key) {
+            self.flights.detach(id);
         }
         self.generations.clear(key.function, key.hash)
     }
-
-    fn begin_store(&mut self, key: KeyOf<'_, K>) -> u64 {
-        if let Some(stores) = self.stores.find_mut(key.hash, |stores| same(stores, key)) {
-            stores.running += 1;
-            return stores.id;
-        }
-        self.next_id += 1;
-        let (function, hash, id) = (key.function, key.hash, self.next_id);
-        let stores = Stores {
-            key: key.key.clone(),
-            function,
-            hash,
-            id,
-            running: 1,
-        };
-        self.stores
-            .insert_unique(hash, stores, |stores| stores.hash);
-        id
-    }
-
-    fn end_store(&mut self, hash: u64, id: u64) -> Option<K> {
-        let mut entry = self
-            .stores
-            .find_entry(hash, |stores| stores.id == id)
-            .ok()?; // none in the child of a fork
-        entry.get_mut().running -= 1;
-        (entry.get().running == 0).then(|| entry.remove().0.key)
-    }
-
-    // ---- who needs whom: an edge from a flight to each flight its execution leads or waits for ----
-
-    fn needs(&mut self, within: Option<FlightId>, id: FlightId) {
-        if let Some(outer) = within.and_then(|within| self.flights.get_mut(&within)) {
-            outer.needs.push(id);
-        }
-    }
-
-    fn needs_no_longer(&mut self, within: Option<FlightId>, id: FlightId) {
-        if let Some(outer) = within.and_then(|within| self.flights.get_mut(&within))
-            && let Some(at) = outer.needs.iter().position(|&needed| needed == id)
-        {
-            outer.needs.swap_remove(at);
-        }
-    }
-
-    /// Can `flight` end only after `other` did? A search along the edges: as long as the chain of calls that it follows.
-    fn depends_on(&mut self, flight: FlightId, other: FlightId) -> bool {
-        self.searches += 1;
-        let mut open = vec![flight];
-        while let Some(id) = open.pop() {
-            if id == other {
-                return true;
-            }
-            if let Some(flight) = self.flights.get_mut(&id)
-                && flight.seen != self.searches
-            {
-                flight.seen = self.searches;
-                open.extend_from_slice(&flight.needs);
-            }
-        }
-        false
-    }
-}
-
-fn same<K: Eq>(stores: &Stores<K>, key: KeyOf<'_, K>) -> bool {
-    stores.function == key.function && stores.key == *key.key
 }
