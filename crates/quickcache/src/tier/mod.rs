@@ -1,1 +1,3 @@
 //! Tiers.
+
+pub mod memory;

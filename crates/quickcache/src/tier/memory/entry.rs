@@ -1,0 +1,303 @@
+//! One entry of a table, and the slab that holds them: 24 bytes of our own and the payload. What a reader under a shared lock may
+//! change, the count of visits, shares one atomic word with what readers test; links, weights and payloads change under `&mut` only.
+
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// The deadline of an entry that does not expire.
+pub const NEVER: u64 = u64::MAX;
+
+/// No entry: the end of a list.
+pub(super) const NIL: u32 = u32::MAX;
+
+/// The word of an entry, drawn from its lowest bit:
+///
+/// ```text
+/// visits 2 | in main 1 | live 1 | lifetime 16 | deadline 44
+/// ```
+///
+/// The deadline is on top, so that one shift gives it. 44 bits of milliseconds are 557 years; the highest value is `NEVER`. The
+/// lifetime (deadline less the time of the insert) is there for `age` and is held as 11 bits and a power of two.
+pub(super) mod word {
+    pub const VISITS: u64 = 0b11;
+    pub const MAIN: u64 = 1 << 2;
+    pub const LIVE: u64 = 1 << 3;
+    pub const LIFETIME_SHIFT: u32 = 4;
+    pub const DEADLINE_SHIFT: u32 = 20;
+    pub const NEVER: u64 = u64::MAX >> DEADLINE_SHIFT;
+
+    pub const fn new(deadline: u64, now: u64) -> u64 {
+        let deadline = if deadline > NEVER { NEVER } else { deadline };
+        let life = if deadline == NEVER {
+            0
+        } else {
+            shorten(deadline.saturating_sub(now))
+        };
+        deadline << DEADLINE_SHIFT | life << LIFETIME_SHIFT | LIVE
+    }
+
+    /// Whether the deadline has come; the clock is asked only where there is one.
+    #[inline]
+    pub fn expired(word: u64, now: impl FnOnce() -> u64) -> bool {
+        let deadline = word >> DEADLINE_SHIFT;
+        deadline != NEVER && now() >= deadline
+    }
+
+    pub const fn mortal(word: u64) -> bool {
+        word >> DEADLINE_SHIFT != NEVER
+    }
+
+    pub const fn deadline(word: u64) -> u64 {
+        if mortal(word) {
+            word >> DEADLINE_SHIFT
+        } else {
+            super::NEVER
+        }
+    }
+
+    pub const fn lifetime(word: u64) -> Option<u64> {
+        if !mortal(word) {
+            return None;
+        }
+        let code = word >> LIFETIME_SHIFT & 0xFFFF;
+        Some((code & 0x7FF) << (code >> 11))
+    }
+
+    /// 11 bits and a power of two below them: never longer than the truth, and short of it by less than a thousandth.
+    const fn shorten(life: u64) -> u64 {
+        let power = (64 - life.leading_zeros()).saturating_sub(11);
+        if power > 31 {
+            0xFFFF
+        } else {
+            (power as u64) << 11 | life >> power
+        }
+    }
+}
+
+/// What a table knows of an entry besides its payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Standing {
+    /// When it expires, or [`NEVER`].
+    pub deadline: u64,
+    /// Deadline less the time it was inserted, to a thousandth and never too long; unknown for an entry that does not expire.
+    pub lifetime: Option<u64>,
+    /// The weight it was inserted with, without the table's own overhead.
+    pub weight: u32,
+    /// How often it was asked for since it was last considered for eviction, at most 3.
+    pub visits: u8,
+    /// Whether it has proved itself and lives in the main queue.
+    pub main: bool,
+}
+
+impl Standing {
+    /// How long ago it was inserted, in milliseconds; unknown for an entry that does not expire.
+    #[must_use]
+    pub fn age(&self, now: u64) -> Option<u64> {
+        Some(now.saturating_sub(self.deadline - self.lifetime?))
+    }
+}
+
+/// `repr(C)`: what a hit reads (hash, word, payload) lies together.
+#[repr(C)]
+pub(super) struct Entry<P> {
+    pub newer: u32,
+    /// The next older entry of its queue; of a vacant entry, the next vacant one.
+    pub older: u32,
+    pub weight: u32,
+    pub hash: u32,
+    pub word: AtomicU64,
+    /// Initialised exactly while `word` has the bit `LIVE`.
+    payload: MaybeUninit<P>,
+}
+
+impl<P> Entry<P> {
+    #[inline]
+    pub fn word(&self) -> u64 {
+        self.word.load(Relaxed)
+    }
+
+    pub fn is_live(&self) -> bool {
+        self.word() & word::LIVE != 0
+    }
+
+    pub fn is_main(&self) -> bool {
+        self.word() & word::MAIN != 0
+    }
+
+    pub fn visits(&self) -> u8 {
+        (self.word() & word::VISITS) as u8
+    }
+
+    pub fn set_visits(&mut self, visits: u8) {
+        let word = self.word.get_mut();
+        *word = *word & !word::VISITS | u64::from(visits);
+    }
+
+    pub fn set_main(&mut self, main: bool) {
+        let word = self.word.get_mut();
+        *word = if main {
+            *word | word::MAIN
+        } else {
+            *word & !word::MAIN
+        };
+    }
+
+    /// Counts one visit. Readers may race here: they write the same word but for the visits, of which one may be lost.
+    #[inline]
+    pub fn mark(&self, word: u64) {
+        if word & word::VISITS < word::VISITS {
+            self.word.store(word + 1, Relaxed);
+        }
+    }
+
+    /// # Safety
+    /// The entry is live.
+    #[inline]
+    pub unsafe fn payload(&self) -> &P {
+        debug_assert!(self.is_live());
+        // SAFETY: live entries hold a payload; the caller says it is live.
+        unsafe { self.payload.assume_init_ref() }
+    }
+
+    /// # Safety
+    /// The entry is live.
+    #[inline]
+    pub unsafe fn payload_mut(&mut self) -> &mut P {
+        debug_assert!(self.is_live());
+        // SAFETY: live entries hold a payload; the caller says it is live.
+        unsafe { self.payload.assume_init_mut() }
+    }
+
+    pub fn standing(&self) -> Standing {
+        let word = self.word();
+        Standing {
+            deadline: word::deadline(word),
+            lifetime: word::lifetime(word),
+            weight: self.weight,
+            visits: self.visits(),
+            main: self.is_main(),
+        }
+    }
+}
+
+/// Entries by number. Vacant ones form a list, the last freed first, so that a table at its bound touches no new memory.
+pub(super) struct Slab<P> {
+    entries: Vec<Entry<P>>,
+    vacant: u32,
+}
+
+impl<P> Slab<P> {
+    pub const fn new() -> Self {
+        Self {
+            entries: Vec::new(),
+            vacant: NIL,
+        }
+    }
+
+    /// How many entries there are, vacant ones included.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry<P>>()
+    }
+
+    /// Fills a vacant entry, or a new one. `most` is how many there will ever be, so that growth does not overshoot it.
+    pub fn fill(&mut self, hash: u32, word: u64, weight: u32, payload: P, most: usize) -> u32 {
+        debug_assert!(word & word::LIVE != 0);
+        let entry = Entry {
+            newer: NIL,
+            older: NIL,
+            weight,
+            hash,
+            word: AtomicU64::new(word),
+            payload: MaybeUninit::new(payload),
+        };
+        if self.vacant != NIL {
+            let slot = self.vacant;
+            self.vacant = self[slot].older;
+            self[slot] = entry; // drops nothing: the payload of a vacant entry is uninitialised
+            return slot;
+        }
+        let len = self.entries.len();
+        if len == self.entries.capacity() {
+            let room = most.saturating_sub(len).clamp(1, len.max(4));
+            self.entries.reserve_exact(room);
+        }
+        self.entries.push(entry);
+        len as u32
+    }
+
+    /// Takes the payload out of a live entry and makes the entry vacant.
+    pub fn free(&mut self, slot: u32) -> P {
+        let vacant = self.vacant;
+        let entry = &mut self[slot];
+        assert!(entry.is_live(), "a vacant entry was freed");
+        *entry.word.get_mut() = 0;
+        entry.older = vacant;
+        // SAFETY: the entry was live until the line above, so its payload was initialised; now it counts as moved out.
+        let payload = unsafe { entry.payload.assume_init_read() };
+        self.vacant = slot;
+        payload
+    }
+
+    /// Puts another payload into a live entry and hands out the old one.
+    pub fn replace(&mut self, slot: u32, payload: P) -> P {
+        let entry = &mut self[slot];
+        assert!(entry.is_live(), "a vacant entry was replaced");
+        // SAFETY: the entry is live.
+        std::mem::replace(unsafe { entry.payload_mut() }, payload)
+    }
+
+    /// # Safety
+    /// `slot` came from [`Slab::fill`] of this slab since it was last cleared.
+    #[inline]
+    pub unsafe fn get_unchecked(&self, slot: u32) -> &Entry<P> {
+        debug_assert!((slot as usize) < self.entries.len());
+        // SAFETY: fill returns numbers below the length, which only a clear lowers.
+        unsafe { self.entries.get_unchecked(slot as usize) }
+    }
+
+    pub fn live(&self) -> impl Iterator<Item = (u32, &Entry<P>)> {
+        self.entries
+            .iter()
+            .enumerate()
+            .filter(|(_, entry)| entry.is_live())
+            .map(|(slot, entry)| (slot as u32, entry))
+    }
+
+    /// Moves every payload out and gives the memory back.
+    pub fn clear(&mut self, mut each: impl FnMut(P)) {
+        let mut entries = std::mem::take(&mut self.entries);
+        self.vacant = NIL;
+        for entry in &mut entries {
+            if entry.is_live() {
+                *entry.word.get_mut() = 0;
+                // SAFETY: it was live, and is not any more, so that no payload is read twice.
+                each(unsafe { entry.payload.assume_init_read() });
+            }
+        }
+    }
+}
+
+impl<P> Drop for Slab<P> {
+    fn drop(&mut self) {
+        self.clear(drop);
+    }
+}
+
+impl<P> std::ops::Index<u32> for Slab<P> {
+    type Output = Entry<P>;
+
+    fn index(&self, slot: u32) -> &Entry<P> {
+        &self.entries[slot as usize]
+    }
+}
+
+impl<P> std::ops::IndexMut<u32> for Slab<P> {
+    fn index_mut(&mut self, slot: u32) -> &mut Entry<P> {
+        &mut self.entries[slot as usize]
+    }
+}

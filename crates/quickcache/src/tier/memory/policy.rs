@@ -1,0 +1,80 @@
+//! Who is admitted and who is evicted: S3-FIFO (Yang, Zhang, Qiu, Yue, Vigfusson: "FIFO queues are all you need for cache
+//! eviction", SOSP 2023). A new entry starts in a small queue. Whoever is asked for again before the end of it moves to the main
+//! queue, the rest is evicted and its hash remembered in a ghost queue; a key that comes back while its ghost is there enters the main
+//! queue at once. At the end of the main queue an entry that was asked for goes round once more for each visit. A hit only counts a
+//! visit, so that it needs no exclusive lock, and a scan passes through the small queue without touching the main one.
+
+use super::entry::word;
+use super::table::Table;
+
+/// The numbers of the policy. The defaults are measured (`docs/memory-tier.md`); others are for measuring.
+#[derive(Clone, Copy, Debug)]
+#[doc(hidden)]
+pub struct Policy {
+    /// The part of the bounds that the small queue may hold before it is the one to evict from.
+    pub small_share: f32,
+    /// How many ghosts per resident entry.
+    pub ghost_share: f32,
+    /// Visits that move an entry from the small queue to the main one.
+    pub promote: u8,
+    /// How many entries one eviction passes over before it evicts whomever it meets: bounds the time of an insert.
+    pub patience: u32,
+}
+
+impl Policy {
+    pub const DEFAULT: Self = Self {
+        small_share: 0.1,
+        ghost_share: 1.0,
+        promote: 1,
+        patience: 64,
+    };
+}
+
+impl<P> Table<P> {
+    /// Evicts one entry. There is one in a queue.
+    pub(super) fn evict_one(&mut self, now: u64, out: &mut Vec<P>) {
+        let mut patience = self.policy.patience;
+        loop {
+            let from_small = (self.small_is_over() || self.main.len == 0) && self.small.len != 0;
+            let oldest = if from_small {
+                self.small.oldest()
+            } else {
+                self.main.oldest()
+            };
+            let slot = oldest.expect("evict_one is called with an entry in a queue");
+            let entry = &mut self.slab[slot];
+            let (visits, hash) = (entry.visits(), entry.hash);
+            if word::expired(entry.word(), || now) {
+                return self.free(slot, out);
+            }
+            let kept = visits >= if from_small { self.policy.promote } else { 1 };
+            if !kept || patience == 0 {
+                self.free(slot, out);
+                if from_small {
+                    self.remember(hash);
+                }
+                return;
+            }
+            patience -= 1;
+            entry.set_visits(if from_small { 0 } else { visits - 1 });
+            self.unlink(slot);
+            self.slab[slot].set_main(true);
+            self.link(slot);
+        }
+    }
+
+    fn small_is_over(&self) -> bool {
+        let share = f64::from(self.policy.small_share);
+        let most = ((self.limits.entries as f64 * share) as usize).max(1);
+        self.small.len > most || self.small.bytes as f64 > self.limits.bytes as f64 * share
+    }
+
+    /// Leaves a ghost. The ghost queue is made when it is first needed, and again when the table has outgrown it.
+    fn remember(&mut self, hash: u32) {
+        let wanted = (self.len() as f32 * self.policy.ghost_share) as usize;
+        if self.ghost.capacity() * 2 < wanted {
+            self.ghost.resize(wanted);
+        }
+        self.ghost.push(hash);
+    }
+}

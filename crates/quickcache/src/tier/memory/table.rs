@@ -1,0 +1,436 @@
+//! `Table<P>`: one guard's worth of the memory tier, without locks, clocks or I/O. An index of hashes over a slab of entries, bound
+//! by entries and by bytes, with a deadline per entry. Who is evicted is decided in `policy.rs`; keys, values and their equality are the
+//! caller's.
+
+use hashbrown::HashTable;
+
+use super::entry::{Entry, Slab, Standing, word};
+use super::ghost::Ghost;
+use super::policy::Policy;
+use super::queue::Queue;
+
+/// Slots that an insert looks over for expired entries: with one the sweep keeps pace with the inserts, with more it gains on them.
+const SWEEP_PER_INSERT: usize = 4;
+
+/// What a table may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub entries: usize,
+    /// Bytes: the weights of the entries and [`Table::OVERHEAD`] for each.
+    pub bytes: u64,
+}
+
+impl Limits {
+    /// No bound but the size of a slot number.
+    pub const NONE: Self = Self {
+        entries: usize::MAX,
+        bytes: u64::MAX,
+    };
+}
+
+/// What became of an insert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// The key was not in the table.
+    New,
+    /// An older payload of the key, expired perhaps, left through `out`.
+    Replaced,
+    /// The payload left through `out`: it was heavier than the whole table may be, or its deadline had come. So did an older one.
+    Refused,
+}
+
+/// A bounded table of payloads, found by a hash and a closure that compares keys.
+///
+/// Use it behind a guard: [`get`](Table::get) and everything else with `&self` may run in many threads under a shared lock; all that
+/// changes the table wants the exclusive one. Time is a count of milliseconds on the caller's monotonic clock.
+///
+/// Of a hash the low 32 bits are used and must be well mixed (see [`mix`](super::mix)); the upper ones are free to choose among tables.
+///
+/// Payloads leave only through return values and through `out`, so that the caller drops them when the table is consistent and
+/// its guard released; a closure that panics leaves the table as it was.
+///
+/// ```
+/// use quickcache::tier::memory::{Inserted, Limits, NEVER, Table, mix};
+///
+/// let mut table = Table::new(Limits { entries: 100, bytes: 1 << 20 });
+/// let (mut out, hash, now) = (Vec::new(), mix(7, 0), 0);
+/// let is_seven = |p: &(u64, &str)| p.0 == 7;
+/// assert_eq!(table.insert(hash, (7, "seven"), 5, NEVER, now, is_seven, &mut out), Inserted::New);
+/// assert_eq!(table.get(hash, || now, is_seven), Some(&(7, "seven")));
+/// assert_eq!(table.remove(hash, is_seven), Some((7, "seven")));
+/// ```
+pub struct Table<P> {
+    /// Slots of the slab, of live entries only, each once.
+    index: HashTable<u32>,
+    pub(super) slab: Slab<P>,
+    pub(super) small: Queue,
+    pub(super) main: Queue,
+    pub(super) ghost: Ghost,
+    pub(super) limits: Limits,
+    pub(super) policy: Policy,
+    /// Where the sweep goes on.
+    cursor: u32,
+    /// How many entries have a deadline: without any there is nothing to sweep.
+    mortal: usize,
+}
+
+/// The index wants 64 bits, of which it uses the upper 7 and as many of the lower as it needs.
+#[inline]
+const fn widen(hash: u32) -> u64 {
+    hash as u64 | (hash as u64) << 32
+}
+
+impl<P> Table<P> {
+    /// What an entry costs besides its weight: its place in the slab, and its share of the index and of the ghost queue.
+    pub const OVERHEAD: u32 = size_of::<Entry<P>>() as u32 + 12;
+
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self::with_policy(limits, Policy::DEFAULT)
+    }
+
+    /// With other numbers for the policy than those measured to be good.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_policy(limits: Limits, policy: Policy) -> Self {
+        Self {
+            index: HashTable::new(),
+            slab: Slab::new(),
+            small: Queue::new(),
+            main: Queue::new(),
+            ghost: Ghost::default(),
+            limits: clamp(limits),
+            policy,
+            cursor: 0,
+            mortal: 0,
+        }
+    }
+
+    /// The payload of a key, unless it has expired. Counts as a visit. `now` is called only if the entry has a deadline.
+    #[inline]
+    pub fn get(
+        &self,
+        hash: u64,
+        now: impl FnOnce() -> u64,
+        eq: impl FnMut(&P) -> bool,
+    ) -> Option<&P> {
+        let entry = self.entry(hash as u32, eq)?;
+        let word = entry.word();
+        if word::expired(word, now) {
+            return None;
+        }
+        entry.mark(word);
+        // SAFETY: slots in the index are live.
+        Some(unsafe { entry.payload() })
+    }
+
+    /// As [`get`](Table::get), without counting a visit.
+    #[inline]
+    pub fn peek(
+        &self,
+        hash: u64,
+        now: impl FnOnce() -> u64,
+        eq: impl FnMut(&P) -> bool,
+    ) -> Option<&P> {
+        let entry = self.entry(hash as u32, eq)?;
+        // SAFETY: slots in the index are live.
+        (!word::expired(entry.word(), now)).then(|| unsafe { entry.payload() })
+    }
+
+    /// As [`get`](Table::get), to change the payload in place. The key and the weight stay what they were.
+    pub fn get_mut(
+        &mut self,
+        hash: u64,
+        now: impl FnOnce() -> u64,
+        eq: impl FnMut(&P) -> bool,
+    ) -> Option<&mut P> {
+        let slot = self.slot(hash as u32, eq)?;
+        let entry = &mut self.slab[slot];
+        let word = entry.word();
+        if word::expired(word, now) {
+            return None;
+        }
+        entry.mark(word);
+        // SAFETY: slots in the index are live.
+        Some(unsafe { entry.payload_mut() })
+    }
+
+    /// Deadline, weight and the like of a key, of one that has expired too.
+    pub fn standing(&self, hash: u64, eq: impl FnMut(&P) -> bool) -> Option<Standing> {
+        self.entry(hash as u32, eq).map(Entry::standing)
+    }
+
+    /// Stores `payload`, in place of an older one of its key, and evicts what must go for it. `weight` is in bytes.
+    ///
+    /// What leaves the table goes to `out`; so does `payload` itself if it is refused.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a struct for them would be built and taken apart once per miss"
+    )]
+    pub fn insert(
+        &mut self,
+        hash: u64,
+        payload: P,
+        weight: u32,
+        deadline: u64,
+        now: u64,
+        eq: impl FnMut(&P) -> bool,
+        out: &mut Vec<P>,
+    ) -> Inserted {
+        let hash = hash as u32;
+        let cost = Self::cost(weight);
+        let old = self.slot(hash, eq);
+        if cost > self.limits.bytes || self.limits.entries == 0 || deadline <= now {
+            out.push(payload);
+            if let Some(old) = old {
+                self.free(old, out);
+            }
+            return Inserted::Refused;
+        }
+        let word = word::new(deadline, now);
+        match old {
+            Some(slot) => {
+                self.replace(slot, payload, weight, word, now, out);
+                Inserted::Replaced
+            }
+            None => {
+                if self.mortal != 0 {
+                    self.sweep(now, SWEEP_PER_INSERT, |_| false, out);
+                }
+                self.make_room(1, cost, now, out);
+                let word = if self.ghost.take(hash) {
+                    word | word::MAIN
+                } else {
+                    word
+                };
+                if self.index.len() == self.index.capacity() {
+                    self.grow();
+                }
+                let slot = self
+                    .slab
+                    .fill(hash, word, weight, payload, self.limits.entries);
+                self.mortal += usize::from(word::mortal(word));
+                self.index
+                    .insert_unique(widen(hash), slot, |_| unreachable!("grow made room"));
+                self.link(slot);
+                Inserted::New
+            }
+        }
+    }
+
+    fn replace(
+        &mut self,
+        slot: u32,
+        payload: P,
+        weight: u32,
+        word: u64,
+        now: u64,
+        out: &mut Vec<P>,
+    ) {
+        let entry = &mut self.slab[slot];
+        entry.mark(entry.word());
+        let kept = entry.word() & (word::VISITS | word::MAIN);
+        self.mortal -= usize::from(word::mortal(entry.word()));
+        self.mortal += usize::from(word::mortal(word));
+        if weight == entry.weight {
+            *entry.word.get_mut() = word | kept;
+        } else {
+            // Out of its queue while room is made, so that it does not itself make way.
+            self.unlink(slot);
+            self.make_room(1, Self::cost(weight), now, out);
+            let entry = &mut self.slab[slot];
+            *entry.word.get_mut() = word | kept;
+            entry.weight = weight;
+            self.link(slot);
+        }
+        out.push(self.slab.replace(slot, payload));
+    }
+
+    /// Removes a key, expired or not.
+    pub fn remove(&mut self, hash: u64, eq: impl FnMut(&P) -> bool) -> Option<P> {
+        let slot = self.slot(hash as u32, eq)?;
+        Some(self.take(slot))
+    }
+
+    /// Looks over the next `budget` slots, round and round, and frees entries that have expired or of which `dead` is true.
+    /// Returns how many it freed. [`slots`](Table::slots) is the budget of a whole round.
+    pub fn sweep(
+        &mut self,
+        now: u64,
+        budget: usize,
+        mut dead: impl FnMut(&P) -> bool,
+        out: &mut Vec<P>,
+    ) -> usize {
+        let before = self.len();
+        for _ in 0..budget.min(self.slab.len()) {
+            let slot = if (self.cursor as usize) < self.slab.len() {
+                self.cursor
+            } else {
+                0
+            };
+            self.cursor = slot + 1;
+            let entry = &self.slab[slot];
+            // SAFETY: `is_live` is asked first.
+            if entry.is_live()
+                && (word::expired(entry.word(), || now) || dead(unsafe { entry.payload() }))
+            {
+                self.free(slot, out);
+            }
+        }
+        before - self.len()
+    }
+
+    /// Removes every entry of which `keep` is false.
+    pub fn retain(&mut self, mut keep: impl FnMut(&P) -> bool, out: &mut Vec<P>) {
+        self.sweep(0, self.slab.len(), |payload| !keep(payload), out);
+    }
+
+    /// Moves every payload to `out`, forgets what it learned and gives the memory back.
+    pub fn drain(&mut self, out: &mut Vec<P>) {
+        let mut old = std::mem::replace(self, Self::with_policy(self.limits, self.policy));
+        out.reserve(old.len());
+        old.slab.clear(|payload| out.push(payload));
+    }
+
+    /// Changes the bounds, evicting what is over the new ones.
+    pub fn set_limits(&mut self, limits: Limits, now: u64, out: &mut Vec<P>) {
+        self.limits = clamp(limits);
+        self.make_room(0, 0, now, out);
+    }
+
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Entries, expired ones that were not yet swept included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The weights of all entries and the overhead of each: what [`Limits::bytes`] bounds.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.small.bytes + self.main.bytes
+    }
+
+    /// Slots of the slab, vacant ones included: the `budget` of one whole round of [`sweep`](Table::sweep).
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.slab.len()
+    }
+
+    /// Memory that the table itself holds, in bytes, without what payloads point to.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.index.allocation_size() + self.slab.bytes() + self.ghost.bytes()
+    }
+
+    /// Every entry, in no order, expired ones that were not yet swept included.
+    pub fn iter(&self) -> impl Iterator<Item = (&P, Standing)> {
+        // SAFETY: `live` yields live entries.
+        self.slab
+            .live()
+            .map(|(_, entry)| (unsafe { entry.payload() }, entry.standing()))
+    }
+
+    #[inline]
+    fn slot(&self, hash: u32, mut eq: impl FnMut(&P) -> bool) -> Option<u32> {
+        let found = self.index.find(widen(hash), |&slot| {
+            // SAFETY: slots in the index are in the slab.
+            let entry = unsafe { self.slab.get_unchecked(slot) };
+            // SAFETY: and they are live.
+            entry.hash == hash && eq(unsafe { entry.payload() })
+        });
+        found.copied()
+    }
+
+    #[inline]
+    fn entry(&self, hash: u32, eq: impl FnMut(&P) -> bool) -> Option<&Entry<P>> {
+        // SAFETY: slots in the index are in the slab.
+        self.slot(hash, eq)
+            .map(|slot| unsafe { self.slab.get_unchecked(slot) })
+    }
+
+    fn cost(weight: u32) -> u64 {
+        u64::from(weight) + u64::from(Self::OVERHEAD)
+    }
+
+    /// Evicts until `entries` more of `cost` bytes in all fit. Counts what is in the queues, not who was taken out of them.
+    fn make_room(&mut self, entries: usize, cost: u64, now: u64, out: &mut Vec<P>) {
+        while self.small.len + self.main.len + entries > self.limits.entries
+            || self.bytes() + cost > self.limits.bytes
+        {
+            self.evict_one(now, out);
+        }
+    }
+
+    /// Doubles the index. The slab knows every hash, so the old index goes first, and the slab is read in the order it lies.
+    #[cold]
+    fn grow(&mut self) {
+        let room = (self.len() * 2).max(8);
+        self.index = HashTable::new();
+        self.index = HashTable::with_capacity(room);
+        for (slot, entry) in self.slab.live() {
+            self.index.insert_unique(widen(entry.hash), slot, |_| {
+                unreachable!("with_capacity made room")
+            });
+        }
+    }
+
+    /// Puts an entry at the new end of the queue that its word names.
+    pub(super) fn link(&mut self, slot: u32) {
+        let entry = &self.slab[slot];
+        let cost = Self::cost(entry.weight);
+        let queue = if entry.is_main() {
+            &mut self.main
+        } else {
+            &mut self.small
+        };
+        queue.push(&mut self.slab, slot, cost);
+    }
+
+    pub(super) fn unlink(&mut self, slot: u32) {
+        let entry = &self.slab[slot];
+        let cost = Self::cost(entry.weight);
+        let queue = if entry.is_main() {
+            &mut self.main
+        } else {
+            &mut self.small
+        };
+        queue.unlink(&mut self.slab, slot, cost);
+    }
+
+    fn take(&mut self, slot: u32) -> P {
+        self.unlink(slot);
+        let entry = &self.slab[slot];
+        self.mortal -= usize::from(word::mortal(entry.word()));
+        match self
+            .index
+            .find_entry(widen(entry.hash), |&other| other == slot)
+        {
+            Ok(found) => drop(found.remove()),
+            Err(_) => unreachable!("a live entry is in the index"),
+        }
+        self.slab.free(slot)
+    }
+
+    pub(super) fn free(&mut self, slot: u32, out: &mut Vec<P>) {
+        let payload = self.take(slot);
+        out.push(payload);
+    }
+}
+
+/// Slot numbers are 32 bits, and the last one is no slot.
+fn clamp(limits: Limits) -> Limits {
+    Limits {
+        entries: limits.entries.min(u32::MAX as usize - 1),
+        ..limits
+    }
+}
