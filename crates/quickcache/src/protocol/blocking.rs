@@ -1,0 +1,112 @@
+//! The driver for blocking Rust: followers park their thread, with patience. A panic in the function abandons the flight
+//! and goes on to the caller; one follower leads then.
+
+use std::time::{Duration, Instant};
+
+use super::guarded::{Asked, Changing, Entered, Execution, Found, Guarded, Inside, Steps};
+use super::machine::{KeyOf, Seq, ValidFrom};
+
+/// The life of a call that missed. A follower that waited for `patience` runs the function itself and stores nothing.
+pub fn run<K, V, L, F, S, P, R>(
+    protocol: &Guarded<K, V>,
+    asked: Asked<'_, K>,
+    patience: Duration,
+    steps: Steps<L, F, S, P>,
+) -> V
+where
+    K: Eq + Clone,
+    V: Clone,
+    L: FnOnce() -> Option<Found<V>>,
+    F: FnOnce() -> V,
+    S: FnOnce(&V),
+    P: FnOnce(&V) -> R,
+{
+    let started = protocol.begin();
+    let mut deadline = None;
+    loop {
+        let waiting = match protocol.enter(&asked) {
+            Entered::Run(execution) => return lead(execution, steps),
+            Entered::Wait(waiting) => waiting,
+        };
+        let deadline = *deadline.get_or_insert_with(|| Instant::now() + patience);
+        if waiting.cell.landed.wait(0, Some(deadline)) {
+            if let Some(value) = waiting.take(started) {
+                return value;
+            }
+        } else if let Some(_execution) = waiting.give_up() {
+            return (steps.compute)();
+        }
+    }
+}
+
+fn lead<K, V, L, F, S, P, R>(execution: Execution<'_, K, V>, steps: Steps<L, F, S, P>) -> V
+where
+    K: Eq + Clone,
+    V: Clone,
+    L: FnOnce() -> Option<Found<V>>,
+    F: FnOnce() -> V,
+    S: FnOnce(&V),
+    P: FnOnce(&V) -> R,
+{
+    let inside = Inside::enter(execution.flight());
+    let found = (steps.look)();
+    let fill = found.as_ref().is_none_or(|found| found.backfill);
+    let value = found.map_or_else(steps.compute, |found| found.value);
+    if let Some(store) = steps.store.filter(|_| fill)
+        && let Some(_announced) = execution.announce()
+    {
+        store(&value);
+    }
+    drop(inside);
+    // No tier here is cleared from elsewhere: who was let in may take it.
+    execution.land(&value, ValidFrom::Joined, Some(steps.keep).filter(|_| fill));
+    value
+}
+
+/// Clears a key: waits for the stores of the key that run, `delete`s it from the slower tiers (outermost first), and at the
+/// end `remove`s it from the memory tier, under the guard, even if `delete` panicked.
+pub fn clear<K: Eq + Clone, V: Clone, T, R>(
+    protocol: &Guarded<K, V>,
+    key: KeyOf<'_, K>,
+    delete: impl FnOnce() -> T,
+    remove: impl FnOnce() -> R,
+) -> T {
+    let changing = Changing::begin(
+        protocol,
+        key,
+        |machine| Some(machine.clear_begin(key)),
+        |_| remove(),
+    );
+    wait_for_stores(protocol, || changing.as_ref()?.stores_running());
+    delete()
+}
+
+/// Replaces the value of a key by one whose execution began at `token` (skip_arg, refresh, set_cached_value): `set`s it in
+/// the slower tiers, outermost first, and `keep`s it in the memory tier under the guard. `None`: refused, nothing stored.
+pub fn supersede<K: Eq + Clone, V: Clone, T, R>(
+    protocol: &Guarded<K, V>,
+    key: KeyOf<'_, K>,
+    token: Seq,
+    set: impl FnOnce() -> T,
+    keep: impl FnOnce() -> R,
+) -> Option<T> {
+    let mut changing = Changing::begin(
+        protocol,
+        key,
+        |machine| machine.supersede_begin(key, token),
+        |stands| stands.then(keep),
+    )?;
+    wait_for_stores(protocol, || changing.stores_running());
+    let result = set();
+    changing.done = true;
+    Some(result)
+}
+
+fn wait_for_stores<K: Eq + Clone, V: Clone>(
+    protocol: &Guarded<K, V>,
+    running: impl Fn() -> Option<u64>,
+) {
+    while let Some(round) = running() {
+        protocol.stores_ended.wait(round, None);
+    }
+}
