@@ -52,14 +52,14 @@ def test_k2_strange_values_serialise_alike_inside_containers(name):
     same(keys_of({value, 7}, {value: 1}, vary_on=('a', 'b')), loud=False)
 
 
-@settings(max_examples=600)
+@settings(max_examples=300)
 @given(values)
 @example([])
 def test_k2_random_values_serialise_alike(value):
     same(keys_of(value), loud=False)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(values, values)
 def test_k1_two_values_make_one_text(first, second):
     same(keys_of(first, second, vary_on=('a', 'b')), loud=False)
