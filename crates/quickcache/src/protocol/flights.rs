@@ -11,6 +11,18 @@ use super::generations::{KeyOf, Seq};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct FlightId(pub(super) u64);
 
+impl FlightId {
+    /// As a number, for drivers that keep it where only numbers fit (a context variable of Python).
+    pub fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// Of a number that `to_bits` gave.
+    pub fn from_bits(bits: u64) -> Self {
+        FlightId(bits)
+    }
+}
+
 pub(super) struct Flight<K, C> {
     pub(super) key: K,
     pub(super) function: u32,
