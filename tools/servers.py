@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
 """Real redis and memcached servers for tests, benchmarks and the demo.
 
-Each server listens on 127.0.0.1 only, on a free port, in a temporary folder of its own, keeps nothing on disk, and is
-stopped by its process id when its `with` block ends. What is missing is installed by apt-get where that is allowed.
+Each server listens on 127.0.0.1 only, on a free port, in a temporary folder of its own, keeps nothing on
+disk, and is stopped by its process id when its `with` block ends. What is missing is installed by apt-get
+where that is allowed.
 
     from servers import redis, memcached
     with redis() as server:
         client = redis_client(server.url)            # redis://127.0.0.1:40123/0
 
-    python3 tools/servers.py redis memcached                    start both, print their addresses, run until Ctrl-C
-    python3 tools/servers.py redis -- pytest python/tests       run a command beside them, end with its exit code
+    python3 tools/servers.py redis memcached                  start both, print where, run until Ctrl-C
+    python3 tools/servers.py redis -- pytest python/tests     run a command beside it, end with its code
     python3 tools/servers.py --install redis memcached          only make sure that the programs are there
 
 A command sees the addresses as QUICKCACHE_REDIS (a URL) and QUICKCACHE_MEMCACHED (host:port).
@@ -70,7 +71,19 @@ class Kind:
 
 
 def _redis_command(program: str, port: int, folder: Path) -> list[str]:
-    return [program, "--port", str(port), "--bind", HOST, "--dir", str(folder), "--save", "", "--appendonly", "no"]
+    return [
+        program,
+        "--port",
+        str(port),
+        "--bind",
+        HOST,
+        "--dir",
+        str(folder),
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+    ]
 
 
 def _memcached_command(program: str, port: int, folder: Path) -> list[str]:
@@ -107,7 +120,9 @@ def _running(name: str, options: tuple[str, ...]) -> Iterator[Server]:
             stop(process)
 
 
-def _start(kind: Kind, program: str, folder: Path, options: tuple[str, ...]) -> tuple[subprocess.Popen[bytes], int]:
+def _start(
+    kind: Kind, program: str, folder: Path, options: tuple[str, ...]
+) -> tuple[subprocess.Popen[bytes], int]:
     log = folder / "log"
     for last in (False,) * (TRIES - 1) + (True,):
         port = free_port()
@@ -129,7 +144,7 @@ def _start(kind: Kind, program: str, folder: Path, options: tuple[str, ...]) -> 
             return process, port
         stop(process)
         text = log.read_text(errors="replace").strip() or "(its log is empty)"
-        if last or "in use" not in text.lower():
+        if last or "in use" not in f"{trouble} {text}".lower():
             raise ServerError(f"{kind.program} on {HOST}:{port} {trouble}. Its log:\n{text}")
     raise AssertionError("unreachable")
 
@@ -150,7 +165,7 @@ def _wait_until_it_answers(kind: Kind, process: subprocess.Popen[bytes], port: i
 
 
 def _pid_behind(kind: Kind, port: int) -> int | None:
-    """The process id that the server on this port gives of itself, by its own protocol; None if nothing answers."""
+    """The process id that the server on this port gives of itself; None if nothing answers."""
     answer = b""
     try:
         with socket.create_connection((HOST, port), timeout=1.0) as connection:
@@ -194,8 +209,14 @@ def install(name: str) -> str:
         return found
     prefix = _root_prefix()
     if prefix is None or not shutil.which("apt-get"):
-        raise ServerError(f"{kind.program} is not installed. Install it first: sudo apt-get install {kind.package}")
-    print(f"servers: {kind.program} is missing, installing Debian's package {kind.package}", file=sys.stderr, flush=True)
+        raise ServerError(
+            f"{kind.program} is not installed. Install it first: sudo apt-get install {kind.package}"
+        )
+    print(
+        f"servers: {kind.program} is missing, installing Debian's package {kind.package}",
+        file=sys.stderr,
+        flush=True,
+    )
     get = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y"]
     install_it = [*get, "install", "--no-install-recommends", kind.package]
     done = _quiet(install_it)
@@ -209,7 +230,9 @@ def install(name: str) -> str:
 
 
 def _find(program: str) -> str | None:
-    return shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+    return shutil.which(program) or shutil.which(
+        program, path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
+    )
 
 
 def _root_prefix() -> list[str] | None:
@@ -222,7 +245,12 @@ def _root_prefix() -> list[str] | None:
 
 def _quiet(command: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )
 
 
@@ -242,7 +270,11 @@ def main(arguments: list[str]) -> int:
         for name in options.kinds:
             server = stack.enter_context(_running(name, ()))
             environment[f"QUICKCACHE_{name.upper()}"] = server.url
-            print(f"{name} {server.url} pid {server.pid}", file=sys.stderr if command else sys.stdout, flush=True)
+            print(
+                f"{name} {server.url} pid {server.pid}",
+                file=sys.stderr if command else sys.stdout,
+                flush=True,
+            )
         if command:
             return subprocess.call(command, env=environment)
         with contextlib.suppress(KeyboardInterrupt):

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""The demo: the article's blog as a real site, under load, without and with the cache, and a summary at the end.
+"""The demo: the article's blog as a real site, under load, without and with the cache.
 
-    python examples/blog/demo.py                      with the interpreter that has Django, waitress and quickcache
+    python examples/blog/demo.py                      with a Python that has Django, waitress, quickcache
     python examples/blog/demo.py --caches locmem      with Django's own LocMemCache, as any quickcache can
-    python examples/blog/demo.py --rust target/release/blog-rs      and the same load in Rust, on the same database
+    python examples/blog/demo.py --rust target/release/blog-rs      then in Rust, on the same database
 
-It makes the database in .cache/blog/, starts one server per phase on a free port of 127.0.0.1 and a fresh copy of the database,
-runs the client beside it, and stops the server by its process id, also when something fails. The exit code is 1 if a
-request failed or a read missed a post that was written and cleared before it.
+It makes the database in .cache/blog/, starts one server per phase on a free port of 127.0.0.1 and a fresh
+copy of the database, runs the client beside it, and stops the server by its process id, also when something
+fails. The exit code is 1 if a request failed or a read missed a post that was written and cleared before it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,10 @@ class Phase:
     cached: bool
 
     def environment(self, database: Path) -> dict[str, str]:
-        return site_environment(database) | {"BLOG_CACHES": self.caches, "BLOG_CACHED": "yes" if self.cached else "no"}
+        return site_environment(database) | {
+            "BLOG_CACHES": self.caches,
+            "BLOG_CACHED": "yes" if self.cached else "no",
+        }
 
 
 @dataclass(frozen=True)
@@ -68,14 +71,29 @@ class Result:
         return after - before
 
     @property
+    def reading_ms(self) -> float | None:
+        """CPU time in the two functions per read, without HTTP, JSON and waiting for other threads."""
+        before, after = (told["reading"] for told in self.seen["stats"])
+        reads, nanoseconds = (after.get(name, 0) - before.get(name, 0) for name in ("reads", "nanoseconds"))
+        return nanoseconds / reads / 1e6 if reads else None
+
+    @property
     def cache(self) -> dict[str, int]:
-        """How far each whole-number counter of the cached function's own stats moved; empty where it has none."""
+        """How far each whole number of the cached function's stats moved; empty where it has none."""
         before, after = (told["cache"] or {} for told in self.seen["stats"])
-        return {name: after[name] - before[name] for name in after if type(after[name]) is int and after[name] != before[name]}
+        return {
+            name: after[name] - before[name]
+            for name in after
+            if type(after[name]) is int and after[name] != before[name]
+        }
 
 
 def site_environment(database: Path) -> dict[str, str]:
-    return os.environ | {"BLOG_DATABASE": str(database), "DJANGO_SETTINGS_MODULE": "config.settings", "PYTHONUNBUFFERED": "1"}
+    return os.environ | {
+        "BLOG_DATABASE": str(database),
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        "PYTHONUNBUFFERED": "1",
+    }
 
 
 def make_database() -> Path:
@@ -85,7 +103,9 @@ def make_database() -> Path:
     database = FOLDER / "blog.sqlite3"
     remove_database(database)
     for command in (["migrate", "--verbosity=0"], ["load_films", str(movies)]):
-        done = subprocess.run([sys.executable, "manage.py", *command], cwd=HERE, env=site_environment(database), check=False)
+        done = subprocess.run(
+            [sys.executable, "manage.py", *command], cwd=HERE, env=site_environment(database), check=False
+        )
         if done.returncode != 0:
             raise DemoError(f"manage.py {command[0]} failed")
     return database
@@ -99,7 +119,7 @@ def remove_database(database: Path) -> None:
 
 @contextlib.contextmanager
 def server(phase: Phase, original: Path) -> Iterator[int]:
-    """A server of the site on a copy of the database, for the length of a `with` block; gives its port."""
+    """A server of the site on a copy of the database, for a `with` block; gives its port."""
     database = FOLDER / "phase.sqlite3"
     remove_database(database)
     shutil.copy(original, database)
@@ -145,15 +165,28 @@ def wait_until_ready(port: int) -> None:
 
 
 def run_phase(phase: Phase, port: int, options: argparse.Namespace) -> Result:
-    words = ["--seconds", str(options.seconds), "--threads", str(options.threads), "--writes", str(options.writes)]
-    client = subprocess.run([sys.executable, "load.py", str(port), *words], cwd=HERE, stdout=subprocess.PIPE, text=True, check=False)
+    words = [
+        "--seconds",
+        str(options.seconds),
+        "--threads",
+        str(options.threads),
+        "--writes",
+        str(options.writes),
+    ]
+    client = subprocess.run(
+        [sys.executable, "load.py", str(port), *words],
+        cwd=HERE,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
     if client.returncode != 0:
         raise DemoError(f"the client ended with code {client.returncode}")
     return Result(phase, json.loads(client.stdout))
 
 
 def show_a_clear(port: int) -> None:
-    """The article's last example, step by step: a post is written, the cached value is out of date, `clear` mends it."""
+    """The article's last example: a post is written, the cached value is out of date, `clear` mends it."""
     site = Site(port)
     person = site.ask("GET", "/people/")[1]["people"][0]
     where = f"/people/{person['id']}/posts"
@@ -172,14 +205,14 @@ def show_a_clear(port: int) -> None:
     print(f"  get_all_posts.clear(person)                 {cleared} posts")
     site.ask("POST", where + "?forget-to-clear", {"title": "Another new post"})
     forced, after = read("?force"), read()
-    print(f"  one more, then get_all_posts(person, force=True)   {forced} posts, and {after} for the next reader")
+    print(f"  one more; get_all_posts(person, force=True) {forced} posts, and {after} for the next reader")
     site.close()
     if (stale, cleared, forced, after) != (first, first + 1, first + 2, first + 2):
         raise DemoError("these counts are not what a cache and its clear must give")
 
 
 def milliseconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f} ms"
+    return "-" if value is None else f"{value:.3f} ms" if value < 1 else f"{value:.2f} ms"
 
 
 def print_summary(results: list[Result]) -> None:
@@ -190,20 +223,25 @@ def print_summary(results: list[Result]) -> None:
         ("requests/s", lambda r: f"{r.seen['requests_per_second']:,.0f}"),
         ("read, p50", lambda r: milliseconds(r.seen["read_ms"]["p50"])),
         ("read, p99", lambda r: milliseconds(r.seen["read_ms"]["p99"])),
+        ("CPU in the functions, a read", lambda r: milliseconds(r.reading_ms)),
         ("write and clear, p50", lambda r: milliseconds(r.seen["write_ms"]["p50"])),
         ("write and clear, p99", lambda r: milliseconds(r.seen["write_ms"]["p99"])),
         ("database queries", lambda r: f"{r.queries:,}"),
         ("database queries per request", lambda r: per_request(r, r.queries)),
         ("executions of get_all_posts", lambda r: f"{r.executions:,}"),
+        (
+            "reads served by the cache",
+            lambda r: f"{max(0, r.seen['reads'] - r.executions) / max(1, r.seen['reads']):.1%}",
+        ),
         ("posts written, then cleared", lambda r: f"{r.seen['writes']:,}"),
         ("reads after a clear", lambda r: f"{r.seen['reads_after_clear']:,}"),
         ("of them without the new post", lambda r: f"{r.seen['stale']:,}"),
         ("failed requests", lambda r: f"{r.seen['errors']:,}"),
     ]
     width = max(len(result.phase.title) for result in results) + 3
-    print("\n" + " " * 30 + "".join(result.phase.title.rjust(width) for result in results))
+    print("\n" + " " * 32 + "".join(result.phase.title.rjust(width) for result in results))
     for name, value in rows:
-        print(name.ljust(30) + "".join(value(result).rjust(width) for result in results))
+        print(name.ljust(32) + "".join(value(result).rjust(width) for result in results))
     for result in results:
         if result.phase.cached:
             told = ", ".join(f"{name} {value:,}" for name, value in result.cache.items())
@@ -215,7 +253,8 @@ def failures(results: list[Result]) -> list[str]:
     for result in results:
         if result.seen["errors"] or result.seen["stale"]:
             examples = "; ".join(result.seen["examples"])
-            found.append(f"{result.phase.title}: {result.seen['errors']} failed, {result.seen['stale']} stale: {examples}")
+            counts = f"{result.seen['errors']} failed, {result.seen['stale']} stale"
+            found.append(f"{result.phase.title}: {counts}: {examples}")
         if not result.seen["reads"]:
             found.append(f"{result.phase.title}: not one read was answered")
     return found
@@ -226,7 +265,7 @@ def run_rust(program: Path, original: Path, options: argparse.Namespace) -> None
     database = FOLDER / "phase.sqlite3"
     remove_database(database)
     shutil.copy(original, database)
-    words = ["--seconds", str(options.seconds / 3), "--threads", str(options.threads), "--writes", str(options.writes)]
+    words = ["--seconds", str(options.seconds / 3), "--threads", str(options.threads)]
     try:
         done = subprocess.run([str(program), str(database), *words], check=False)
     finally:
@@ -237,9 +276,14 @@ def run_rust(program: Path, original: Path, options: argparse.Namespace) -> None
 
 def phases(caches: list[str]) -> list[Phase]:
     if not caches:
-        native = importlib.util.find_spec("quickcache") and importlib.util.find_spec("quickcache.django_backends")
+        native = importlib.util.find_spec("quickcache") and importlib.util.find_spec(
+            "quickcache.django_backends"
+        )
         caches = ["memory" if native else "locmem"]
-    return [Phase("without the cache", "locmem", False), *(Phase(f"with {name}", name, True) for name in caches)]
+    return [
+        Phase("without the cache", "locmem", False),
+        *(Phase(f"with {name}", name, True) for name in caches),
+    ]
 
 
 def main() -> int:

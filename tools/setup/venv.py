@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Makes a virtual environment below .venvs/ from a requirements file, or leaves it alone when nothing changed.
+"""Makes a virtual environment below .venvs/, or leaves it alone when nothing changed.
 
     python3 tools/setup/venv.py NAME PYTHON REQUIREMENTS...        prints the path of the environment's python
 
-PYTHON is an interpreter's path or name. The environment carries a stamp, a hash of the interpreter's version and of the
-requirement files' text (the files they include by `-r` too); the same stamp means that nothing is done, in a tenth of a second. Any
-change builds it anew, so no package of an older list stays behind. Progress goes to stderr; only the path goes to stdout.
+PYTHON is an interpreter's path or name. The environment carries a stamp, a hash of the interpreter's version
+and of the requirement files' text (the files they include by `-r` too); the same stamp means that nothing is
+done, in a tenth of a second. Any change builds it anew, so no package of an older list stays behind. Progress
+goes to stderr; only the path goes to stdout.
 """
 
 from __future__ import annotations
@@ -91,7 +92,10 @@ def _install_venv_module(python: str, version: str) -> None:
     hint = f"{python} has no venv module. Install it first: sudo apt-get install {package}"
     if os.geteuid() == 0:
         prefix = []
-    elif shutil.which("sudo") and subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False).returncode == 0:
+    elif (
+        shutil.which("sudo")
+        and subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False).returncode == 0
+    ):
         prefix = ["sudo", "-n"]
     else:
         raise SetupError(hint)
@@ -113,7 +117,9 @@ def _run(command: list[str], trouble: str) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Make a virtual environment below .venvs/, if anything changed.")
+    parser = argparse.ArgumentParser(
+        description="Make a virtual environment below .venvs/, if anything changed."
+    )
     parser.add_argument("name")
     parser.add_argument("python")
     parser.add_argument("requirements", nargs="*", type=Path)

@@ -34,7 +34,10 @@ pub struct Person {
 
 /// Some of a post's columns, as a page would show them.
 #[derive(Clone, Debug)]
-#[allow(dead_code, reason = "a page would print them; the load only looks at the id")]
+#[allow(
+    dead_code,
+    reason = "a page would print them; the load only looks at the id"
+)]
 pub struct Post {
     pub id: i64,
     pub title: String,
@@ -62,10 +65,15 @@ impl From<rusqlite::Error> for DatabaseError {
 }
 
 #[cfg(feature = "cached")]
-static CACHE: LazyLock<QuickCache> = LazyLock::new(|| QuickCache::new(Memory::new().timeout(Duration::from_secs(10))));
+static CACHE: LazyLock<QuickCache> =
+    LazyLock::new(|| QuickCache::new(Memory::new().timeout(Duration::from_secs(10))));
 
 /// All posts of a person, oldest first.
 #[cfg_attr(feature = "cached", quickcache(cache = CACHE, vary_on = [person.id], skip_arg = force))] // <- the cache is this line
+#[cfg_attr(
+    not(feature = "cached"),
+    expect(unused_variables, reason = "only skip_arg reads `force`")
+)]
 pub fn get_all_posts(person: &Person, force: bool) -> Result<Arc<[Post]>, DatabaseError> {
     EXECUTIONS.fetch_add(1, Ordering::Relaxed);
     with_connection(|connection| {
@@ -115,7 +123,12 @@ pub fn people() -> Result<Vec<Person>, DatabaseError> {
             "SELECT person.id, person.name FROM posts_person AS person JOIN posts_post AS post ON post.person_id = person.id
              GROUP BY person.id ORDER BY count(*) DESC, person.id",
         )?;
-        let rows = statement.query_map([], |row| Ok(Person { id: row.get(0)?, name: row.get(1)? }))?;
+        let rows = statement.query_map([], |row| {
+            Ok(Person {
+                id: row.get(0)?,
+                name: row.get(1)?,
+            })
+        })?;
         rows.collect()
     })
 }
@@ -125,19 +138,25 @@ pub fn use_database(path: PathBuf) {
     DATABASE.get_or_init(|| path);
 }
 
-fn with_connection<T>(query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, DatabaseError> {
+fn with_connection<T>(
+    query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> Result<T, DatabaseError> {
     QUERIES.fetch_add(1, Ordering::Relaxed);
     CONNECTION.with(|cell| {
         if cell.get().is_none() {
-            cell.set(open()?).expect("this thread's connection was opened while it was being opened");
+            cell.set(open()?)
+                .expect("this thread's connection was opened while it was being opened");
         }
         Ok(query(cell.get().expect("just opened"))?)
     })
 }
 
 fn open() -> Result<Connection, DatabaseError> {
-    let path = DATABASE.get().ok_or_else(|| DatabaseError("no database was named".into()))?;
-    let connection = Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let path = DATABASE
+        .get()
+        .ok_or_else(|| DatabaseError("no database was named".into()))?;
+    let connection =
+        Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.busy_timeout(Duration::from_secs(20))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;

@@ -12,7 +12,10 @@ pub struct Latency {
 
 impl Default for Latency {
     fn default() -> Self {
-        Self { buckets: vec![0; 64 * FINE], count: 0 }
+        Self {
+            buckets: vec![0; 64 * FINE],
+            count: 0,
+        }
     }
 }
 
@@ -25,7 +28,10 @@ impl Latency {
     }
 
     pub fn add(&mut self, other: &Self) {
-        self.buckets.iter_mut().zip(&other.buckets).for_each(|(own, more)| *own += more);
+        self.buckets
+            .iter_mut()
+            .zip(&other.buckets)
+            .for_each(|(own, more)| *own += more);
         self.count += other.count;
     }
 

@@ -40,12 +40,24 @@ struct Shared<'a> {
 }
 
 /// Runs the load and gives what was seen; the first database error ends it.
-pub fn run(people: &[Person], door: Door, readers: usize, length: Duration) -> Result<Seen, DatabaseError> {
-    let shared = Shared { people, newest: people.iter().map(|_| AtomicI64::new(0)).collect(), stop: AtomicBool::new(false) };
+pub fn run(
+    people: &[Person],
+    door: Door,
+    readers: usize,
+    length: Duration,
+) -> Result<Seen, DatabaseError> {
+    let shared = Shared {
+        people,
+        newest: people.iter().map(|_| AtomicI64::new(0)).collect(),
+        stop: AtomicBool::new(false),
+    };
     thread::scope(|scope| {
         let shared = &shared;
-        let mut threads: Vec<_> =
-            (1..=readers).map(|number| scope.spawn(move || stop_on_error(shared, read(shared, door, number as u64)))).collect();
+        let mut threads: Vec<_> = (1..=readers)
+            .map(|number| {
+                scope.spawn(move || stop_on_error(shared, read(shared, door, number as u64)))
+            })
+            .collect();
         threads.push(scope.spawn(move || stop_on_error(shared, write(shared, door))));
         let end = Instant::now() + length;
         while Instant::now() < end && !shared.stop.load(Ordering::Relaxed) {
@@ -54,7 +66,9 @@ pub fn run(people: &[Person], door: Door, readers: usize, length: Duration) -> R
         shared.stop.store(true, Ordering::Relaxed);
         let mut all = Seen::default();
         for thread in threads {
-            let seen = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            let seen = thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
             all.reads.add(&seen.reads);
             all.writes.add(&seen.writes);
             all.after_clear += seen.after_clear;
@@ -64,7 +78,10 @@ pub fn run(people: &[Person], door: Door, readers: usize, length: Duration) -> R
     })
 }
 
-fn stop_on_error(shared: &Shared<'_>, outcome: Result<Seen, DatabaseError>) -> Result<Seen, DatabaseError> {
+fn stop_on_error(
+    shared: &Shared<'_>,
+    outcome: Result<Seen, DatabaseError>,
+) -> Result<Seen, DatabaseError> {
     if outcome.is_err() {
         shared.stop.store(true, Ordering::Relaxed);
     }
@@ -102,7 +119,10 @@ fn write(shared: &Shared<'_>, door: Door) -> Result<Seen, DatabaseError> {
         (door.clear)(person);
         seen.writes.record(start.elapsed());
         shared.newest[*index].store(post, Ordering::Release);
-        thread::sleep((begin + Duration::from_secs(1) * number / WRITES_PER_SECOND).saturating_duration_since(Instant::now()));
+        thread::sleep(
+            (begin + Duration::from_secs(1) * number / WRITES_PER_SECOND)
+                .saturating_duration_since(Instant::now()),
+        );
     }
     Ok(seen)
 }

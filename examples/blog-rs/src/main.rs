@@ -43,10 +43,16 @@ fn run() -> Result<bool, Box<dyn Error>> {
     if people.is_empty() {
         return Err("the database has no people; run examples/blog/demo.py first".into());
     }
-    let plain = Door { read: get_all_posts::uncached, clear: |_| {} };
+    let plain = Door {
+        read: get_all_posts::uncached,
+        clear: |_| {},
+    };
     let mut fresh = phase("without the cache", &people, plain, &options)?;
     if cfg!(feature = "cached") {
-        let cached = Door { read: get_all_posts, clear: |person| drop(get_all_posts::clear(person)) };
+        let cached = Door {
+            read: get_all_posts,
+            clear: |person| _ = get_all_posts::clear(person),
+        };
         fresh &= phase("with the cache", &people, cached, &options)?;
         show_a_clear(&people[0])?;
     } else {
@@ -56,20 +62,56 @@ fn run() -> Result<bool, Box<dyn Error>> {
 }
 
 /// Runs the load once and prints what was seen; false if a read was stale.
-fn phase(title: &str, people: &[Person], door: Door, options: &Options) -> Result<bool, Box<dyn Error>> {
-    println!("{title}: {} s, {} reading threads and one that writes", options.seconds, options.threads);
-    let (queries, executions) = (blog::QUERIES.load(Ordering::Relaxed), blog::EXECUTIONS.load(Ordering::Relaxed));
+fn phase(
+    title: &str,
+    people: &[Person],
+    door: Door,
+    options: &Options,
+) -> Result<bool, Box<dyn Error>> {
+    println!(
+        "{title}: {} s, {} reading threads and one that writes",
+        options.seconds, options.threads
+    );
+    let (queries, executions) = (
+        blog::QUERIES.load(Ordering::Relaxed),
+        blog::EXECUTIONS.load(Ordering::Relaxed),
+    );
     let begin = Instant::now();
-    let seen = load::run(people, door, options.threads, Duration::from_secs_f64(options.seconds))?;
+    let seen = load::run(
+        people,
+        door,
+        options.threads,
+        Duration::from_secs_f64(options.seconds),
+    )?;
     let reads = seen.reads.count();
-    println!("  reads/s                       {:.0}", reads as f64 / begin.elapsed().as_secs_f64());
-    println!("  read, p50 and p99             {:?}, {:?}", seen.reads.percentile(50.0), seen.reads.percentile(99.0));
-    println!("  write and clear, p50 and p99  {:?}, {:?}", seen.writes.percentile(50.0), seen.writes.percentile(99.0));
+    println!(
+        "  reads/s                       {:.0}",
+        reads as f64 / begin.elapsed().as_secs_f64()
+    );
+    println!(
+        "  read, p50 and p99             {:.1?}, {:.1?}",
+        seen.reads.percentile(50.0),
+        seen.reads.percentile(99.0)
+    );
+    println!(
+        "  write and clear, p50 and p99  {:.1?}, {:.1?}",
+        seen.writes.percentile(50.0),
+        seen.writes.percentile(99.0)
+    );
     let executed = blog::EXECUTIONS.load(Ordering::Relaxed) - executions;
-    println!("  database queries              {}", blog::QUERIES.load(Ordering::Relaxed) - queries);
-    println!("  executions, hits              {executed}, {}", reads.saturating_sub(executed));
+    println!(
+        "  database queries              {}",
+        blog::QUERIES.load(Ordering::Relaxed) - queries
+    );
+    println!(
+        "  executions, hits              {executed}, {}",
+        reads.saturating_sub(executed)
+    );
     println!("  posts written, then cleared   {}", seen.writes.count());
-    println!("  reads after a clear           {}, of them without the new post: {}", seen.after_clear, seen.stale);
+    println!(
+        "  reads after a clear           {}, of them without the new post: {}",
+        seen.after_clear, seen.stale
+    );
     Ok(seen.stale == 0)
 }
 
@@ -80,7 +122,10 @@ fn show_a_clear(person: &Person) -> Result<(), Box<dyn Error>> {
     let stale = get_all_posts(person, false)?.len();
     let _ = get_all_posts::clear(person);
     let cleared = get_all_posts(person, false)?.len();
-    println!("what a clear does, with {}: {first} posts cached; one is written: {stale}; cleared: {cleared}", person.name);
+    println!(
+        "what a clear does, with {}: {first} posts cached; one is written: {stale}; cleared: {cleared}",
+        person.name
+    );
     if (stale, cleared) != (first, first + 1) {
         return Err("these counts are not what a cache and its clear must give".into());
     }
@@ -88,12 +133,16 @@ fn show_a_clear(person: &Person) -> Result<(), Box<dyn Error>> {
 }
 
 fn options() -> Result<Options, Box<dyn Error>> {
-    let mut options = Options { database: String::new(), seconds: 5.0, threads: 4 };
+    let mut options = Options {
+        database: String::new(),
+        seconds: 5.0,
+        threads: 4,
+    };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
-            "--seconds" => options.seconds = words.next().ok_or(USAGE)?.parse()?,
-            "--threads" => options.threads = words.next().ok_or(USAGE)?.parse()?,
+            "--seconds" => options.seconds = number(words.next())?,
+            "--threads" => options.threads = number(words.next())?,
             _ if word.starts_with('-') || !options.database.is_empty() => return Err(USAGE.into()),
             _ => options.database = word,
         }
@@ -102,4 +151,8 @@ fn options() -> Result<Options, Box<dyn Error>> {
         return Err(USAGE.into());
     }
     Ok(options)
+}
+
+fn number<N: std::str::FromStr>(word: Option<String>) -> Result<N, &'static str> {
+    word.and_then(|word| word.parse().ok()).ok_or(USAGE)
 }

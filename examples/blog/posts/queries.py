@@ -1,4 +1,6 @@
-"""The two cached functions of the site. `get_all_posts` is the article's own; a line that counts executions was added."""
+"""The two cached functions of the site. `get_all_posts` is the article's own; a line that counts executions
+was added.
+"""
 
 from singletons.quickcache import quickcache
 

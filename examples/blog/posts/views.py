@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 from importlib import metadata
 
 from django.conf import settings
@@ -22,17 +23,22 @@ else:
 def people(request: HttpRequest) -> JsonResponse:
     """Everyone, those with the most posts first."""
     rows = Person.objects.annotate(posts_written=Count("posts")).order_by("-posts_written", "id")
-    return JsonResponse({"people": [{"id": row.id, "name": row.name, "posts": row.posts_written} for row in rows]})
+    return JsonResponse(
+        {"people": [{"id": row.id, "name": row.name, "posts": row.posts_written} for row in rows]}
+    )
 
 
 @require_http_methods(["GET", "POST"])
 def posts(request: HttpRequest, person_id: int) -> HttpResponse:
+    begin = time.thread_time_ns()
     person = get_person(person_id)
     if person is None:
         return JsonResponse({"error": f"no person {person_id}"}, status=404)
     if request.method == "POST":
         return _write(request, person)
-    all_posts = get_all_posts(person, force="force" in request.GET)
+    all_posts = list(get_all_posts(person, force="force" in request.GET))
+    counting.reading.add("nanoseconds", time.thread_time_ns() - begin)
+    counting.reading.add("reads")
     return JsonResponse({"person": person.name, "posts": [_as_json(post) for post in all_posts]})
 
 
@@ -78,12 +84,13 @@ def _as_json(post: Post) -> dict[str, object]:
 
 @require_GET
 def stats(request: HttpRequest) -> JsonResponse:
-    """What was counted since the server started; `cache` is what the cached function tells of itself, where it does."""
+    """What was counted since the start; `cache` is what the cached function tells of itself, if it does."""
     tell = getattr(get_all_posts, "stats", None)
     return JsonResponse(
         {
             "queries": counting.queries.read(),
             "executions": counting.executions.read(),
+            "reading": counting.reading.read(),
             "cache": dataclasses.asdict(tell()) if tell else None,
             "library": _library(),
         }

@@ -1,4 +1,6 @@
-"""The one quickcache of this site, as in the article: ten seconds in process memory, five minutes in the shared cache."""
+"""The one quickcache of this site, as in the article: ten seconds in process memory, five minutes in the
+shared cache.
+"""
 
 from quickcache.django_quickcache import get_django_quickcache
 

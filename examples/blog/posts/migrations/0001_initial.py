@@ -5,35 +5,48 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Person',
+            name="Person",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=200, unique=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=200, unique=True)),
             ],
         ),
         migrations.CreateModel(
-            name='Post',
+            name="Post",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('title', models.CharField(max_length=300)),
-                ('released', models.DateField(null=True)),
-                ('genre', models.CharField(max_length=60, null=True)),
-                ('mpaa_rating', models.CharField(max_length=20, null=True)),
-                ('us_gross', models.BigIntegerField(null=True)),
-                ('worldwide_gross', models.BigIntegerField(null=True)),
-                ('production_budget', models.BigIntegerField(null=True)),
-                ('imdb_rating', models.FloatField(null=True)),
-                ('imdb_votes', models.IntegerField(null=True)),
-                ('rotten_tomatoes_rating', models.IntegerField(null=True)),
-                ('person', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='posts', to='posts.person')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("title", models.CharField(max_length=300)),
+                ("released", models.DateField(null=True)),
+                ("genre", models.CharField(max_length=60, null=True)),
+                ("mpaa_rating", models.CharField(max_length=20, null=True)),
+                ("us_gross", models.BigIntegerField(null=True)),
+                ("worldwide_gross", models.BigIntegerField(null=True)),
+                ("production_budget", models.BigIntegerField(null=True)),
+                ("imdb_rating", models.FloatField(null=True)),
+                ("imdb_votes", models.IntegerField(null=True)),
+                ("rotten_tomatoes_rating", models.IntegerField(null=True)),
+                (
+                    "person",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="posts", to="posts.person"
+                    ),
+                ),
             ],
         ),
     ]

@@ -1,4 +1,6 @@
-"""`manage.py load_films FILE`: directors become persons, films become posts; what is left out or mended is printed."""
+"""`manage.py load_films FILE`: directors become persons, films become posts; what is left out or mended is
+printed.
+"""
 
 import json
 from collections import Counter
@@ -10,7 +12,7 @@ from django.db import transaction
 
 from posts.models import Person, Post
 
-LAST_YEAR = 2011  # the data ends here; a later year is a film of the century before (1915 was read as 2015)
+LAST_YEAR = 2011  # the data ends here; a later year is of the century before (1915 was read as 2015)
 
 
 class Command(BaseCommand):
@@ -27,13 +29,17 @@ class Command(BaseCommand):
         kept = [row for row in rows if _usable(row, seen)]
         with transaction.atomic():
             names = sorted({row["Director"].strip() for row in kept})
-            people = {person.name: person for person in Person.objects.bulk_create([Person(name=name) for name in names])}
+            people = {
+                person.name: person
+                for person in Person.objects.bulk_create([Person(name=name) for name in names])
+            }
             Post.objects.bulk_create([_post(row, people[row["Director"].strip()], seen) for row in kept])
         self.stdout.write(
             f"{len(rows):,} rows read; {len(kept):,} films by {len(people):,} directors used; left out:"
             f" {seen['no director']:,} without a director, {seen['no title']:,} without a title\n"
             f"mended: {seen['century']} release dates a century too late; kept as they are:"
-            f" {seen['no date']} unreadable dates (stored as none), {seen['number']} titles that are numbers (stored as text)"
+            f" {seen['no date']} unreadable dates (stored as none),"
+            f" {seen['number']} titles that are numbers (stored as text)"
         )
 
 
