@@ -1,3 +1,51 @@
+//! The Python front: the call, the key and the memory tier in Rust, under the GIL.
+//!
+//! A call enters at `function`, is served by `hit` or goes through `call`; `plan` says what a function varies on and `stack`
+//! where its values live. `helper` is what the Python class asks; all policy is the engine's (`quickcache`).
+
+mod call;
+mod cell;
+mod clock;
+mod ffi;
+mod flight;
+mod function;
+mod helper;
+mod hit;
+mod memory;
+mod params;
+mod part;
+mod plan;
+mod stack;
+mod state;
+mod text;
+mod value;
+mod warn;
+
+use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
+
+/// Without the GIL this module would race: it says so, and a free-threaded interpreter then keeps its GIL on.
 #[pymodule(gil_used = true)]
-fn _native(_m: &Bound<PyModule>) -> PyResult<()> { Ok(()) }
+fn _native(m: &Bound<PyModule>) -> PyResult<()> {
+    let py = m.py();
+    // SAFETY: plain reads of the running interpreter.
+    if unsafe { pyo3::ffi::PyInterpreterState_Get() != pyo3::ffi::PyInterpreterState_Main() } {
+        return Err(PyImportError::new_err(
+            "quickcache cannot be imported in a sub-interpreter. Under mod_wsgi set WSGIApplicationGroup %{GLOBAL}, \
+             so that the application runs in the main interpreter",
+        ));
+    }
+    m.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    m.add_class::<memory::Memory>()?;
+    m.add_class::<plan::Plan>()?;
+    m.add("CachedFunction", function::make_type(py)?)?;
+    m.add_function(wrap_pyfunction!(flight::after_fork_in_child, m)?)?;
+    py.import("os")?.call_method(
+        "register_at_fork",
+        (),
+        Some(&[("after_in_child", m.getattr("after_fork_in_child")?)].into_py_dict(py)?),
+    )?;
+    helper::register(m)
+}
+
+use pyo3::types::IntoPyDict;

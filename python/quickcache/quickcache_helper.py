@@ -1,0 +1,234 @@
+"""What one decorated function varies on, where its values live, and how its keys are spelt.
+
+Every method says in Python what the replaced library does, and is what a subclass, a patch or a direct caller gets. While
+the helper is exactly this class and nothing on it has been patched, the engine answers in its place (`_native`): each
+method asks it first.
+"""
+import datetime
+import hashlib
+import inspect
+import uuid
+import warnings
+from collections import namedtuple
+from inspect import getfullargspec
+
+from . import _native, cache_helpers
+from .logger import logger
+from .native_utc import utc
+
+_Settable = namedtuple('Settable', ['to'])
+
+
+def isfunction(value):
+    """A plain Python function, or one that quickcache has decorated."""
+    return inspect.isfunction(value) or _native.is_function(value)
+
+
+def callargs(fn, args, kwargs):
+    """The arguments of a call by name, defaults included; an invalid call is a TypeError in `getcallargs`' words."""
+    try:
+        return inspect.getcallargs(fn, *args, **kwargs)
+    except TypeError:
+        # getcallargs refuses f(1, a=2) for `def f(a, /, **kwargs)`, which the function itself accepts.
+        try:
+            bound = inspect.signature(fn).bind(*args, **kwargs)
+        except TypeError:
+            bound = None
+        if bound is None:
+            raise
+    bound.apply_defaults()
+    return bound.arguments
+
+
+class QuickCacheHelper:
+    # Replaced by __init__; a subclass that does not call it is served in Python.
+    _plan = None
+
+    def __init__(self, fn, vary_on, cache, skip_arg=None, assert_function=None):
+
+        self.fn = fn
+        self.cache = cache
+        self.prefix = '{}.{}'.format(
+            fn.__name__[:40] + (fn.__name__[40:] and '..'),
+            self._hash(inspect.getsource(fn), 8)
+        )
+
+        spec = getfullargspec(self.fn)
+        arg_names = spec.args + spec.kwonlyargs + [name for name in (spec.varargs, spec.varkw) if name]
+        if not isfunction(vary_on):
+            vary_on = [part.split('.') for part in vary_on]
+            vary_on = [(part[0], tuple(part[1:])) for part in vary_on]
+            for arg, attrs in vary_on:
+                if arg not in arg_names:
+                    raise ValueError(
+                        'We cannot vary on "{}" because the function {} has '
+                        'no such argument'.format(arg, self.fn.__name__)
+                    )
+
+        self.encoding_assert = assert_function
+
+        self.vary_on = vary_on
+
+        if skip_arg is None or isinstance(skip_arg, str) or isfunction(skip_arg):
+            self.skip_arg = skip_arg
+        else:
+            raise ValueError("skip_arg must be None, a string, or a function")
+
+        if isinstance(skip_arg, str) and self.skip_arg not in arg_names:
+            raise ValueError(
+                'We cannot use "{}" as the "skip" parameter because the function {} has '
+                'no such argument'.format(self.skip_arg, self.fn.__name__)
+            )
+
+        if not isfunction(self.vary_on):
+            for arg, attrs in self.vary_on:
+                if arg == self.skip_arg:
+                    raise ValueError(
+                        'You cannot use the "{}" argument as a vary on parameter and '
+                        'as the "skip cache" parameter in the function: {}'.format(arg, self.fn.__name__)
+                    )
+
+        if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+            warnings.warn(
+                'quickcache on the generator function {}: the second caller gets a generator that the first '
+                'one has used up. Return a list instead.'.format(fn.__name__), stacklevel=3)
+
+        self._plan = _native.Plan()
+
+    def __setattr__(self, name, value):
+        object.__setattr__(self, name, value)
+        if self._plan is not None:
+            self._plan.retire()
+
+    def __delattr__(self, name):
+        object.__delattr__(self, name)
+        if self._plan is not None:
+            self._plan.retire()
+
+    def call(self, /, *args, **kwargs):
+        logger.debug('checking caches for {}'.format(self.fn.__name__))
+        key = self.get_cache_key(*args, **kwargs)
+        logger.debug(key)
+        return _native.text_call(self, key, args, kwargs)
+
+    def get_cached_value(self, /, *args, **kwargs):
+        """
+        :returns: The cached value or ``Ellipsis``
+        """
+        known, value = _native.get_cached_value(self, args, kwargs)
+        if known:
+            return value
+        key = self.get_cache_key(*args, **kwargs)
+        logger.debug(key)
+        return _native.text_get(self, key)
+
+    def set_cached_value(self, /, *args, **kwargs):
+        """
+        Sets the cached value: ``f.set_cached_value(*args).to(value)``
+        """
+        to = _native.setter(self, args, kwargs)
+        if to is None:
+            key = self.get_cache_key(*args, **kwargs)
+            logger.debug(key)
+
+            def to(value):
+                return _native.text_set(self, key, value)
+        return _Settable(to)
+
+    def clear(self, /, *args, **kwargs):
+        """
+        Clears the cached value: a call that starts afterwards never gets a value computed before
+        """
+        if not _native.clear(self, args, kwargs):
+            key = self.get_cache_key(*args, **kwargs)
+            _native.text_clear(self, key)
+
+    def refresh(self, /, *args, **kwargs):
+        """
+        Computes the value anew now, stores it, and returns it
+        """
+        return _native.refresh(self, args, kwargs)
+
+    @staticmethod
+    def _hash(value, length=32):
+        return hashlib.md5(value.encode('utf-8'), usedforsecurity=False).hexdigest()[-length:]
+
+    def _serialize_for_key(self, value):
+        if isinstance(value, str):
+            return 'u' + self._hash(value)
+        elif isinstance(value, bytes):
+            # Text and bytes that hold the same text generate the same key.
+            try:
+                text = value.decode('utf-8')
+            except UnicodeDecodeError:
+                self.encoding_assert(False, 'Non-utf8 encoded string used as cache vary on')
+                return 'u' + hashlib.md5(value, usedforsecurity=False).hexdigest()[-32:]
+            return 'u' + self._hash(text)
+        elif isinstance(value, bool):
+            return 'b' + str(int(value))
+        elif isinstance(value, (int, float)):
+            return 'n' + str(value)
+        elif isinstance(value, (list, tuple)):
+            return 'L' + self._hash(
+                ','.join(map(self._serialize_for_key, value)))
+        elif isinstance(value, dict):
+            return 'D' + self._hash(
+                ','.join(sorted(map(self._serialize_for_key, value.items())))
+            )
+        elif isinstance(value, set):
+            return 'S' + self._hash(
+                ','.join(sorted(map(self._serialize_for_key, value))))
+        elif isinstance(value, uuid.UUID):
+            return 'U{}'.format(value)
+        elif isinstance(value, datetime.datetime):
+            # Two datetimes of one instant give one key; naive ones never equal aware ones.
+            if not value.tzinfo:
+                serialized_value = value.isoformat()
+            else:
+                serialized_value = value.astimezone(utc).isoformat()
+            return 'DT{}'.format(serialized_value)
+        elif value is None:
+            return 'N'
+        else:
+            raise ValueError('Bad type "{}": {}'.format(type(value), value))
+
+    def get_cache_key(self, /, *args, **kwargs):
+        key = _native.get_cache_key(self, args, kwargs)
+        if key is not None:
+            return key
+        callargs = callargs(self.fn, args, kwargs)
+        values = []
+        if isfunction(self.vary_on):
+            values = self.vary_on(*args, **kwargs)
+        else:
+            for arg_name, attrs in self.vary_on:
+                value = callargs[arg_name]
+                for attr in attrs:
+                    value = getattr(value, attr)
+                values.append(value)
+        args_string = ','.join(self._serialize_for_key(value)
+                               for value in values)
+        if len(args_string) > 150:
+            args_string = 'H' + self._hash(args_string)
+        return 'quickcache.{}/{}'.format(self.prefix, args_string)
+
+    def skip(self, /, *args, **kwargs):
+        if not self.skip_arg:
+            return False
+        elif isinstance(self.skip_arg, str):
+            return callargs(self.fn, args, kwargs)[self.skip_arg]
+        elif isfunction(self.skip_arg):
+            return self.skip_arg(*args, **kwargs)
+        else:
+            assert False, "skip_arg must be None, a string, or a function " \
+                          "and this should have been checked in __init__"
+
+    def __call__(self, /, *args, **kwargs):
+        if not self.skip(*args, **kwargs):
+            return self.call(*args, **kwargs)
+        else:
+            return _native.text_skip(self, args, kwargs)
+
+
+_native.set_pristine(QuickCacheHelper, cache_helpers.TieredCache, cache_helpers.CacheWithPresets,
+                     cache_helpers.ForceSkipCache, callargs, logger, utc)

@@ -1,0 +1,104 @@
+//! What pyo3-ffi leaves out, and the few CPython layouts that the hit path reads directly.
+//!
+//! Everything here is checked by `self_test` when the module is imported; where a check fails, the caller takes the
+//! public API instead.
+
+pub use pyo3::ffi::*;
+use std::ffi::c_int;
+
+unsafe extern "C" {
+    pub fn PyMethod_New(func: *mut PyObject, self_: *mut PyObject) -> *mut PyObject;
+}
+
+/// `METH_METHOD_DESCRIPTOR`-like flag: `obj.f(x)` calls us without making a bound method.
+pub const TPFLAGS_METHOD_DESCRIPTOR: u32 = 1 << 17;
+pub const TPFLAGS_DISALLOW_INSTANTIATION: u32 = 1 << 7;
+pub const TPFLAGS_IMMUTABLETYPE: u32 = 1 << 8;
+pub const READONLY: c_int = 1;
+
+/// The head of every exact `str`, the same from CPython 3.10 to 3.13.
+#[repr(C)]
+pub struct StrHead {
+    ob_base: PyObject,
+    length: Py_ssize_t,
+    hash: Py_hash_t,
+}
+
+/// The cached hash of an exact `str`; computes it when it is not there yet.
+///
+/// # Safety
+/// `o` is an exact `str` and the GIL is held.
+#[inline(always)]
+pub unsafe fn str_hash(o: *mut PyObject) -> Py_hash_t {
+    let h = unsafe { (*(o as *const StrHead)).hash };
+    if h != -1 { h } else { unsafe { PyObject_Hash(o) } }
+}
+
+/// Whether two exact `str` hold the same text. Runs no Python code.
+///
+/// # Safety
+/// Both are exact `str` whose hash has been asked for (so they are ready), and the GIL is held.
+#[inline]
+pub unsafe fn str_eq(a: *mut PyObject, b: *mut PyObject) -> bool {
+    unsafe {
+        let (x, y) = (&*(a as *const StrHead), &*(b as *const StrHead));
+        if x.hash != y.hash || x.length != y.length {
+            return false;
+        }
+        let kind = PyUnicode_KIND(a);
+        if kind != PyUnicode_KIND(b) {
+            return false;
+        }
+        let bytes = x.length as usize * kind as usize;
+        let (p, q) = (PyUnicode_DATA(a) as *const u8, PyUnicode_DATA(b) as *const u8);
+        std::slice::from_raw_parts(p, bytes) == std::slice::from_raw_parts(q, bytes)
+    }
+}
+
+/// An exact `int` that fits 64 bits.
+///
+/// # Safety
+/// `o` is an exact `int` and the GIL is held.
+#[inline(always)]
+pub unsafe fn int_value(o: *mut PyObject) -> Option<i64> {
+    #[cfg(Py_3_12)]
+    {
+        // struct _longobject { ob_base; { uintptr_t lv_tag; digit ob_digit[1] } }: compact when lv_tag < 2 << 3.
+        let tag = unsafe { *((o as *const u8).add(size_of::<PyObject>()) as *const usize) };
+        if tag < (2 << 3) {
+            let digit = unsafe {
+                *((o as *const u8).add(size_of::<PyObject>() + size_of::<usize>()) as *const u32)
+            };
+            return Some((1 - (tag & 3) as i64) * digit as i64);
+        }
+    }
+    #[cfg(not(Py_3_12))]
+    {
+        // struct _longobject { ob_base; Py_ssize_t ob_size; digit ob_digit[1] }: ob_size is 0, 1 or -1.
+        let size = unsafe { *((o as *const u8).add(size_of::<PyObject>()) as *const isize) };
+        if (-1..=1).contains(&size) {
+            let digit = unsafe {
+                *((o as *const u8).add(size_of::<PyObject>() + size_of::<isize>()) as *const u32)
+            };
+            return Some(size as i64 * digit as i64);
+        }
+    }
+    unsafe { int_value_by_api(o) }
+}
+
+#[cold]
+unsafe fn int_value_by_api(o: *mut PyObject) -> Option<i64> {
+    let mut overflow = 0;
+    let v = unsafe { PyLong_AsLongLongAndOverflow(o, &mut overflow) };
+    (overflow == 0).then_some(v)
+}
+
+/// The version of a type's attributes: another number after each change of the type or of one of its bases, 0 when
+/// none has been given out.
+///
+/// # Safety
+/// `t` is a live type.
+#[inline(always)]
+pub unsafe fn type_version(t: *mut PyTypeObject) -> u32 {
+    unsafe { (*t).tp_version_tag }
+}

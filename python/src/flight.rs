@@ -1,0 +1,169 @@
+//! Flights in Python's terms: what they are keyed by, and where followers wait for a leader.
+//!
+//! Followers wait on an event of the `threading` module, not on a lock of ours: it lets signals through, gives the GIL up,
+//! and is gevent's where gevent has patched the module.
+
+use crate::state::FLIGHTS;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use quickcache::protocol::machine::FlightId;
+use std::cell::UnsafeCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a flight, a clear or a store is for.
+#[derive(Clone, PartialEq, Eq)]
+pub enum FlightKey {
+    /// The text key. All stores and clears, and the flights of functions over the memory tier.
+    Text(Arc<str>),
+    /// The text key as asked by one decorated function, over caches of the user's: two functions of one text may have
+    /// different caches, so they do not wait for each other.
+    Of(usize, Arc<str>),
+}
+
+pub enum Outcome {
+    /// The value; whether followers may have the same object.
+    Value(Py<PyAny>, bool),
+    Raised(PyErr),
+    /// Nothing to share: look again.
+    Nothing,
+}
+
+/// Where a leader leaves its result.
+pub struct Cell {
+    outcome: UnsafeCell<Option<Arc<Outcome>>>,
+    /// Made by the first follower.
+    event: UnsafeCell<Option<Py<PyAny>>>,
+}
+
+// SAFETY: touched with the GIL held only; the references into the cells end before any call into Python.
+unsafe impl Send for Cell {}
+unsafe impl Sync for Cell {}
+
+impl Cell {
+    pub fn new() -> Arc<Cell> {
+        Arc::new(Cell { outcome: UnsafeCell::new(None), event: UnsafeCell::new(None) })
+    }
+
+    /// Leaves the result and wakes the followers.
+    pub fn wake(&self, py: Python, outcome: Outcome) -> PyResult<()> {
+        let event = unsafe {
+            *self.outcome.get() = Some(Arc::new(outcome));
+            (*self.event.get()).as_ref().map(|e| e.clone_ref(py))
+        };
+        match event {
+            Some(e) => e.call_method0(py, "set").map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
+    fn outcome(&self) -> Option<Arc<Outcome>> {
+        unsafe { (*self.outcome.get()).clone() }
+    }
+
+    /// Waits for the result; `None` when patience ended first.
+    pub fn wait(&self, py: Python, patience: Duration) -> PyResult<Option<Arc<Outcome>>> {
+        if let Some(o) = self.outcome() {
+            return Ok(Some(o));
+        }
+        let fresh = new_event(py)?;
+        // Another follower may have made one while ours was being made; and the leader may have landed.
+        let event = unsafe {
+            let slot = &mut *self.event.get();
+            slot.get_or_insert(fresh).clone_ref(py)
+        };
+        if self.outcome().is_none() {
+            event.call_method1(py, "wait", (patience.as_secs_f64(),))?;
+        }
+        Ok(self.outcome())
+    }
+}
+
+fn new_event(py: Python) -> PyResult<Py<PyAny>> {
+    static THREADING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let module = THREADING.get_or_try_init(py, || PyResult::Ok(py.import("threading")?.into_any().unbind()))?;
+    module.call_method0(py, "Event")
+}
+
+/// Waits until `done` says so, which is asked again after each end of a store; gives up after `patience`.
+pub fn wait_for_stores(py: Python, patience: Duration, done: impl Fn() -> bool) -> PyResult<bool> {
+    let end = std::time::Instant::now() + patience;
+    loop {
+        let event = new_event(py)?;
+        STORES_ENDED.with(py, |waiting| waiting.push(event.clone_ref(py)));
+        if done() {
+            return Ok(true);
+        }
+        let left = end.saturating_duration_since(std::time::Instant::now());
+        if left.is_zero() {
+            return Ok(false);
+        }
+        event.call_method1(py, "wait", (left.as_secs_f64(),))?;
+    }
+}
+
+static STORES_ENDED: crate::cell::GilCell<Vec<Py<PyAny>>> = crate::cell::GilCell::new(Vec::new());
+
+/// Some store ended while somebody may be waiting for that.
+pub fn wake_store_waiters(py: Python) -> PyResult<()> {
+    let waiting = STORES_ENDED.with(py, std::mem::take);
+    waiting.iter().try_for_each(|e| e.call_method0(py, "set").map(|_| ()))
+}
+
+// ---- the flight whose execution makes a call ----
+
+fn context_variable(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static VAR: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    VAR.get_or_try_init(py, || {
+        let var = py.import("contextvars")?.getattr("ContextVar")?.call1(("quickcache_flight",))?;
+        PyResult::Ok(var.unbind())
+    })
+    .map(|v| v.bind(py))
+}
+
+/// The innermost flight around this call, on this thread or task.
+pub fn within(py: Python) -> PyResult<Option<FlightId>> {
+    let var = context_variable(py)?;
+    let mut value = std::ptr::null_mut();
+    // SAFETY: `var` is a context variable; a value is a new reference, or null.
+    let value = unsafe {
+        if pyo3::ffi::PyContextVar_Get(var.as_ptr(), std::ptr::null_mut(), &mut value) < 0 {
+            return Err(PyErr::fetch(py));
+        }
+        Bound::from_owned_ptr_or_opt(py, value)
+    };
+    match value {
+        Some(v) if !v.is_none() => Ok(Some(FlightId::from_bits(v.extract()?))),
+        _ => Ok(None),
+    }
+}
+
+/// Runs `f` as the execution of this flight.
+pub fn inside<'py, R>(
+    py: Python<'py>,
+    flight: Option<FlightId>,
+    f: impl FnOnce() -> PyResult<R>,
+) -> PyResult<R> {
+    let Some(flight) = flight else { return f() };
+    let var = context_variable(py)?;
+    let number = flight.to_bits().into_pyobject(py)?;
+    // SAFETY: as above; the token is a new reference.
+    let token = unsafe {
+        Bound::from_owned_ptr_or_err(py, pyo3::ffi::PyContextVar_Set(var.as_ptr(), number.as_ptr()))?
+    };
+    let result = f();
+    // SAFETY: the token is of this variable. It may belong to another context if a greenlet was switched inside; the
+    // variable is then left as it is.
+    if unsafe { pyo3::ffi::PyContextVar_Reset(var.as_ptr(), token.as_ptr()) } < 0 {
+        drop(PyErr::fetch(py));
+    }
+    result
+}
+
+/// In the child of a fork no flight, wait or store is left: their threads are not here.
+#[pyfunction]
+pub fn after_fork_in_child(py: Python) {
+    let left = FLIGHTS.with(py, |m| m.after_fork_in_child());
+    drop(left);
+    drop(STORES_ENDED.with(py, std::mem::take));
+}

@@ -1,0 +1,177 @@
+//! What the helper's methods ask of the engine. Each answers "not mine" when the plan does not hold, and the method does it in
+//! Python.
+
+use crate::call::{Op, Ready, Spread, User};
+use crate::plan::Plan;
+use crate::stack::{TextKey, Tiers};
+use crate::state::{self, FLIGHTS, home};
+use crate::{clock, function};
+use pyo3::exceptions::PyTypeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyCFunction, PyDict, PyString, PyTuple};
+
+fn ready<'py>(helper: &Bound<'py, PyAny>) -> PyResult<Option<Op<'py>>> {
+    let plan = helper.getattr(intern!(helper.py(), "_plan"))?;
+    let Ok(plan) = plan.cast_into_exact::<Plan>() else { return Ok(None) };
+    Ok(match Op::of(helper.clone(), plan)? {
+        Ready::Op(op) => Some(op),
+        Ready::Helper(_) => None,
+    })
+}
+
+/// The decorated object of a helper.
+#[pyfunction]
+#[pyo3(name = "function", signature = (helper, wrapped, plan=None))]
+fn new_function(helper: &Bound<PyAny>, wrapped: &Bound<PyAny>, plan: Option<&Bound<Plan>>) -> PyResult<Py<PyAny>> {
+    function::new(helper, wrapped, plan)
+}
+
+#[pyfunction]
+fn is_function(o: &Bound<PyAny>) -> bool {
+    function::is_function(o.as_ptr())
+}
+
+#[pyfunction]
+fn get_cache_key<'py>(helper: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, kwargs: &Bound<'py, PyDict>) -> PyResult<Option<Bound<'py, PyString>>> {
+    let Some(op) = ready(helper)? else { return Ok(None) };
+    let spread = Spread::new(args, kwargs)?;
+    let parts = op.key(&op.values(spread.call())?)?;
+    Ok(Some(op.text_key(&parts)?.text))
+}
+
+/// `(True, value or Ellipsis)`, or `(False, None)`.
+#[pyfunction]
+fn get_cached_value<'py>(helper: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, kwargs: &Bound<'py, PyDict>) -> PyResult<(bool, Py<PyAny>)> {
+    let py = helper.py();
+    let Some(op) = ready(helper)? else { return Ok((false, py.None())) };
+    let spread = Spread::new(args, kwargs)?;
+    let parts = op.key(&op.values(spread.call())?)?;
+    Ok((true, op.cached(&parts)?.map_or_else(|| py.Ellipsis(), Bound::unbind)))
+}
+
+#[pyfunction]
+fn clear<'py>(helper: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, kwargs: &Bound<'py, PyDict>) -> PyResult<bool> {
+    let Some(op) = ready(helper)? else { return Ok(false) };
+    let spread = Spread::new(args, kwargs)?;
+    let parts = op.key(&op.values(spread.call())?)?;
+    op.clear(&parts)?;
+    Ok(true)
+}
+
+/// A function that stores its argument under the key of these arguments, which is made now.
+#[pyfunction]
+fn setter<'py>(helper: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, kwargs: &Bound<'py, PyDict>) -> PyResult<Option<Bound<'py, PyCFunction>>> {
+    let Some(op) = ready(helper)? else { return Ok(None) };
+    let spread = Spread::new(args, kwargs)?;
+    let values: Vec<Py<PyAny>> = op.values(spread.call())?.into_iter().map(Bound::unbind).collect();
+    // Refused values are refused here, before a value is given.
+    op.text_key(&op.key(&values.iter().map(|v| v.bind(op.py).clone()).collect::<Vec<_>>())?)?;
+    let helper = helper.clone().unbind();
+    let to = move |args: &Bound<PyTuple>, _: Option<&Bound<PyDict>>| -> PyResult<Py<PyAny>> {
+        let py = args.py();
+        let (value,): (Bound<PyAny>,) = args.extract()?;
+        let Some(op) = ready(helper.bind(py))? else {
+            return Err(PyTypeError::new_err("the helper was changed between set_cached_value and to"));
+        };
+        let token = FLIGHTS.with(py, |m| m.begin());
+        let parts = op.key(&values.iter().map(|v| v.bind(py).clone()).collect::<Vec<_>>())?;
+        op.store(&parts, token, clock::now(), &value).map(Bound::unbind)
+    };
+    PyCFunction::new_closure(op.py, Some(c"to"), None, to).map(Some)
+}
+
+/// Computes anew and stores.
+#[pyfunction]
+fn refresh<'py>(helper: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, kwargs: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyAny>> {
+    match ready(helper)? {
+        Some(op) => op.compute_and_store(Spread::new(args, kwargs)?.call()),
+        None => text_skip(helper, args, kwargs),
+    }
+}
+
+// ---- by text key, for helpers that are not exactly ours ----
+
+fn text<'py>(helper: &Bound<'py, PyAny>, key: &Bound<'py, PyAny>) -> PyResult<(Tiers, TextKey<'py>)> {
+    let py = helper.py();
+    let cache = helper.getattr(intern!(py, "cache"))?;
+    let tiers = match cache.get_type().is(&home(py)?.tiered) {
+        true => Tiers::Tiered(cache.unbind()),
+        false => Tiers::One(cache.unbind()),
+    };
+    let key = match key.cast::<PyString>() {
+        Ok(k) => k.clone(),
+        Err(_) => return Err(PyTypeError::new_err(format!("a cache key must be a str, not {}", key.get_type().name()?))),
+    };
+    Ok((tiers, TextKey::new(key, 0)?))
+}
+
+fn plan_of<'py>(helper: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Plan>>> {
+    Ok(helper.getattr(intern!(helper.py(), "_plan"))?.cast_into_exact::<Plan>().ok())
+}
+
+#[pyfunction]
+fn text_call<'py>(
+    helper: &Bound<'py, PyAny>,
+    key: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: &Bound<'py, PyDict>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let (tiers, key) = text(helper, key)?;
+    let function = helper.getattr(intern!(helper.py(), "fn"))?;
+    let plan = plan_of(helper)?;
+    let user = User { op: helper.py(), plan: plan.as_ref(), tiers: &tiers, function: &function };
+    user.call(&key, Spread::new(args, kwargs)?.call())
+}
+
+#[pyfunction]
+fn text_get<'py>(helper: &Bound<'py, PyAny>, key: &Bound<'py, PyAny>) -> PyResult<Py<PyAny>> {
+    let (tiers, key) = text(helper, key)?;
+    let token = FLIGHTS.with(helper.py(), |m| m.begin());
+    Ok(tiers.get(&key, token)?.map_or_else(|| helper.py().Ellipsis(), Bound::unbind))
+}
+
+#[pyfunction]
+fn text_set<'py>(helper: &Bound<'py, PyAny>, key: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> PyResult<Py<PyAny>> {
+    let py = helper.py();
+    let (tiers, key) = text(helper, key)?;
+    let token = FLIGHTS.with(py, |m| m.begin());
+    Ok(tiers.supersede(&key, token, value)?.map_or_else(|| py.None(), |(returned, _)| returned.unbind()))
+}
+
+#[pyfunction]
+fn text_clear<'py>(helper: &Bound<'py, PyAny>, key: &Bound<'py, PyAny>) -> PyResult<()> {
+    let (tiers, key) = text(helper, key)?;
+    if let Some(plan) = plan_of(helper)? {
+        User::detach(helper.py(), &plan, &key)?;
+    }
+    tiers.clear(&key, || ())
+}
+
+/// The function, then the key, then the store.
+#[pyfunction]
+fn text_skip<'py>(helper: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, kwargs: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyAny>> {
+    let py = helper.py();
+    let token = FLIGHTS.with(py, |m| m.begin());
+    let value = helper.getattr(intern!(py, "fn"))?.call(args, Some(kwargs))?;
+    let key = helper.getattr(intern!(py, "get_cache_key"))?.call(args, Some(kwargs))?;
+    let (tiers, key) = text(helper, &key)?;
+    tiers.supersede(&key, token, &value)?;
+    Ok(value)
+}
+
+pub fn register(m: &Bound<PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(new_function, m)?)?;
+    m.add_function(wrap_pyfunction!(is_function, m)?)?;
+    m.add_function(wrap_pyfunction!(get_cache_key, m)?)?;
+    m.add_function(wrap_pyfunction!(get_cached_value, m)?)?;
+    m.add_function(wrap_pyfunction!(clear, m)?)?;
+    m.add_function(wrap_pyfunction!(setter, m)?)?;
+    m.add_function(wrap_pyfunction!(refresh, m)?)?;
+    m.add_function(wrap_pyfunction!(text_call, m)?)?;
+    m.add_function(wrap_pyfunction!(text_get, m)?)?;
+    m.add_function(wrap_pyfunction!(text_set, m)?)?;
+    m.add_function(wrap_pyfunction!(text_clear, m)?)?;
+    m.add_function(wrap_pyfunction!(text_skip, m)?)?;
+    m.add_function(wrap_pyfunction!(state::set_pristine, m)?)
+}

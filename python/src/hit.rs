@@ -1,0 +1,173 @@
+//! The hit path: from the arguments to the stored object without a lock, a text key or an allocation.
+//!
+//! Soundness: the GIL is held throughout. Between finding an entry and taking a reference to its value nothing runs
+//! Python code: keys compare as integers or by the text of exact `str`. Only reading an attribute may run Python code;
+//! the table is looked at after that, through the plan, so that whatever that code did has been seen. An attribute is read
+//! once a call, as in the replaced library: what was read here is handed on to the slow path.
+
+use crate::call::{self, Call};
+use crate::ffi::{self, PyObject};
+use crate::function::Function;
+use crate::memory::Entry;
+use crate::part::{self, Part, Tag, hash_one, hash_parts};
+use crate::plan::{Hot, MAX_PARAMS, MAX_PARTS, Plan, Shape};
+use std::ptr::null_mut;
+
+/// The values a call varies on, in the order of `vary_on`.
+pub struct Values {
+    objects: [*mut PyObject; MAX_PARTS],
+    /// What was read from an attribute, and so is ours to let go.
+    held: [*mut PyObject; MAX_PARTS],
+    n: usize,
+}
+
+impl Values {
+    pub fn objects(&self) -> &[*mut PyObject] {
+        &self.objects[..self.n]
+    }
+}
+
+impl Drop for Values {
+    fn drop(&mut self) {
+        for o in &self.held[..self.n] {
+            // SAFETY: taken by `general` or `one_attr`, under the GIL, which is held still.
+            unsafe { ffi::Py_XDECREF(*o) };
+        }
+    }
+}
+
+/// One call of a decorated object, whose plan matches or not.
+///
+/// # Safety
+/// `args` and `kwnames` are those of a vectorcall; the GIL is held; the function is alive.
+#[inline(always)]
+pub unsafe fn enter(f: &Function, call: Call) -> *mut PyObject {
+    unsafe {
+        let plan = &*f.plan;
+        let hot = &*plan.hot.get();
+        if hot.guards_hold() {
+            let plain = call.kwnames.is_null();
+            match hot.shape {
+                Shape::One if plain && call.nargs() == 1 => {
+                    if let Some(part) = Part::of(*call.args) {
+                        let hit = find_one(plan, part);
+                        if !hit.is_null() {
+                            return hit;
+                        }
+                    }
+                }
+                Shape::OneAttr if plain && call.nargs() == 1 => return one_attr(f, hot, call),
+                Shape::Nothing if plain && call.nargs() == 0 => {
+                    let hit = find(plan, &[]);
+                    if !hit.is_null() {
+                        return hit;
+                    }
+                }
+                Shape::Never => {}
+                _ => return general(f, hot, call),
+            }
+        }
+        call::slow(f, call, None)
+    }
+}
+
+#[inline(always)]
+unsafe fn find_one(plan: &Plan, part: Part) -> *mut PyObject {
+    unsafe {
+        let hot = &*plan.hot.get();
+        let space = &*hot.space;
+        let hash = hash_one(space.seed.get(), part);
+        let id = space.id.get();
+        serve(plan, (*hot.memory).find(hash, |e| e.space == id && Part { tag: e.tag, bits: e.bits }.same(part)))
+    }
+}
+
+#[inline(always)]
+unsafe fn find(plan: &Plan, parts: &[Part]) -> *mut PyObject {
+    unsafe {
+        let hot = &*plan.hot.get();
+        let space = &*hot.space;
+        let hash = hash_parts(space.seed.get(), parts);
+        let id = space.id.get();
+        serve(plan, (*hot.memory).find(hash, |e| e.space == id && part::is(e.tag, e.bits, parts)))
+    }
+}
+
+#[inline(always)]
+unsafe fn serve(plan: &Plan, entry: Option<&Entry>) -> *mut PyObject {
+    match entry {
+        Some(e) if !e.encoded => {
+            plan.hits.set(plan.hits.get() + 1);
+            unsafe { ffi::Py_INCREF(e.value) };
+            e.value
+        }
+        _ => null_mut(),
+    }
+}
+
+#[inline(always)]
+unsafe fn one_attr(f: &Function, hot: &Hot, call: Call) -> *mut PyObject {
+    unsafe {
+        let value = ffi::PyObject_GetAttr(*call.args, hot.attr);
+        if value.is_null() {
+            return null_mut();
+        }
+        if let Some(part) = Part::of(value) {
+            let hit = find_one(&*f.plan, part);
+            if !hit.is_null() {
+                ffi::Py_DECREF(value);
+                return hit;
+            }
+        }
+        let mut values = Values { objects: [null_mut(); MAX_PARTS], held: [null_mut(); MAX_PARTS], n: 1 };
+        values.objects[0] = value;
+        values.held[0] = value;
+        call::slow(f, call, Some(values))
+    }
+}
+
+/// Any number of parts, keywords and defaults.
+#[inline(never)]
+unsafe fn general(f: &Function, hot: &Hot, call: Call) -> *mut PyObject {
+    unsafe {
+        let compiled = &*hot.compiled;
+        let mut bound = [null_mut::<PyObject>(); MAX_PARAMS];
+        if !compiled.params.bind_plain(&mut bound, call) {
+            return call::slow(f, call, None);
+        }
+        if let Some(skip) = compiled.skip_param() {
+            let v = bound[skip];
+            if v != ffi::Py_False() && v != ffi::Py_None() {
+                return call::slow(f, call, None);
+            }
+        }
+        let n = compiled.sources.len();
+        let mut values = Values { objects: [null_mut(); MAX_PARTS], held: [null_mut(); MAX_PARTS], n };
+        let mut parts = [Part { tag: Tag::None, bits: 0 }; MAX_PARTS];
+        let mut plain = true;
+        for (i, source) in compiled.sources.iter().enumerate() {
+            let mut o = bound[source.param];
+            for attr in &source.attrs {
+                let next = ffi::PyObject_GetAttr(o, attr.as_ptr());
+                ffi::Py_XDECREF(values.held[i]);
+                values.held[i] = next;
+                if next.is_null() {
+                    return null_mut();
+                }
+                o = next;
+            }
+            values.objects[i] = o;
+            match Part::of(o) {
+                Some(p) => parts[i] = p,
+                None => plain = false,
+            }
+        }
+        if plain {
+            let hit = find(&*f.plan, &parts[..n]);
+            if !hit.is_null() {
+                return hit;
+            }
+        }
+        call::slow(f, call, Some(values))
+    }
+}

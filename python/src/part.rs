@@ -1,0 +1,179 @@
+//! Key parts as the memory tier compares them: exact for the plain types, the seed's serialisation for the rest.
+//!
+//! Two parts are equal exactly when their seed texts are (design section 8): `1`, `1.0` and `True` differ, `'a'` and
+//! `b'a'` agree. What decides is made once, in `Part::of` for the plain types and in `text::part` for all others.
+
+use crate::ffi::{self, PyObject};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Tag {
+    None = 1,
+    Bool,
+    Int,
+    Float,
+    /// An exact `str`.
+    Str,
+    /// An exact `str` that holds a seed serialisation, of a value that has no tag of its own.
+    Text,
+    /// Several parts, or none: a `Parts` in a box. Only in owned keys.
+    Many,
+}
+
+/// One part, borrowed: what `bits` points to is kept alive by somebody else.
+#[derive(Clone, Copy)]
+pub struct Part {
+    pub tag: Tag,
+    pub bits: u64,
+}
+
+impl Part {
+    /// The part of a plain value; `None` for every other type, which `text::part` serves.
+    ///
+    /// # Safety
+    /// `o` is a live object and the GIL is held. Runs no Python code.
+    #[inline(always)]
+    pub unsafe fn of(o: *mut PyObject) -> Option<Part> {
+        unsafe {
+            let t = (*o).ob_type;
+            if t == &raw mut ffi::PyLong_Type {
+                return ffi::int_value(o).map(|v| Part { tag: Tag::Int, bits: v as u64 });
+            }
+            if t == &raw mut ffi::PyUnicode_Type {
+                return Some(Part { tag: Tag::Str, bits: o as u64 });
+            }
+            Self::of_rare(o)
+        }
+    }
+
+    #[inline(never)]
+    unsafe fn of_rare(o: *mut PyObject) -> Option<Part> {
+        unsafe {
+            if o == ffi::Py_None() {
+                return Some(Part { tag: Tag::None, bits: 0 });
+            }
+            if o == ffi::Py_True() || o == ffi::Py_False() {
+                return Some(Part { tag: Tag::Bool, bits: (o == ffi::Py_True()) as u64 });
+            }
+            if (*o).ob_type == &raw mut ffi::PyFloat_Type {
+                return Some(Part::float(ffi::PyFloat_AS_DOUBLE(o)));
+            }
+            None
+        }
+    }
+
+    /// All NaNs print as `nan`, so they are one key; `0.0` and `-0.0` print differently.
+    pub fn float(v: f64) -> Part {
+        let bits = if v.is_nan() { f64::NAN.to_bits() } else { v.to_bits() };
+        Part { tag: Tag::Float, bits }
+    }
+
+    /// # Safety
+    /// As for `of`; the part came from `of` or `text::part` and what it points to lives.
+    #[inline(always)]
+    pub unsafe fn hash(self) -> u64 {
+        match self.tag {
+            Tag::Str | Tag::Text => unsafe { ffi::str_hash(self.bits as *mut PyObject) as u64 },
+            _ => self.bits,
+        }
+    }
+
+    /// # Safety
+    /// As for `hash`, which has been asked of both.
+    #[inline(always)]
+    pub unsafe fn same(self, other: Part) -> bool {
+        self.tag == other.tag
+            && (self.bits == other.bits
+                || (matches!(self.tag, Tag::Str | Tag::Text)
+                    && unsafe { ffi::str_eq(self.bits as _, other.bits as _) }))
+    }
+
+    fn object(self) -> Option<*mut PyObject> {
+        matches!(self.tag, Tag::Str | Tag::Text).then_some(self.bits as *mut PyObject)
+    }
+}
+
+/// Folded multiplication: both halves of the product, so that every input bit reaches every output bit.
+#[inline(always)]
+pub fn mix(state: u64, x: u64) -> u64 {
+    let p = (state ^ x) as u128 * 0x9E37_79B9_7F4A_7C15_u128;
+    (p as u64) ^ ((p >> 64) as u64)
+}
+
+/// The hash of a key of a namespace with this seed. A key of one part is not mixed with a count: the hit path for one
+/// argument is one multiplication.
+///
+/// # Safety
+/// As for `Part::hash`.
+#[inline(always)]
+pub unsafe fn hash_parts(seed: u64, parts: &[Part]) -> u64 {
+    match parts {
+        [one] => unsafe { hash_one(seed, *one) },
+        _ => parts.iter().fold(seed ^ parts.len() as u64, |h, p| unsafe { hash_one(h, *p) }),
+    }
+}
+
+#[inline(always)]
+pub unsafe fn hash_one(seed: u64, part: Part) -> u64 {
+    mix(seed ^ ((part.tag as u64) << 56), unsafe { part.hash() })
+}
+
+/// Several parts, or none, of an owned key.
+pub struct Parts(pub Vec<Part>);
+
+/// The tag and bits of a key that owns what it points to; `release` must be called once.
+///
+/// # Safety
+/// The GIL is held; the parts are alive.
+pub unsafe fn own(parts: &[Part]) -> (Tag, u64) {
+    for o in parts.iter().filter_map(|p| p.object()) {
+        unsafe { ffi::Py_INCREF(o) };
+    }
+    match parts {
+        [one] => (one.tag, one.bits),
+        _ => (Tag::Many, Box::into_raw(Box::new(Parts(parts.to_vec()))) as u64),
+    }
+}
+
+/// The parts of an owned key, in place.
+///
+/// # Safety
+/// The tag and bits came from `own` and have not been released.
+pub unsafe fn with_parts<R>(tag: Tag, bits: u64, f: impl FnOnce(&[Part]) -> R) -> R {
+    match tag {
+        Tag::Many => f(unsafe { &(*(bits as *const Parts)).0 }),
+        tag => f(&[Part { tag, bits }]),
+    }
+}
+
+/// # Safety
+/// As for `with_parts`, with the GIL held. Lets exact `str` objects go, whose end runs no Python code.
+pub unsafe fn release(tag: Tag, bits: u64) {
+    unsafe {
+        with_parts(tag, bits, |parts| {
+            parts.iter().filter_map(|p| p.object()).for_each(|o| ffi::Py_DECREF(o))
+        });
+        if tag == Tag::Many {
+            drop(Box::from_raw(bits as *mut Parts));
+        }
+    }
+}
+
+/// Whether an owned key has these parts.
+///
+/// # Safety
+/// As for `Part::same`.
+#[inline(always)]
+pub unsafe fn is(tag: Tag, bits: u64, parts: &[Part]) -> bool {
+    unsafe {
+        match parts {
+            [one] => Part { tag, bits }.same(*one),
+            _ => tag == Tag::Many && is_many(&(*(bits as *const Parts)).0, parts),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn is_many(own: &[Part], parts: &[Part]) -> bool {
+    own.len() == parts.len() && own.iter().zip(parts).all(|(a, b)| unsafe { a.same(*b) })
+}

@@ -1,0 +1,360 @@
+//! What a decorated function varies on and where its values live, read from its helper and made ready for calls.
+//!
+//! A helper's attributes are public and live, its class may be patched at any time (drop-in.md D7, D9). So a plan is
+//! valid only under a guard: the versions of the helper's class and of the cache's classes. An attribute that is
+//! reassigned retires the plan; the next call makes it anew. Where a helper is not exactly ours, there is no plan and
+//! the helper itself is called.
+
+use crate::ffi::{self, PyObject, PyTypeObject};
+use crate::memory::{Inner, Space};
+use crate::params::Params;
+use crate::stack::Stack;
+use crate::state;
+use pyo3::prelude::*;
+use pyo3::types::{PyFunction, PyList, PyString, PyTuple};
+use pyo3::{PyTraverseError, PyVisit};
+use std::cell::{Cell, UnsafeCell};
+use std::ptr::{null, null_mut};
+use std::sync::Arc;
+
+/// Functions with more parameters, or keys with more parts, take the slow path: it allocates.
+pub const MAX_PARAMS: usize = 16;
+pub const MAX_PARTS: usize = 8;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shape {
+    /// No call of this function can be served by the hit path.
+    Never,
+    /// Varies on nothing.
+    Nothing,
+    /// Varies on the first argument.
+    One,
+    /// Varies on one attribute of the first argument.
+    OneAttr,
+    /// Anything else that names parameters.
+    General,
+}
+
+#[derive(Clone, Copy)]
+struct Guard {
+    of: *mut PyTypeObject,
+    version: u32,
+}
+
+/// What a hit reads, in one place.
+pub struct Hot {
+    guard: Guard,
+    more: [Guard; 3],
+    more_len: u8,
+    pub shape: Shape,
+    pub memory: *const Inner,
+    pub space: *const Space,
+    pub attr: *mut PyObject,
+    pub compiled: *const Compiled,
+}
+
+impl Hot {
+    #[inline(always)]
+    pub fn guards_hold(&self) -> bool {
+        // SAFETY: the compiled plan keeps the types alive; a version is read under the GIL.
+        unsafe {
+            ffi::type_version(self.guard.of) == self.guard.version
+                && (self.more_len == 0 || self.more_hold())
+        }
+    }
+
+    #[inline]
+    unsafe fn more_hold(&self) -> bool {
+        self.more[..self.more_len as usize]
+            .iter()
+            .all(|g| unsafe { ffi::type_version(g.of) == g.version })
+    }
+
+    const fn never() -> Hot {
+        // A live type whose version is never this one.
+        let guard = Guard { of: &raw mut ffi::PyBaseObject_Type, version: u32::MAX };
+        Hot {
+            guard,
+            more: [guard; 3],
+            more_len: 0,
+            shape: Shape::Never,
+            memory: null(),
+            space: null(),
+            attr: null_mut(),
+            compiled: null(),
+        }
+    }
+}
+
+/// Where one value of the key comes from: a parameter, then attributes.
+pub struct Source {
+    pub param: usize,
+    pub attrs: Vec<Py<PyString>>,
+}
+
+pub enum Chosen {
+    /// By the sources of `Compiled`.
+    Names,
+    /// By calling this with the arguments of the call.
+    Function(Py<PyAny>),
+}
+
+pub enum Skip {
+    Never,
+    Param(usize),
+    Function(Py<PyAny>),
+}
+
+/// Everything a call needs, immutable.
+pub struct Compiled {
+    pub function: Py<PyAny>,
+    pub params: Params,
+    pub sources: Vec<Source>,
+    pub chosen: Chosen,
+    pub skip: Skip,
+    pub stack: Stack,
+    pub prefix: Py<PyString>,
+    pub encoding_assert: Py<PyAny>,
+    types: Vec<Py<PyAny>>,
+}
+
+impl Compiled {
+    pub fn skip_param(&self) -> Option<usize> {
+        if let Skip::Param(i) = self.skip { Some(i) } else { None }
+    }
+
+    pub fn name<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.function.bind(py).getattr("__name__")
+    }
+
+    fn traverse(&self, visit: &PyVisit) -> Result<(), PyTraverseError> {
+        visit.call(&self.function)?;
+        visit.call(&self.encoding_assert)?;
+        self.params.traverse(visit)?;
+        if let Chosen::Function(f) = &self.chosen {
+            visit.call(f)?;
+        }
+        if let Skip::Function(f) = &self.skip {
+            visit.call(f)?;
+        }
+        self.types.iter().try_for_each(|t| visit.call(t))?;
+        self.stack.traverse(visit)
+    }
+}
+
+/// The plan of one helper; lives in its `_plan` attribute.
+#[pyclass(frozen, module = "quickcache._native")]
+pub struct Plan {
+    pub hot: UnsafeCell<Hot>,
+    compiled: UnsafeCell<Option<Arc<Compiled>>>,
+    /// Plans that a running hit may still be reading.
+    retired: UnsafeCell<Vec<Arc<Compiled>>>,
+    /// Hits that are reading attributes, and so may run Python code, now.
+    pub readers: Cell<u32>,
+    pub hits: Cell<u64>,
+    pub counts: state::Counts,
+}
+
+// SAFETY: every access is made with the GIL held; the module declares that it needs it.
+unsafe impl Send for Plan {}
+unsafe impl Sync for Plan {}
+
+struct NeverPlan(Plan);
+static NEVER: std::sync::LazyLock<NeverPlan> = std::sync::LazyLock::new(|| NeverPlan(Plan::empty()));
+
+impl Plan {
+    /// A plan that serves no call, for helpers that are not ours.
+    pub fn never() -> *const Plan {
+        &NEVER.0
+    }
+
+    fn empty() -> Plan {
+        Plan {
+            hot: UnsafeCell::new(Hot::never()),
+            compiled: UnsafeCell::new(None),
+            retired: UnsafeCell::new(Vec::new()),
+            readers: Cell::new(0),
+            hits: Cell::new(0),
+            counts: state::Counts::default(),
+        }
+    }
+
+    /// The compiled plan if it may be used now; compiles it when an attribute was reassigned. `None`: call the helper.
+    pub fn ready(&self, helper: &Bound<PyAny>) -> PyResult<Option<Arc<Compiled>>> {
+        // SAFETY: GIL held; no reference into the cell survives a call into Python.
+        unsafe {
+            if (*self.hot.get()).guards_hold() {
+                return Ok((*self.compiled.get()).clone());
+            }
+        }
+        if !state::pristine(helper)? {
+            return Ok(None);
+        }
+        // The classes are as we made them, but some version has moved, or nothing has been compiled yet.
+        let old = unsafe { (*self.compiled.get()).clone() };
+        let compiled = match old {
+            Some(c) => c,
+            None => match compile(helper)? {
+                Some(c) => Arc::new(c),
+                None => return Ok(None),
+            },
+        };
+        self.install(helper.py(), compiled.clone())?;
+        Ok(Some(compiled))
+    }
+
+    fn install(&self, py: Python, compiled: Arc<Compiled>) -> PyResult<()> {
+        let mut guards = Vec::new();
+        for t in &compiled.types {
+            let of = t.as_ptr() as *mut PyTypeObject;
+            let version = unsafe { state::version_of(of) };
+            if version == 0 {
+                // The type has run out of versions: checked in full at each call, by `ready`.
+                return self.set(py, Hot::never(), compiled);
+            }
+            guards.push(Guard { of, version });
+        }
+        let never = Hot::never();
+        let mut hot = Hot { guard: guards[0], compiled: &*compiled, ..never };
+        hot.more_len = (guards.len() - 1) as u8;
+        hot.more[..guards.len() - 1].copy_from_slice(&guards[1..]);
+        if let Stack::Native(native) = &compiled.stack {
+            hot.memory = native.memory.get().inner();
+            hot.space = &*native.space;
+            hot.shape = shape(&compiled);
+            if hot.shape == Shape::OneAttr {
+                hot.attr = compiled.sources[0].attrs[0].as_ptr();
+            }
+        }
+        self.set(py, hot, compiled)
+    }
+
+    fn set(&self, _py: Python, hot: Hot, compiled: Arc<Compiled>) -> PyResult<()> {
+        // SAFETY: GIL held, nothing below runs Python code before the cells are whole again.
+        unsafe {
+            *self.hot.get() = hot;
+            let old = (*self.compiled.get()).replace(compiled);
+            if let Some(old) = old {
+                (*self.retired.get()).push(old);
+            }
+            if self.readers.get() == 0 {
+                drop(std::mem::take(&mut *self.retired.get()));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl Plan {
+    #[new]
+    fn py_new() -> Plan {
+        Plan::empty()
+    }
+
+    /// Forgets what was compiled: an attribute of the helper was reassigned.
+    fn retire(&self) {
+        // SAFETY: as in `set`.
+        unsafe {
+            *self.hot.get() = Hot::never();
+            if let Some(old) = (*self.compiled.get()).take() {
+                (*self.retired.get()).push(old);
+            }
+        }
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // SAFETY: the collector runs with the GIL held.
+        unsafe {
+            for c in (*self.compiled.get()).iter().chain(&*self.retired.get()) {
+                // What a running call has cloned is visited by nobody: the collector sees it as used from outside.
+                if Arc::strong_count(c) == 1 {
+                    c.traverse(&visit)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn __clear__(&self) {
+        self.retire();
+        unsafe { drop(std::mem::take(&mut *self.retired.get())) }
+    }
+}
+
+fn shape(c: &Compiled) -> Shape {
+    if !matches!(c.chosen, Chosen::Names)
+        || matches!(c.skip, Skip::Function(_))
+        || c.params.named() > MAX_PARAMS
+        || c.sources.len() > MAX_PARTS
+        || c.sources.iter().any(|s| s.param >= c.params.named())
+    {
+        return Shape::Never;
+    }
+    if matches!(c.skip, Skip::Never) {
+        match &c.sources[..] {
+            [] if c.params.accepts(0) => return Shape::Nothing,
+            [s] if s.param == 0 && c.params.positional() > 0 && c.params.accepts(1) => match s.attrs.len() {
+                0 => return Shape::One,
+                1 => return Shape::OneAttr,
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+    Shape::General
+}
+
+/// Reads the helper. `None` when something is not as our own `__init__` left it, or is of a kind that only the helper serves.
+fn compile(helper: &Bound<PyAny>) -> PyResult<Option<Compiled>> {
+    let py = helper.py();
+    let function = helper.getattr("fn")?;
+    if !function.is_exact_instance_of::<PyFunction>() {
+        return Ok(None);
+    }
+    let params = Params::of(&function)?;
+    let vary_on = helper.getattr("vary_on")?;
+    let mut sources = Vec::new();
+    let chosen = if state::is_plain_function(&vary_on) {
+        Chosen::Function(vary_on.unbind())
+    } else {
+        let Ok(list) = vary_on.cast::<PyList>() else { return Ok(None) };
+        for item in list {
+            let Ok((name, attrs)) = item.extract::<(String, Bound<PyTuple>)>() else { return Ok(None) };
+            let Some(param) = params.index_of(py, &name) else { return Ok(None) };
+            let attrs = attrs
+                .iter()
+                .map(|a| Ok(PyString::intern(py, &a.extract::<String>()?).unbind()))
+                .collect::<PyResult<_>>()?;
+            sources.push(Source { param, attrs });
+        }
+        Chosen::Names
+    };
+    let skip_arg = helper.getattr("skip_arg")?;
+    let skip = if !skip_arg.is_truthy()? {
+        Skip::Never
+    } else if state::is_plain_function(&skip_arg) {
+        Skip::Function(skip_arg.unbind())
+    } else {
+        let Ok(name) = skip_arg.extract::<String>() else { return Ok(None) };
+        let Some(i) = params.index_of(py, &name) else { return Ok(None) };
+        Skip::Param(i)
+    };
+    let prefix = helper.getattr("prefix")?;
+    let Ok(prefix) = prefix.cast_into_exact::<PyString>() else { return Ok(None) };
+    let cache = helper.getattr("cache")?;
+    let (stack, mut cache_types) = Stack::of(&cache, &prefix)?;
+    let mut types = vec![helper.get_type().into_any().unbind()];
+    types.append(&mut cache_types);
+    Ok(Some(Compiled {
+        function: function.unbind(),
+        params,
+        sources,
+        chosen,
+        skip,
+        stack,
+        prefix: prefix.unbind(),
+        encoding_assert: helper.getattr("encoding_assert")?.unbind(),
+        types,
+    }))
+}

@@ -1,0 +1,401 @@
+//! Where the values of one function live: the memory tier first, where it is one of ours, then whatever the user gave.
+
+use crate::memory::{Memory, Space, millis};
+use crate::state::{FLIGHTS, debug, debugging, home};
+use crate::flight::{self, FlightKey};
+use crate::ffi;
+use pyo3::exceptions::PyAttributeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBool, PyFloat, PyInt, PyList, PyString, PyTuple};
+use pyo3::{PyTraverseError, PyVisit};
+use quickcache::protocol::machine::{Clearing, KeyOf, Seq};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a clear waits for stores of its key that have begun in a cache of the user's.
+const STORE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The memory tier in front.
+pub struct Native {
+    pub memory: Py<Memory>,
+    pub space: Arc<Space>,
+    /// Milliseconds.
+    pub timeout: u64,
+    /// Callers get copies of what is mutable.
+    pub copy: bool,
+    /// What the tier puts before a text key.
+    pub key_prefix: Box<str>,
+    /// The slower tiers.
+    pub rest: Tiers,
+}
+
+pub enum Stack {
+    Native(Native),
+    Foreign(Tiers),
+}
+
+/// Caches that are reached by get, set and delete on a text key.
+pub enum Tiers {
+    None,
+    /// One object, whatever it is.
+    One(Py<PyAny>),
+    /// The tiers of an exact `TieredCache`, as they are at each call.
+    Tiered(Py<PyAny>),
+    /// The tiers behind the first one of an exact `TieredCache`.
+    Behind(Vec<Py<PyAny>>),
+}
+
+impl Stack {
+    /// Of a helper's cache; with the classes that must stay as they are.
+    pub fn of(cache: &Bound<PyAny>, prefix: &Bound<PyString>) -> PyResult<(Stack, Vec<Py<PyAny>>)> {
+        let py = cache.py();
+        let home = home(py)?;
+        let mut guarded = Vec::new();
+        if let Some(first) = NativeTier::of(cache, &mut guarded)? {
+            return Ok((Stack::Native(first.stack(prefix, Tiers::None, false)?), guarded));
+        }
+        if !cache.get_type().is(&home.tiered) {
+            return Ok((Stack::Foreign(Tiers::One(cache.clone().unbind())), guarded));
+        }
+        guarded.push(home.tiered.clone_ref(py));
+        let caches = cache.getattr(intern!(py, "caches"))?;
+        if caches.is_exact_instance_of::<PyList>() || caches.is_exact_instance_of::<PyTuple>() {
+            let caches: Vec<Bound<PyAny>> = caches.try_iter()?.collect::<PyResult<_>>()?;
+            if let Some((first, rest)) = caches.split_first()
+                && let Some(native) = NativeTier::of(first, &mut guarded)?
+            {
+                let serialises = rest.iter().any(|c| !matches!(NativeTier::of(c, &mut Vec::new()), Ok(Some(t)) if !t.copies));
+                let rest = match rest {
+                    [] => Tiers::None,
+                    _ => Tiers::Behind(rest.iter().map(|c| c.clone().unbind()).collect()),
+                };
+                return Ok((Stack::Native(native.stack(prefix, rest, serialises)?), guarded));
+            }
+        }
+        Ok((Stack::Foreign(Tiers::Tiered(cache.clone().unbind())), guarded))
+    }
+
+    pub fn traverse(&self, visit: &PyVisit) -> Result<(), PyTraverseError> {
+        match self {
+            Stack::Native(n) => {
+                visit.call(&n.memory)?;
+                n.rest.traverse(visit)
+            }
+            Stack::Foreign(tiers) => tiers.traverse(visit),
+        }
+    }
+}
+
+/// A memory tier as found in a stack: a `Memory`, a Django backend over one, either of them with a preset timeout.
+struct NativeTier<'py> {
+    memory: Bound<'py, Memory>,
+    timeout: u64,
+    key_prefix: String,
+    copies: bool,
+}
+
+impl<'py> NativeTier<'py> {
+    fn of(cache: &Bound<'py, PyAny>, guarded: &mut Vec<Py<PyAny>>) -> PyResult<Option<NativeTier<'py>>> {
+        let py = cache.py();
+        if let Ok(memory) = cache.cast_exact::<Memory>() {
+            let timeout = memory.get().timeout;
+            let copies = memory.get().copy == Some(true);
+            return Ok(Some(NativeTier { memory: memory.clone(), timeout, key_prefix: String::new(), copies }));
+        }
+        let home = home(py)?;
+        if cache.get_type().is(&home.presets) {
+            if cache.getattr(intern!(py, "prefix_function"))?.is_truthy()? {
+                return Ok(None);
+            }
+            let Some(mut tier) = NativeTier::of(&cache.getattr(intern!(py, "cache"))?, guarded)? else { return Ok(None) };
+            let timeout = cache.getattr(intern!(py, "timeout"))?;
+            tier.timeout = match timeout.is_none() {
+                true => quickcache::tier::memory::NEVER,
+                // Anything but a positive number is left to the cache itself.
+                false if timeout.is_instance_of::<PyBool>() => return Ok(None),
+                false if timeout.is_instance_of::<PyInt>() || timeout.is_instance_of::<PyFloat>() => {
+                    match timeout.extract::<f64>()? {
+                        s if s > 0.0 => millis(s),
+                        _ => return Ok(None),
+                    }
+                }
+                false => return Ok(None),
+            };
+            guarded.push(home.presets.clone_ref(py));
+            return Ok(Some(tier));
+        }
+        // A Django backend of ours says which memory it is made of and what it puts before its keys.
+        let Ok(native) = cache.getattr(intern!(py, "_quickcache_tier")) else { return Ok(None) };
+        let Some((memory, key_prefix, class)) = native.call0()?.extract::<Option<(Bound<PyAny>, String, Bound<PyAny>)>>()? else {
+            return Ok(None);
+        };
+        if !cache.get_type().is(&class) {
+            return Ok(None);
+        }
+        guarded.push(class.unbind());
+        let memory = memory.cast_into_exact::<Memory>()?;
+        let timeout = memory.get().timeout;
+        Ok(Some(NativeTier { memory, timeout, key_prefix, copies: true }))
+    }
+
+    fn stack(self, prefix: &Bound<PyString>, rest: Tiers, serialises: bool) -> PyResult<Native> {
+        let text = format!("{}quickcache.{}/", self.key_prefix, prefix.to_str()?);
+        let memory = self.memory.get();
+        Ok(Native {
+            space: memory.space(prefix.py(), &text),
+            timeout: self.timeout,
+            copy: self.copies || memory.copy.unwrap_or(serialises),
+            key_prefix: self.key_prefix.into(),
+            rest,
+            memory: self.memory.clone().unbind(),
+        })
+    }
+}
+
+/// A text key in the words of the protocol.
+pub struct TextKey<'py> {
+    pub text: Bound<'py, PyString>,
+    pub flight: FlightKey,
+    pub hash: u64,
+    pub function: u32,
+}
+
+impl<'py> TextKey<'py> {
+    pub fn new(text: Bound<'py, PyString>, function: u32) -> PyResult<TextKey<'py>> {
+        let shared: Arc<str> = text.to_str()?.into();
+        let hash = crate::memory::hash_text(&shared);
+        Ok(TextKey { text, flight: FlightKey::Text(shared), hash, function })
+    }
+
+    pub fn of(&self) -> KeyOf<'_, FlightKey> {
+        KeyOf { function: self.function, hash: self.hash, key: &self.flight }
+    }
+}
+
+/// Ends a store or a clear that was begun, whatever happened in between.
+struct Ending<'a, 'py, T>(&'a TextKey<'py>, Option<T>, fn(Python, &TextKey, T) -> PyResult<bool>);
+
+impl<T> Ending<'_, '_, T> {
+    fn end(mut self) -> PyResult<bool> {
+        let begun = self.1.take().expect("ended once");
+        self.2(self.0.text.py(), self.0, begun)
+    }
+}
+
+impl<T> Drop for Ending<'_, '_, T> {
+    fn drop(&mut self) {
+        if let Some(begun) = self.1.take() {
+            let py = self.0.text.py();
+            // An error is on its way out already.
+            if let Err(e) = self.2(py, self.0, begun) {
+                e.write_unraisable(py, None);
+            }
+        }
+    }
+}
+
+fn end_clear(py: Python, key: &TextKey, clearing: Clearing) -> PyResult<bool> {
+    let ended = FLIGHTS.with(py, |m| m.clear_end(key.of(), clearing));
+    if ended.wake {
+        flight::wake_store_waiters(py)?;
+    }
+    Ok(ended.stands)
+}
+
+impl Tiers {
+    pub fn is_none(&self) -> bool {
+        matches!(self, Tiers::None)
+    }
+
+    fn traverse(&self, visit: &PyVisit) -> Result<(), PyTraverseError> {
+        match self {
+            Tiers::None => Ok(()),
+            Tiers::One(c) | Tiers::Tiered(c) => visit.call(c),
+            Tiers::Behind(cs) => cs.iter().try_for_each(|c| visit.call(c)),
+        }
+    }
+
+    pub fn clone_ref(&self, py: Python) -> Tiers {
+        match self {
+            Tiers::None => Tiers::None,
+            Tiers::One(c) => Tiers::One(c.clone_ref(py)),
+            Tiers::Tiered(c) => Tiers::Tiered(c.clone_ref(py)),
+            Tiers::Behind(cs) => Tiers::Behind(cs.iter().map(|c| c.clone_ref(py)).collect()),
+        }
+    }
+
+    /// The tiers, fastest first.
+    fn list<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        match self {
+            Tiers::None => Ok(vec![]),
+            Tiers::One(c) => Ok(vec![c.bind(py).clone()]),
+            Tiers::Tiered(c) => c.bind(py).getattr(intern!(py, "caches"))?.try_iter()?.collect(),
+            Tiers::Behind(cs) => Ok(cs.iter().map(|c| c.bind(py).clone()).collect()),
+        }
+    }
+
+    /// The value of the first tier that has it, stored in those before it (backfill) unless the key was cleared since
+    /// `token`, which was read before the call; `None` when no tier has it.
+    pub fn get<'py>(&self, key: &TextKey<'py>, token: Seq) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = key.text.py();
+        if let Tiers::One(cache) = self {
+            let content = get(cache.bind(py), &key.text)?;
+            return Ok((!is_ellipsis(&content)).then_some(content));
+        }
+        let tiers = self.list(py)?;
+        for (i, tier) in tiers.iter().enumerate() {
+            let content = get(tier, &key.text)?;
+            if is_ellipsis(&content) {
+                continue;
+            }
+            let missed = &tiers[..i];
+            if !missed.is_empty() {
+                announced(key, token, || missed.iter().try_for_each(|t| set(t, &key.text, &content).map(|_| ())))?;
+            }
+            if debugging(py) {
+                let names: Vec<_> = missed.iter().map(class_name).collect::<PyResult<_>>()?;
+                debug(py, &format!("missed caches: {}", PyList::new(py, names)?.repr()?))?;
+                debug(py, &format!("hit cache: {}", class_name(tier)?))?;
+            }
+            return Ok(Some(content));
+        }
+        Ok(None)
+    }
+
+    /// Stores a value that was computed under `token`. `None`: the key was cleared meanwhile, nothing was stored.
+    pub fn fill<'py>(
+        &self,
+        key: &TextKey<'py>,
+        token: Seq,
+        value: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        announced(key, token, || self.set_all(&key.text, value))
+    }
+
+    /// Stores a value that is no fill, in place of what is there or on its way. `None`: not stored, a clear or another such
+    /// value came between. The flag says whether it stands still, for a memory tier in front.
+    pub fn supersede<'py>(
+        &self,
+        key: &TextKey<'py>,
+        token: Seq,
+        value: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<(Bound<'py, PyAny>, bool)>> {
+        let py = key.text.py();
+        let Some(clearing) = FLIGHTS.with(py, |m| m.supersede_begin(key.of(), token)) else { return Ok(None) };
+        let ending = Ending(key, Some(clearing), end_clear);
+        wait_for_stores(py, &ending)?;
+        let returned = self.set_all(&key.text, value)?;
+        Ok(Some((returned, ending.end()?)))
+    }
+
+    fn set_all<'py>(&self, text: &Bound<'py, PyString>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = text.py();
+        if let Tiers::One(cache) = self {
+            return set(cache.bind(py), text, value);
+        }
+        for tier in self.list(py)? {
+            set(&tier, text, value)?;
+        }
+        Ok(py.None().into_bound(py))
+    }
+
+    /// Clears a key: waits for the stores of it that have begun, deletes the outermost tier first, lets no older value in.
+    /// `inner` removes it from the memory tier in front, as the very last. The first error of a tier comes out when all
+    /// have been asked.
+    pub fn clear(&self, key: &TextKey, inner: impl Fn()) -> PyResult<()> {
+        let py = key.text.py();
+        let clearing = FLIGHTS.with(py, |m| m.clear_begin(key.of()));
+        let ending = Ending(key, Some(clearing), end_clear);
+        wait_for_stores(py, &ending)?;
+        let mut failed = None;
+        for tier in self.list(py)?.iter().rev() {
+            if let Err(e) = call_method(tier, intern!(py, "delete"), (&key.text,)) {
+                failed.get_or_insert(e);
+            }
+        }
+        // While the clear has not ended no fill is let in, so nothing can come back behind this.
+        inner();
+        ending.end()?;
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+fn wait_for_stores(py: Python, ending: &Ending<Clearing>) -> PyResult<()> {
+    let clearing = ending.1.as_ref().expect("not ended yet");
+    let done = || FLIGHTS.with(py, |m| m.stores_running(clearing)) == 0;
+    if !done() {
+        flight::wait_for_stores(py, STORE_PATIENCE, done)?;
+    }
+    Ok(())
+}
+
+/// Runs `store` as an announced store; `None`, without running it, when `token` is no longer good for the key.
+fn announced<'py, R>(key: &TextKey<'py>, token: Seq, store: impl FnOnce() -> PyResult<R>) -> PyResult<Option<R>> {
+    let py = key.text.py();
+    let Some(id) = FLIGHTS.with(py, |m| m.store_begin(key.of(), token)) else { return Ok(None) };
+    let ending = Ending(key, Some(id), |py, _, id| {
+        let ended = FLIGHTS.with(py, |m| m.store_end(id));
+        if ended.wake {
+            flight::wake_store_waiters(py)?;
+        }
+        Ok(ended.stands)
+    });
+    let result = store()?;
+    ending.end()?;
+    Ok(Some(result))
+}
+
+fn is_ellipsis(v: &Bound<PyAny>) -> bool {
+    v.as_ptr() == unsafe { ffi::Py_Ellipsis() }
+}
+
+fn class_name<'py>(tier: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    tier.getattr(intern!(tier.py(), "__class__"))?.getattr(intern!(tier.py(), "__name__"))
+}
+
+/// `cache.get(key, default=...)`: the keyword is part of what a backend must understand.
+fn get<'py>(cache: &Bound<'py, PyAny>, key: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+    let py = cache.py();
+    static NAMES: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
+    let names = NAMES.get_or_try_init(py, || PyResult::Ok(PyTuple::new(py, ["default"])?.unbind()))?;
+    // SAFETY: three arguments follow the reserved place: the object, the key, and one keyword value.
+    unsafe {
+        let args = [cache.as_ptr(), key.as_ptr(), ffi::Py_Ellipsis()];
+        let name = intern!(py, "get");
+        let v = ffi::PyObject_VectorcallMethod(name.as_ptr(), args.as_ptr(), 2, names.as_ptr());
+        Bound::from_owned_ptr_or_err(py, v).map_err(|e| explained(cache, "get(key, default)", e))
+    }
+}
+
+fn set<'py>(cache: &Bound<'py, PyAny>, key: &Bound<'py, PyString>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    call_method(cache, intern!(cache.py(), "set"), (key, value))
+}
+
+fn call_method<'py>(
+    cache: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyString>,
+    args: impl pyo3::call::PyCallArgs<'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    cache.call_method1(name, args).map_err(|e| {
+        let wanted = if name == "set" { "set(key, value)" } else { "delete(key)" };
+        explained(cache, wanted, e)
+    })
+}
+
+/// A cache object without a needed method: the same type of error, in words that help.
+fn explained(cache: &Bound<PyAny>, wanted: &str, error: PyErr) -> PyErr {
+    let py = cache.py();
+    let name = wanted.split('(').next().unwrap_or(wanted);
+    if error.is_instance_of::<PyAttributeError>(py) && !cache.hasattr(name).unwrap_or(true) {
+        let class = cache.get_type().qualname().map_or_else(|_| "object".into(), |n| n.to_string());
+        let better = PyAttributeError::new_err(format!(
+            "'{class}' object has no attribute '{name}': a cache for quickcache needs get(key, default), \
+             set(key, value) and delete(key), and this one lacks {wanted}"
+        ));
+        better.set_cause(py, Some(error));
+        return better;
+    }
+    error
+}

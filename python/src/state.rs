@@ -1,0 +1,159 @@
+//! What the process knows once: the classes as we made them, the logger, the flights of all functions.
+
+use crate::cell::GilCell;
+use crate::ffi::{self, PyTypeObject};
+use crate::flight::{Cell as FlightCell, FlightKey};
+use crate::function;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyFunction};
+use quickcache::protocol::machine::Machine;
+use std::cell::Cell;
+use std::sync::{Arc, LazyLock};
+
+/// The Python objects that the engine calls back, set when `quickcache_helper` is imported.
+pub struct Home {
+    pub helper: Py<PyAny>,
+    pub tiered: Py<PyAny>,
+    pub presets: Py<PyAny>,
+    pub force_skip: Py<PyAny>,
+    pub callargs: Py<PyAny>,
+    pub logger: Py<PyAny>,
+    pub utc: Py<PyAny>,
+    /// Each guarded class with a copy of its namespace.
+    pristine: Vec<(Py<PyAny>, Py<PyDict>)>,
+}
+
+static HOME: PyOnceLock<Home> = PyOnceLock::new();
+
+pub fn home(py: Python<'_>) -> PyResult<&Home> {
+    HOME.get(py).ok_or_else(|| {
+        pyo3::exceptions::PyRuntimeError::new_err("quickcache.quickcache_helper has not been imported")
+    })
+}
+
+fn copy_of_namespace(class: &Bound<PyAny>) -> PyResult<Py<PyDict>> {
+    let copy = PyDict::new(class.py());
+    copy.update(class.getattr("__dict__")?.cast()?)?;
+    Ok(copy.unbind())
+}
+
+#[pyfunction]
+#[allow(clippy::too_many_arguments)]
+pub fn set_pristine(
+    py: Python,
+    helper: Bound<PyAny>,
+    tiered: Bound<PyAny>,
+    presets: Bound<PyAny>,
+    force_skip: Py<PyAny>,
+    callargs: Py<PyAny>,
+    logger: Py<PyAny>,
+    utc: Py<PyAny>,
+) -> PyResult<()> {
+    let pristine = [&helper, &tiered, &presets]
+        .iter()
+        .map(|c| Ok(((*c).clone().unbind(), copy_of_namespace(c)?)))
+        .collect::<PyResult<_>>()?;
+    let home = Home {
+        helper: helper.unbind(),
+        tiered: tiered.unbind(),
+        presets: presets.unbind(),
+        force_skip,
+        callargs,
+        logger,
+        utc,
+        pristine,
+    };
+    // A second import (a test that reloads the package) keeps the first classes: plans of the second ones never match.
+    let _ = HOME.set(py, home);
+    Ok(())
+}
+
+/// Whether the helper is exactly ours, with nothing patched on its class or on itself, nor on the classes of caches.
+pub fn pristine(helper: &Bound<PyAny>) -> PyResult<bool> {
+    let py = helper.py();
+    let home = home(py)?;
+    if !helper.get_type().is(&home.helper) {
+        return Ok(false);
+    }
+    for (class, was) in &home.pristine {
+        let now = class.bind(py).getattr("__dict__")?;
+        let was = was.bind(py);
+        if now.len()? != was.len() {
+            return Ok(false);
+        }
+        for (name, value) in was {
+            if !now.get_item(&name).is_ok_and(|v| v.is(&value)) {
+                return Ok(false);
+            }
+        }
+    }
+    let own = helper.getattr("__dict__")?;
+    let known = ["fn", "cache", "prefix", "vary_on", "skip_arg", "encoding_assert", "_plan"];
+    for name in own.cast::<PyDict>()?.keys() {
+        if !name.extract::<&str>().is_ok_and(|n| known.contains(&n)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// What counts as "a function" for vary_on and skip_arg.
+pub fn is_plain_function(o: &Bound<PyAny>) -> bool {
+    o.is_instance_of::<PyFunction>() || function::is_function(o.as_ptr())
+}
+
+/// The version of a type, asking CPython to give it one if it has none; 0 when it will not.
+///
+/// # Safety
+/// `t` is a live type and the GIL is held.
+pub unsafe fn version_of(t: *mut PyTypeObject) -> u32 {
+    unsafe {
+        // Any look-up through the type's bases makes CPython number the type.
+        let found = ffi::PyObject_GetAttrString(t as *mut ffi::PyObject, c"__init__".as_ptr());
+        if found.is_null() {
+            ffi::PyErr_Clear();
+        }
+        ffi::Py_XDECREF(found);
+        ffi::type_version(t)
+    }
+}
+
+/// Counters of one function. Moved under the GIL, so plain cells.
+#[derive(Default)]
+pub struct Counts {
+    pub slow_hits: Cell<u64>,
+    pub outer_hits: Cell<u64>,
+    pub misses: Cell<u64>,
+    pub fills: Cell<u64>,
+    pub refused: Cell<u64>,
+    pub executions: Cell<u64>,
+    pub followed: Cell<u64>,
+    pub compute_nanos: Cell<u64>,
+    pub clears: Cell<u64>,
+    pub skips: Cell<u64>,
+    /// Flights of this function that have landed: says whether to look again before leading one.
+    pub landings: Cell<u64>,
+}
+
+pub fn add(counter: &Cell<u64>) {
+    counter.set(counter.get() + 1);
+}
+
+pub type Flights = Machine<FlightKey, Arc<FlightCell>>;
+
+/// The flights, clears and stores of this process.
+pub static FLIGHTS: LazyLock<GilCell<Flights>> = LazyLock::new(|| GilCell::new(Flights::new()));
+
+/// Whether debug messages are wanted; asked on slow paths only.
+pub fn debugging(py: Python) -> bool {
+    let wanted = || -> PyResult<bool> {
+        home(py)?.logger.bind(py).call_method1(pyo3::intern!(py, "isEnabledFor"), (10,))?.is_truthy()
+    };
+    wanted().unwrap_or(false)
+}
+
+pub fn debug(py: Python, message: &str) -> PyResult<()> {
+    home(py)?.logger.bind(py).call_method1(pyo3::intern!(py, "debug"), (message,))?;
+    Ok(())
+}

@@ -1,0 +1,45 @@
+"""Builds the native module for one or several CPythons, in place: python/quickcache/_native.<tag>.so.
+
+    python3 tools/setup/extension.py [--profile release|dev] PYTHON...
+
+Modules of several versions lie beside each other, so one checkout serves all of them through PYTHONPATH=python. Users get
+wheels (see python/pyproject.toml); this is for tests, benchmarks and the demo.
+"""
+import argparse
+import os
+import pathlib
+import shutil
+import subprocess
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def build(python, profile='release'):
+    """The path of the built module. `python` is the path of an interpreter."""
+    suffix = subprocess.check_output(
+        [python, '-c', 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))'], text=True).strip()
+    # A folder for each interpreter: PyO3 is compiled for one version, and would be compiled anew at each change.
+    target = ROOT / 'target' / ('ext' + suffix.removesuffix('.so'))
+    env = dict(os.environ, PYO3_PYTHON=str(python), CARGO_TARGET_DIR=str(target))
+    subprocess.check_call(
+        ['cargo', 'build', '--quiet', '--package', 'quickcache-python', '--profile', profile], cwd=ROOT, env=env)
+    built = target / ('debug' if profile == 'dev' else profile) / 'lib_native.so'
+    place = ROOT / 'python' / 'quickcache' / ('_native' + suffix)
+    # Never write over a module that a running process has mapped: replace it.
+    fresh = place.with_suffix('.new')
+    shutil.copy2(built, fresh)
+    os.replace(fresh, place)
+    return place
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--profile', default='release')
+    parser.add_argument('pythons', nargs='+', metavar='PYTHON')
+    args = parser.parse_args()
+    for python in args.pythons:
+        print('built', build(python, args.profile).relative_to(ROOT), flush=True)
+
+
+if __name__ == '__main__':
+    main()
