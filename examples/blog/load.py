@@ -64,7 +64,7 @@ class Report:
         for name in ("read_ms", "write_ms"):
             values = sorted(told.pop(name))
             told[name] = {"p50": percentile(values, 50), "p99": percentile(values, 99)}
-        told["examples"] = self.examples[:3]
+        told["examples"] = list(dict.fromkeys(self.examples))[:3]
         told["requests_per_second"] = (self.reads + self.writes) / self.seconds
         return told
 

@@ -69,7 +69,7 @@ fn phase(
     options: &Options,
 ) -> Result<bool, Box<dyn Error>> {
     println!(
-        "{title}: {} s, {} reading threads and one that writes",
+        "{title}: {:.1} s, {} reading threads and one that writes",
         options.seconds, options.threads
     );
     let (queries, executions) = (
