@@ -47,7 +47,7 @@ class World:
         self.record = []
 
     def note(self, *what):
-        self.record.append(tuple(x if isinstance(x, str) else shape(x) for x in what))
+        self.record.append(tuple(tidy(x) if isinstance(x, str) else shape(x) for x in what))
 
     def attempt(self, label, fn, *args, **kwargs):
         """Do one step; note its result or its error; return the result (None after an error)."""

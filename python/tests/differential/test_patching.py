@@ -1,4 +1,5 @@
 """D9: helper classes of the user's own, and methods replaced before and after decoration, take effect at the next call."""
+import types
 import unittest.mock
 
 import pytest
@@ -35,7 +36,7 @@ def replacement(world, name):
         '_hash': staticmethod(lambda value, length=32: (note(value, length), value[:length].upper())[1]),
         'clear': lambda self, *args, **kwargs: note(args, kwargs),
         'get_cached_value': lambda self, *args, **kwargs: (note(args, kwargs), 'cached value')[1],
-        'set_cached_value': lambda self, *args, **kwargs: (note(args, kwargs), unittest.mock.Mock())[1],
+        'set_cached_value': lambda self, *args, **kwargs: (note(args, kwargs), types.SimpleNamespace(to=lambda value: note('to', value)))[1],
         '__getattribute__': lambda self, attribute: (note(attribute), object.__getattribute__(self, attribute))[1] if attribute in ('fn', 'cache', 'prefix')
         else object.__getattribute__(self, attribute),
     }[name]
