@@ -228,3 +228,96 @@ fn v1_every_golden_call_has_the_key_of_the_independent_script() {
         assert_eq!(to_hex(&digest.rest()), row["rest"].as_str().unwrap());
     }
 }
+
+/// One moment, day and length of time, as every crate that has a type for it gives them: `expected` is from Python.
+#[cfg(all(
+    feature = "chrono",
+    feature = "jiff",
+    feature = "time",
+    feature = "uuid"
+))]
+mod other_crates {
+    use quickcache::key::{Key, Value, seed};
+
+    fn texts(key: impl Key) -> Vec<String> {
+        let text = |value: &Value| seed::key("p", std::slice::from_ref(value)).unwrap();
+        key.values()
+            .iter()
+            .map(|value| text(value).split_off("quickcache.p/".len()))
+            .collect()
+    }
+
+    #[test]
+    fn seed_moments_have_the_text_of_python() {
+        let zoned = jiff::Zoned::new(
+            "2024-02-29T23:34:56.000004Z".parse().unwrap(),
+            jiff::tz::offset(2).to_time_zone(),
+        );
+        let offset = time::UtcOffset::from_hms(-9, -30, 0).unwrap();
+        let unix = 1_709_249_696_000_004_000;
+        let key = (
+            zoned.timestamp(),
+            zoned.clone(),
+            chrono::DateTime::from_timestamp_nanos(unix).fixed_offset(),
+            time::OffsetDateTime::from_unix_timestamp_nanos(unix.into())
+                .unwrap()
+                .to_offset(offset),
+        );
+        assert_eq!(texts(key), ["DT2024-02-29T23:34:56.000004+00:00"; 4]);
+        let time = time::Time::from_hms_micro(1, 34, 56, 4).unwrap();
+        let key = (
+            zoned.datetime(),
+            "2024-03-01T01:34:56.000004"
+                .parse::<chrono::NaiveDateTime>()
+                .unwrap(),
+            time::PrimitiveDateTime::new(
+                time::Date::from_calendar_date(2024, time::Month::March, 1).unwrap(),
+                time,
+            ),
+        );
+        assert_eq!(texts(key), ["DT2024-03-01T01:34:56.000004"; 3]);
+        let id = "12345678-1234-5678-1234-567812345678";
+        assert_eq!(
+            texts((id.parse::<uuid::Uuid>().unwrap(),)),
+            [format!("U{id}")]
+        );
+    }
+
+    #[test]
+    fn days_clocks_and_durations_are_one_value_in_every_crate() {
+        // date(2024, 2, 29).toordinal() - date(1970, 1, 1).toordinal() is 19782
+        let days = (
+            jiff::civil::date(2024, 2, 29),
+            chrono::NaiveDate::from_ymd_opt(2024, 2, 29).unwrap(),
+            time::Date::from_calendar_date(2024, time::Month::February, 29).unwrap(),
+        );
+        for value in days.values() {
+            assert!(
+                matches!(value, Value::Date(day) if day.days() == 19_782),
+                "{value:?}"
+            );
+        }
+        let clocks = (
+            jiff::civil::time(23, 59, 58, 7),
+            chrono::NaiveTime::from_hms_nano_opt(23, 59, 58, 7).unwrap(),
+            time::Time::from_hms_nano(23, 59, 58, 7).unwrap(),
+        );
+        for value in clocks.values() {
+            assert!(
+                matches!(value, Value::Time(time) if time.nanos() == 86_398_000_000_007),
+                "{value:?}"
+            );
+        }
+        let lengths = (
+            jiff::SignedDuration::new(-1, -500_000_000),
+            chrono::TimeDelta::milliseconds(-1_500),
+            time::Duration::milliseconds(-1_500),
+        );
+        for value in lengths.values() {
+            assert!(
+                matches!(value, Value::TimeDelta(-1_500_000_000)),
+                "{value:?}"
+            );
+        }
+    }
+}

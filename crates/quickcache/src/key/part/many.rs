@@ -121,6 +121,30 @@ pub struct Unordered<O> {
     items: Box<[(u64, O)]>,
 }
 
+impl<O> Unordered<O> {
+    /// Whether an item of this hash for which `eq` holds is kept.
+    fn holds(&self, hash: u64, eq: impl Fn(&O) -> bool) -> bool {
+        let first = self.items.partition_point(|(kept, _)| *kept < hash);
+        self.items[first..]
+            .iter()
+            .take_while(|(kept, _)| *kept == hash)
+            .any(|(_, item)| eq(item))
+    }
+}
+
+impl<O: PartialEq> PartialEq for Unordered<O> {
+    fn eq(&self, other: &Self) -> bool {
+        self.sum == other.sum
+            && self.items.len() == other.items.len()
+            && self
+                .items
+                .iter()
+                .all(|(hash, item)| other.holds(*hash, |kept| item == kept))
+    }
+}
+
+impl<O: Eq> Eq for Unordered<O> {}
+
 mod unordered {
     use super::{BuildHasher, Hasher, KeyPart, LazyLock, RandomState};
 
@@ -151,11 +175,7 @@ mod unordered {
         for item in items {
             let hash = hash_of(&item);
             sum = sum.wrapping_add(hash);
-            let first = owned.items.partition_point(|(kept, _)| *kept < hash);
-            let mut same_hash = owned.items[first..]
-                .iter()
-                .take_while(|(kept, _)| *kept == hash);
-            if !same_hash.any(|(_, kept)| item.eq_owned(kept)) {
+            if !owned.holds(hash, |kept| item.eq_owned(kept)) {
                 return false;
             }
         }

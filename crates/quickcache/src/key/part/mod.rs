@@ -27,7 +27,7 @@ use super::Value;
 /// key, and only a tier outside the process asks for [`value`](Self::value).
 ///
 /// An implementation keeps these together, for all `a` and `b` of the type:
-/// `a.eq_owned(&b.to_owned_part())` if and only if `a.value()` and `b.value()` have the same text (under both
+/// `a.eq_owned(&b.to_owned_part())` if and only if `a.to_owned_part() == b.to_owned_part()`, and if and only if `a.value()` and `b.value()` have the same text (under both
 /// schemes, where `seed` has one), and then `hash_part` hashes both alike. A float thus equals itself even if it is NaN,
 /// and `0.0` is not `-0.0`.
 #[diagnostic::on_unimplemented(
@@ -36,8 +36,8 @@ use super::Value;
     note = "write `#[derive(KeyPart)]` on `{Self}`, or vary on a field of it that is a number, text or another key value"
 )]
 pub trait KeyPart {
-    /// The part as an entry of the memory tier keeps it.
-    type Owned: Send + Sync + 'static;
+    /// The part as an entry of the memory tier keeps it; equal to another under the same rule as parts.
+    type Owned: Eq + Send + Sync + 'static;
 
     /// Feeds the part to a hasher, so that parts that follow each other cannot be confused.
     fn hash_part<H: Hasher>(&self, state: &mut H);

@@ -28,6 +28,7 @@ macro_rules! tuples {
                 true $(&& self.$at.eq_owned(&_owned.$at))*
             }
             #[inline]
+            #[allow(clippy::unused_unit)] // of the empty tuple
             fn to_owned_part(&self) -> Self::Owned {
                 ($(self.$at.to_owned_part(),)*)
             }
