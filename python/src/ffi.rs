@@ -86,6 +86,15 @@ pub unsafe fn int_value(o: *mut PyObject) -> Option<i64> {
     unsafe { int_value_by_api(o) }
 }
 
+/// How many digits of 30 bits an exact `int` has.
+///
+/// # Safety
+/// `o` is an exact `int` and the GIL is held.
+pub unsafe fn int_digits(o: *mut PyObject) -> usize {
+    let word = unsafe { *((o as *const u8).add(size_of::<PyObject>()) as *const isize) };
+    if cfg!(Py_3_12) { word as usize >> 3 } else { word.unsigned_abs() }
+}
+
 #[cold]
 unsafe fn int_value_by_api(o: *mut PyObject) -> Option<i64> {
     let mut overflow = 0;

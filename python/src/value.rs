@@ -124,17 +124,14 @@ unsafe fn plain_size(o: *mut PyObject) -> u64 {
         if t == &raw mut ffi::PyUnicode_Type {
             return 56 + ffi::PyUnicode_GET_LENGTH(o) as u64 * ffi::PyUnicode_KIND(o) as u64;
         }
-        // Singletons and small integers weigh nothing that the cache adds.
         let basic = (*t).tp_basicsize as u64;
-        if (*t).tp_itemsize == 0 { basic } else { sized(o, t) }
-    }
-}
-
-unsafe fn sized(o: *mut PyObject, t: *mut ffi::PyTypeObject) -> u64 {
-    unsafe {
-        // An int keeps its sign in the size field; up to 3.11 negative, from 3.12 in the low bits.
-        let items = if t == &raw mut ffi::PyLong_Type { 2 } else { ffi::Py_SIZE(o).unsigned_abs() };
-        (*t).tp_basicsize as u64 + items as u64 * (*t).tp_itemsize as u64
+        if t == &raw mut ffi::PyBytes_Type {
+            basic + ffi::PyBytes_Size(o) as u64
+        } else if t == &raw mut ffi::PyLong_Type {
+            basic + 4 * ffi::int_digits(o) as u64
+        } else {
+            basic
+        }
     }
 }
 
