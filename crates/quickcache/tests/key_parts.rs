@@ -237,6 +237,32 @@ fn a_set_of_parts_that_are_one_key_counts_them() {
     );
 }
 
+/// All of one hash.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Colliding(u8);
+
+impl KeyPart for Colliding {
+    type Owned = u8;
+    fn hash_part<H: Hasher>(&self, _: &mut H) {}
+    fn eq_owned(&self, owned: &u8) -> bool {
+        self.0 == *owned
+    }
+    fn to_owned_part(&self) -> u8 {
+        self.0
+    }
+    fn value(&self) -> Value<'_> {
+        self.0.value()
+    }
+}
+
+#[test]
+fn a_set_is_compared_beyond_its_hash() {
+    let set = |of: [u8; 2]| of.map(Colliding).into_iter().collect::<HashSet<_>>();
+    let kept = set([1, 2]).to_owned_part();
+    assert!(set([2, 1]).eq_owned(&kept) && set([2, 1]).to_owned_part() == kept);
+    assert!(!set([1, 3]).eq_owned(&kept) && set([1, 3]).to_owned_part() != kept);
+}
+
 #[test]
 fn std_times_are_keys() {
     let second = Duration::from_secs(1);

@@ -187,12 +187,15 @@ pub fn write(out: &mut Vec<u8>, value: &Value<'_>) {
             open_tuple(out, items.len());
             items.iter().for_each(|item| write(out, item));
         }
-        Value::Dict(items) => write_sorted(out, b'd', items, |out, (key, value)| {
-            write(out, key);
-            write(out, value);
-        }),
-        Value::Set(items) => write_sorted(out, b'e', items, write),
-        Value::FrozenSet(items) => write_sorted(out, b'z', items, write),
+        Value::Dict(items) => {
+            let entry = |out: &mut Vec<u8>, (key, value): &(Value<'_>, Value<'_>)| {
+                write(out, key);
+                write(out, value);
+            };
+            write_dict(out, &mut each(items, entry));
+        }
+        Value::Set(items) => write_set(out, &mut each(items, write)),
+        Value::FrozenSet(items) => write_frozenset(out, &mut each(items, write)),
         Value::Uuid(value) => write_uuid(out, value),
         Value::DateTime(value) => write_datetime(out, *value),
         Value::Date(value) => write_date(out, *value),
@@ -329,13 +332,13 @@ pub fn write_frozenset(out: &mut Vec<u8>, elements: &mut [Vec<u8>]) {
     put_sorted(out, b'z', elements);
 }
 
-fn write_sorted<T>(out: &mut Vec<u8>, tag: u8, items: &[T], write: impl Fn(&mut Vec<u8>, &T)) {
+fn each<T>(items: &[T], write: impl Fn(&mut Vec<u8>, &T)) -> Vec<Vec<u8>> {
     let encode = |item| {
         let mut encoded = Vec::new();
         write(&mut encoded, item);
         encoded
     };
-    put_sorted(out, tag, &mut items.iter().map(encode).collect::<Vec<_>>());
+    items.iter().map(encode).collect()
 }
 
 fn put_sorted(out: &mut Vec<u8>, tag: u8, items: &mut [Vec<u8>]) {
