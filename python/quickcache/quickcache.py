@@ -1,5 +1,6 @@
 """Configuration in three stages: at creation, by `but_with`, at the function."""
 import functools
+import inspect
 from collections import namedtuple
 
 from . import _native
@@ -50,18 +51,59 @@ class ConfigMixin:
 
 def decorate(fn, helper):
     """The decorated object for a helper, ours or a user's."""
-    plan = getattr(helper, '_plan', None) if isinstance(helper, QuickCacheHelper) else None
-    inner = _native.function(helper, fn, plan)
+    ours = isinstance(helper, QuickCacheHelper)
+    coroutine = ours and inspect.iscoroutinefunction(fn)
+    inner = _native.function(helper, fn, helper._plan if ours else None, coroutine)
     functools.update_wrapper(inner, fn)
-    inner.clear = helper.clear
+    if coroutine:
+        inner._is_coroutine = _coroutine_mark()
+    # What is done on a coroutine function is done at the call, and can be awaited.
+    done = _awaitable if coroutine else _as_it_is
+    inner.clear = done(helper.clear)
     inner.get_cache_key = helper.get_cache_key
     inner.prefix = helper.prefix
-    inner.get_cached_value = helper.get_cached_value
-    inner.set_cached_value = helper.set_cached_value
+    inner.get_cached_value = done(helper.get_cached_value)
+    inner.set_cached_value = _awaitable_setter(helper.set_cached_value) if coroutine else helper.set_cached_value
     for name in _ADDITIONS:
         if name not in inner.__dict__ and hasattr(helper, name):
-            setattr(inner, name, getattr(helper, name))
+            own_way = name in ('refresh', 'stats', 'explain', 'clear_with', 'clear_on_commit')
+            setattr(inner, name, getattr(helper, name) if own_way else done(getattr(helper, name)))
     return inner
+
+
+def _as_it_is(method):
+    return method
+
+
+def _awaitable(method):
+    @functools.wraps(method)
+    def at_once(*args, **kwargs):
+        from .aio import Done
+        return Done(method(*args, **kwargs))
+    at_once.__self__ = method.__self__
+    return at_once
+
+
+def _awaitable_setter(method):
+    @functools.wraps(method)
+    def set_cached_value(*args, **kwargs):
+        settable = method(*args, **kwargs)
+        return settable._replace(to=_awaitable_to(settable.to))
+    set_cached_value.__self__ = method.__self__
+    return set_cached_value
+
+
+def _awaitable_to(to):
+    def at_once(value):
+        from .aio import Done
+        return Done(to(value))
+    return at_once
+
+
+def _coroutine_mark():
+    """What asyncio and asgiref look for on Pythons whose `inspect` knows plain functions only."""
+    from asyncio import coroutines
+    return getattr(coroutines, '_is_coroutine', True)
 
 
 class QuickCache(namedtuple('QuickCache', [

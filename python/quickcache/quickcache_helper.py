@@ -145,8 +145,11 @@ class QuickCacheHelper:
 
     def refresh(self, /, *args, **kwargs):
         """
-        Computes the value anew now, stores it, and returns it
+        Computes the value anew now, stores it, and returns it (on a coroutine function: awaitable)
         """
+        if inspect.iscoroutinefunction(self.fn):
+            from . import aio
+            return aio.refresh(self, args, kwargs)
         return _native.refresh(self, args, kwargs)
 
     @staticmethod
@@ -224,6 +227,9 @@ class QuickCacheHelper:
                           "and this should have been checked in __init__"
 
     def __call__(self, /, *args, **kwargs):
+        if inspect.iscoroutinefunction(self.fn):
+            from . import aio
+            return aio.call(self, args, kwargs)
         if not self.skip(*args, **kwargs):
             return self.call(*args, **kwargs)
         else:

@@ -56,7 +56,7 @@ impl Call {
     }
 
     /// As a tuple and a dict.
-    fn spread<'py>(self, py: Python<'py>) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
+    pub fn spread<'py>(self, py: Python<'py>) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
         let arg = |i| unsafe { Bound::from_borrowed_ptr(py, *self.args.add(i)) };
         let kwargs = PyDict::new(py);
         for (k, name) in self.keyword_names(py).iter().enumerate() {
@@ -360,12 +360,29 @@ impl<'py> Op<'py> {
                 return Err(e);
             }
         };
-        let stored = self.stored(n, &value)?;
-        if !n.rest.is_none() && n.rest.fill(lead.key, token, &value)?.is_none() {
+        let ticket = lead.ticket.take().expect("not landed yet");
+        self.finish(n, parts, lead.key, ticket, id, &value, deadline(ran.began, n.timeout))?;
+        Ok(value)
+    }
+
+    /// Ends a flight whose function gave `value`: the slower tiers, then the memory tier, then the followers.
+    #[allow(clippy::too_many_arguments, reason = "what an asynchronous flight kept of its beginning")]
+    pub fn finish(
+        &self,
+        n: &Native,
+        parts: &KeyParts<'py>,
+        key: &TextKey<'py>,
+        ticket: Ticket,
+        id: u32,
+        value: &Bound<'py, PyAny>,
+        due: u64,
+    ) -> PyResult<()> {
+        let mut lead = Lead { key, ticket: Some(ticket) };
+        let stored = self.stored(n, value)?;
+        if !n.rest.is_none() && n.rest.fill(key, lead.token(), value)?.is_none() {
             add(&self.counts().refused);
         }
-        self.land(n, parts, &mut lead, id, stored, deadline(ran.began, n.timeout))?;
-        Ok(value)
+        self.land(n, parts, &mut lead, id, stored, due)
     }
 
     /// What is to be stored of a value; `None` if it cannot be, with one warning.
@@ -536,7 +553,7 @@ impl<'py> Op<'py> {
 
 /// How long a follower waits for a leader before it runs the function itself: five times what it has taken on average, or,
 /// as long as nothing is known, half a minute.
-fn patience(counts: &state::Counts) -> Duration {
+pub fn patience(counts: &state::Counts) -> Duration {
     match counts.executions.get() {
         0 => Duration::from_secs(30),
         n => Duration::from_nanos(counts.compute_nanos.get() / n * 5).max(Duration::from_secs(1)),
@@ -634,7 +651,7 @@ pub struct User<'a, 'py> {
 }
 
 impl<'py> User<'_, 'py> {
-    fn flight_key(plan: Option<&Bound<'py, Plan>>, key: &TextKey) -> FlightKey {
+    pub fn flight_key(plan: Option<&Bound<'py, Plan>>, key: &TextKey) -> FlightKey {
         match (&key.flight, plan) {
             (FlightKey::Text(t), Some(p)) => FlightKey::Of(p.as_ptr() as usize, t.clone()),
             (other, _) => other.clone(),

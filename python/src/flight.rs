@@ -32,8 +32,12 @@ pub enum Outcome {
 /// Where a leader leaves its result.
 pub struct Cell {
     outcome: UnsafeCell<Option<Arc<Outcome>>>,
-    /// Made by the first follower.
+    /// Made by the first follower that blocks.
     event: UnsafeCell<Option<Py<PyAny>>>,
+    /// Called at the end: followers that do not block.
+    callbacks: UnsafeCell<Vec<Py<PyAny>>>,
+    /// The task that runs an asynchronous flight, as `quickcache.aio` keeps it.
+    owner: UnsafeCell<Option<Py<PyAny>>>,
 }
 
 // SAFETY: touched with the GIL held only; the references into the cells end before any call into Python.
@@ -42,22 +46,53 @@ unsafe impl Sync for Cell {}
 
 impl Cell {
     pub fn new() -> Arc<Cell> {
-        Arc::new(Cell { outcome: UnsafeCell::new(None), event: UnsafeCell::new(None) })
+        Arc::new(Cell {
+            outcome: UnsafeCell::new(None),
+            event: UnsafeCell::new(None),
+            callbacks: UnsafeCell::new(Vec::new()),
+            owner: UnsafeCell::new(None),
+        })
     }
 
     /// Leaves the result and wakes the followers.
     pub fn wake(&self, py: Python, outcome: Outcome) -> PyResult<()> {
-        let event = unsafe {
+        let (event, callbacks) = unsafe {
             *self.outcome.get() = Some(Arc::new(outcome));
-            (*self.event.get()).as_ref().map(|e| e.clone_ref(py))
+            let event = (*self.event.get()).as_ref().map(|e| e.clone_ref(py));
+            (event, std::mem::take(&mut *self.callbacks.get()))
         };
-        match event {
-            Some(e) => e.call_method0(py, "set").map(|_| ()),
-            None => Ok(()),
+        // The reference to the task would be a cycle through the flight.
+        drop(unsafe { (*self.owner.get()).take() });
+        if let Some(e) = event {
+            e.call_method0(py, "set")?;
         }
+        // One loop that is gone must not keep the others waiting.
+        for c in callbacks {
+            if let Err(e) = c.call0(py) {
+                e.write_unraisable(py, None);
+            }
+        }
+        Ok(())
     }
 
-    fn outcome(&self) -> Option<Arc<Outcome>> {
+    /// Has `callback` called at the end; false when that has been.
+    pub fn on_wake(&self, callback: Py<PyAny>) -> bool {
+        if self.outcome().is_some() {
+            return false;
+        }
+        unsafe { (*self.callbacks.get()).push(callback) };
+        true
+    }
+
+    pub fn set_owner(&self, owner: Py<PyAny>) {
+        unsafe { *self.owner.get() = Some(owner) };
+    }
+
+    pub fn owner(&self, py: Python) -> Option<Py<PyAny>> {
+        unsafe { (*self.owner.get()).as_ref().map(|o| o.clone_ref(py)) }
+    }
+
+    pub fn outcome(&self) -> Option<Arc<Outcome>> {
         unsafe { (*self.outcome.get()).clone() }
     }
 
@@ -136,6 +171,12 @@ pub fn within(py: Python) -> PyResult<Option<FlightId>> {
         Some(v) if !v.is_none() => Ok(Some(FlightId::from_bits(v.extract()?))),
         _ => Ok(None),
     }
+}
+
+/// From here on, calls in this context (that of the flight's own task) are made by this flight.
+pub fn stay_inside(py: Python, flight: Option<FlightId>) -> PyResult<()> {
+    let Some(flight) = flight else { return Ok(()) };
+    context_variable(py)?.call_method1("set", (flight.to_bits(),)).map(|_| ())
 }
 
 /// Runs `f` as the execution of this flight.

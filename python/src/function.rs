@@ -5,7 +5,9 @@
 //! object; which values a call varies on is the plan's business (`plan.rs`).
 
 use crate::ffi::{self, PyObject, PyTypeObject};
-use crate::{call::Call, hit, plan::Plan};
+use crate::asynchronous;
+use crate::call::{self, Call};
+use crate::{hit, plan::Plan};
 use pyo3::prelude::*;
 use std::ffi::{c_int, c_void};
 use std::mem::offset_of;
@@ -56,6 +58,7 @@ pub fn new(
     helper: &Bound<PyAny>,
     wrapped: &Bound<PyAny>,
     plan: Option<&Bound<Plan>>,
+    coroutine: bool,
 ) -> PyResult<Py<PyAny>> {
     let py = helper.py();
     // SAFETY: the type is ours and has a basic size of `Function`; every field is written before the object is seen by
@@ -67,7 +70,7 @@ pub fn new(
             return Err(PyErr::fetch(py));
         }
         let f = &mut *raw;
-        f.vectorcall = Some(enter);
+        f.vectorcall = Some(if coroutine { enter_async } else { enter });
         f.plan = match plan {
             Some(p) => p.get() as *const Plan,
             None => Plan::never(),
@@ -87,8 +90,20 @@ unsafe extern "C" fn enter(
 ) -> *mut PyObject {
     unsafe {
         // SAFETY: the caller holds a reference to us for the length of the call.
-        hit::enter(&*(callable as *const Function), Call { args, nargsf, kwnames })
+        let f = &*(callable as *const Function);
+        let call = Call { args, nargsf, kwnames };
+        hit::or_else(f, call, |values| call::slow(f, call, values))
     }
+}
+
+/// The call of a coroutine function: begins when it is awaited.
+unsafe extern "C" fn enter_async(
+    callable: *mut PyObject,
+    args: *const *mut PyObject,
+    nargsf: usize,
+    kwnames: *mut PyObject,
+) -> *mut PyObject {
+    unsafe { asynchronous::begin(callable, Call { args, nargsf, kwnames }) }
 }
 
 unsafe extern "C" fn dealloc(o: *mut PyObject) {

@@ -11,7 +11,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyString, PyTuple};
 
-fn ready<'py>(helper: &Bound<'py, PyAny>) -> PyResult<Option<Op<'py>>> {
+pub fn ready<'py>(helper: &Bound<'py, PyAny>) -> PyResult<Option<Op<'py>>> {
     let plan = helper.getattr(intern!(helper.py(), "_plan"))?;
     let Ok(plan) = plan.cast_into_exact::<Plan>() else { return Ok(None) };
     Ok(match Op::of(helper.clone(), plan)? {
@@ -22,9 +22,14 @@ fn ready<'py>(helper: &Bound<'py, PyAny>) -> PyResult<Option<Op<'py>>> {
 
 /// The decorated object of a helper.
 #[pyfunction]
-#[pyo3(name = "function", signature = (helper, wrapped, plan=None))]
-fn new_function(helper: &Bound<PyAny>, wrapped: &Bound<PyAny>, plan: Option<&Bound<Plan>>) -> PyResult<Py<PyAny>> {
-    function::new(helper, wrapped, plan)
+#[pyo3(name = "function")]
+fn new_function(
+    helper: &Bound<PyAny>,
+    wrapped: &Bound<PyAny>,
+    plan: Option<&Bound<Plan>>,
+    coroutine: bool,
+) -> PyResult<Py<PyAny>> {
+    function::new(helper, wrapped, plan, coroutine)
 }
 
 #[pyfunction]
@@ -92,7 +97,7 @@ fn refresh<'py>(helper: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, kwargs: 
 
 // ---- by text key, for helpers that are not exactly ours ----
 
-fn text<'py>(helper: &Bound<'py, PyAny>, key: &Bound<'py, PyAny>) -> PyResult<(Tiers, TextKey<'py>)> {
+pub fn text<'py>(helper: &Bound<'py, PyAny>, key: &Bound<'py, PyAny>) -> PyResult<(Tiers, TextKey<'py>)> {
     let py = helper.py();
     let cache = helper.getattr(intern!(py, "cache"))?;
     let tiers = match cache.get_type().is(&home(py)?.tiered) {
@@ -106,7 +111,7 @@ fn text<'py>(helper: &Bound<'py, PyAny>, key: &Bound<'py, PyAny>) -> PyResult<(T
     Ok((tiers, TextKey::new(key, 0)?))
 }
 
-fn plan_of<'py>(helper: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Plan>>> {
+pub fn plan_of<'py>(helper: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Plan>>> {
     Ok(helper.getattr(intern!(helper.py(), "_plan"))?.cast_into_exact::<Plan>().ok())
 }
 

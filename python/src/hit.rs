@@ -5,12 +5,13 @@
 //! the table is looked at after that, through the plan, so that whatever that code did has been seen. An attribute is read
 //! once a call, as in the replaced library: what was read here is handed on to the slow path.
 
-use crate::call::{self, Call};
+use crate::call::Call;
 use crate::ffi::{self, PyObject};
 use crate::function::Function;
 use crate::memory::Entry;
 use crate::part::{self, Part, Tag, hash_one, hash_parts};
 use crate::plan::{Hot, MAX_PARAMS, MAX_PARTS, Plan, Shape};
+use std::cell::Cell;
 use std::ptr::null_mut;
 
 /// The values a call varies on, in the order of `vary_on`.
@@ -36,12 +37,17 @@ impl Drop for Values {
     }
 }
 
-/// One call of a decorated object, whose plan matches or not.
+/// The value that is stored for a call, as a new reference; else what `miss` makes of it, told the values if they have
+/// been read; or null with an exception, from an attribute.
 ///
 /// # Safety
-/// `args` and `kwnames` are those of a vectorcall; the GIL is held; the function is alive.
+/// `call` is that of a vectorcall; the GIL is held; the function is alive.
 #[inline(always)]
-pub unsafe fn enter(f: &Function, call: Call) -> *mut PyObject {
+pub unsafe fn or_else(
+    f: &Function,
+    call: Call,
+    miss: impl FnOnce(Option<Values>) -> *mut PyObject,
+) -> *mut PyObject {
     unsafe {
         let plan = &*f.plan;
         let hot = &*plan.hot.get();
@@ -56,7 +62,7 @@ pub unsafe fn enter(f: &Function, call: Call) -> *mut PyObject {
                         }
                     }
                 }
-                Shape::OneAttr if plain && call.nargs() == 1 => return one_attr(f, hot, call),
+                Shape::OneAttr if plain && call.nargs() == 1 => return one_attr(f, hot, call, miss),
                 Shape::Nothing if plain && call.nargs() == 0 => {
                     let hit = find(plan, &[]);
                     if !hit.is_null() {
@@ -64,10 +70,10 @@ pub unsafe fn enter(f: &Function, call: Call) -> *mut PyObject {
                     }
                 }
                 Shape::Never => {}
-                _ => return general(f, hot, call),
+                _ => return general(f, hot, call, miss),
             }
         }
-        call::slow(f, call, None)
+        miss(None)
     }
 }
 
@@ -106,7 +112,12 @@ unsafe fn serve(plan: &Plan, entry: Option<&Entry>) -> *mut PyObject {
 }
 
 #[inline(always)]
-unsafe fn one_attr(f: &Function, hot: &Hot, call: Call) -> *mut PyObject {
+unsafe fn one_attr(
+    f: &Function,
+    hot: &Hot,
+    call: Call,
+    miss: impl FnOnce(Option<Values>) -> *mut PyObject,
+) -> *mut PyObject {
     unsafe {
         let value = ffi::PyObject_GetAttr(*call.args, hot.attr);
         if value.is_null() {
@@ -122,23 +133,46 @@ unsafe fn one_attr(f: &Function, hot: &Hot, call: Call) -> *mut PyObject {
         let mut values = Values { objects: [null_mut(); MAX_PARTS], held: [null_mut(); MAX_PARTS], n: 1 };
         values.objects[0] = value;
         values.held[0] = value;
-        call::slow(f, call, Some(values))
+        miss(Some(values))
+    }
+}
+
+/// Keeps retired plans alive.
+struct Reading<'a>(&'a Cell<u32>);
+
+impl<'a> Reading<'a> {
+    fn new(readers: &'a Cell<u32>) -> Self {
+        readers.set(readers.get() + 1);
+        Reading(readers)
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }
 
 /// Any number of parts, keywords and defaults.
 #[inline(never)]
-unsafe fn general(f: &Function, hot: &Hot, call: Call) -> *mut PyObject {
+unsafe fn general(
+    f: &Function,
+    hot: &Hot,
+    call: Call,
+    miss: impl FnOnce(Option<Values>) -> *mut PyObject,
+) -> *mut PyObject {
     unsafe {
+        // Reading an attribute may run code that retires this plan.
+        let _reading = Reading::new(&(*f.plan).readers);
         let compiled = &*hot.compiled;
         let mut bound = [null_mut::<PyObject>(); MAX_PARAMS];
         if !compiled.params.bind_plain(&mut bound, call) {
-            return call::slow(f, call, None);
+            return miss(None);
         }
         if let Some(skip) = compiled.skip_param() {
             let v = bound[skip];
             if v != ffi::Py_False() && v != ffi::Py_None() {
-                return call::slow(f, call, None);
+                return miss(None);
             }
         }
         let n = compiled.sources.len();
@@ -168,6 +202,6 @@ unsafe fn general(f: &Function, hot: &Hot, call: Call) -> *mut PyObject {
                 return hit;
             }
         }
-        call::slow(f, call, Some(values))
+        miss(Some(values))
     }
 }

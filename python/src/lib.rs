@@ -3,6 +3,7 @@
 //! A call enters at `function`, is served by `hit` or goes through `call`; `plan` says what a function varies on and `stack`
 //! where its values live. `helper` is what the Python class asks; all policy is the engine's (`quickcache`).
 
+mod asynchronous;
 mod call;
 mod cell;
 mod clock;
@@ -38,6 +39,9 @@ fn _native(m: &Bound<PyModule>) -> PyResult<()> {
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
     m.add_class::<memory::Memory>()?;
     m.add_class::<plan::Plan>()?;
+    m.add_class::<asynchronous::CachedCall>()?;
+    m.add_class::<asynchronous::Step>()?;
+    m.add_class::<asynchronous::Anew>()?;
     m.add("CachedFunction", function::make_type(py)?)?;
     m.add_function(wrap_pyfunction!(flight::after_fork_in_child, m)?)?;
     py.import("os")?.call_method(

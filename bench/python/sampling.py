@@ -1,0 +1,47 @@
+"""Interleaved timing of small calls in one process: ratios hold on a noisy machine where absolute times do not."""
+import gc
+import statistics
+import time
+
+
+def compile_loop(call, names):
+    """A function that runs `call` ten times in each of n turns, with the given names as its locals."""
+    params = ', '.join(names)
+    body = '; '.join([call] * 10)
+    scope = {}
+    exec(f'def loop(n, {params}):\n    for _ in range(n):\n        {body}\n', scope)
+    return lambda n: scope['loop'](n, *names.values())
+
+
+def interleave(loops, samples=101, seconds=0.002):
+    """ns per call of each loop, as {name: [sample, ...]}; the loops take turns, so that they meet the same weather."""
+    turns = {}
+    for name, loop in loops.items():
+        n = 1
+        while True:
+            start = time.perf_counter()
+            loop(n)
+            took = time.perf_counter() - start
+            if took > seconds / 4:
+                break
+            n *= 2
+        turns[name] = max(1, int(n * seconds / took))
+    out = {name: [] for name in loops}
+    gc.disable()
+    try:
+        for _ in range(samples):
+            for name, loop in loops.items():
+                n = turns[name]
+                start = time.perf_counter_ns()
+                loop(n)
+                out[name].append((time.perf_counter_ns() - start) / n / 10)
+    finally:
+        gc.enable()
+    return out
+
+
+def ratio(ours, theirs):
+    """Median of the paired ratios, with the first and third quartile."""
+    quotients = sorted(a / b for a, b in zip(ours, theirs))
+    q1, _, q3 = statistics.quantiles(quotients, n=4)
+    return statistics.median(quotients), q1, q3

@@ -1,0 +1,135 @@
+"""Calls of coroutine functions, on asyncio.
+
+A flight owns the task that runs the function. Every caller, the first one too, waits on a future of its own loop: to
+cancel one of them cancels its wait only, and the task is cancelled when nobody waits any more.
+"""
+import asyncio
+
+from . import _native
+
+
+class _Owner:
+    """The task of a flight, and how many wait for it."""
+    __slots__ = ('loop', 'task', 'waiters')
+
+    def __init__(self, loop):
+        self.loop = loop
+        self.task = None
+        self.waiters = 0
+
+    def leave(self):
+        self.waiters -= 1
+        if not self.waiters and not self.task.done() and not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(self.task.cancel)
+
+
+async def call(helper, args, kwargs):
+    """One call that was not a hit."""
+    if helper.skip(*args, **kwargs):
+        return await refresh(helper, args, kwargs)
+    step = _native.Step(helper, args, kwargs)
+    loop = asyncio.get_running_loop()
+    # A follower waits for two flights at most.
+    for _ in range(3):
+        found, value = step.look()
+        if found:
+            return value
+        kind = step.enter()
+        if kind == 'alone':
+            return await _execute(step, helper.fn, args, kwargs)
+        if kind == 'lead':
+            owner = _Owner(loop)
+            waiting, patience = step.waiting(owner), None
+            owner.task = loop.create_task(_lead(step, helper.fn, args, kwargs))
+        else:
+            owner = step.owner()
+            waiting, patience = step, step.patience()
+            if owner is not None and owner.loop.is_closed():
+                step.detach()
+                continue
+        try:
+            await _flight_end(waiting, owner, loop, patience)
+        except asyncio.TimeoutError:
+            break
+        found, value = waiting.outcome()
+        if found:
+            return value
+    return await helper.fn(*args, **kwargs)
+
+
+async def _flight_end(step, owner, loop, patience):
+    future = loop.create_future()
+
+    def wake():
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_wake, future)
+
+    if owner is not None:
+        owner.waiters += 1
+    try:
+        if step.on_wake(wake):
+            await (future if patience is None else asyncio.wait_for(future, patience))
+    except BaseException:
+        step.leave()
+        raise
+    finally:
+        if owner is not None:
+            owner.leave()
+
+
+def _wake(future):
+    if not future.done():
+        future.set_result(None)
+
+
+async def _lead(step, fn, args, kwargs):
+    """The flight's task. What the function raises goes to those who wait."""
+    step.inside()
+    try:
+        await _execute(step, fn, args, kwargs)
+    except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+        raise
+    except Exception:
+        # It is in the cell, and raised in each caller.
+        return
+
+
+async def _execute(step, fn, args, kwargs):
+    try:
+        value = await fn(*args, **kwargs)
+    except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+        step.abandon()
+        raise
+    except BaseException as error:
+        step.raised(error)
+        raise
+    try:
+        step.finish(value)
+    except BaseException as error:
+        step.raised(error)
+        raise
+    return value
+
+
+async def refresh(helper, args, kwargs):
+    """Computes anew and stores."""
+    anew = _native.Anew()
+    value = await helper.fn(*args, **kwargs)
+    anew.store(helper, args, kwargs, value)
+    return value
+
+
+async def nothing():
+    """A coroutine that has not begun, to throw into."""
+
+
+class Done:
+    """An awaitable for what has been done already: awaiting it gives the result, and leaving it alone loses nothing."""
+    __slots__ = ('_value',)
+
+    def __init__(self, value):
+        self._value = value
+
+    def __await__(self):
+        return self._value
+        yield
