@@ -44,7 +44,7 @@ struct Slot {
 pub(super) struct Generations {
     now: Seq,
     slots: Box<[Slot]>,
-    /// Only functions whose `clear_all` was called have a word.
+    /// Only functions whose `clear_all` was called after the last `clear_everything` have a word.
     functions: HashMap<FunctionId, Seq>,
     everything: Seq,
 }
@@ -83,11 +83,8 @@ impl Generations {
 
     /// When this function, or everything, was cleared last.
     pub(super) fn cleared_at(&self, function: FunctionId) -> Seq {
-        self.functions
-            .get(&function)
-            .copied()
-            .unwrap_or(self.everything)
-            .max(self.everything)
+        let of_function = self.functions.get(&function).copied();
+        of_function.unwrap_or(self.everything) // words below `everything` are not kept
     }
 
     /// Moves the generation of a key.
@@ -105,7 +102,7 @@ impl Generations {
 
     pub(super) fn clear_everything(&mut self) {
         self.everything = self.tick();
-        self.functions.clear(); // all of them are below `everything` now
+        self.functions.clear();
     }
 
     pub(super) fn close(&mut self, function: FunctionId, hash: u64) {

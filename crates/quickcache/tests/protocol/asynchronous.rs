@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use quickcache::protocol::asynchronous::{clear, run};
-use quickcache::protocol::guarded::{Asked, Guarded, Steps};
+use quickcache::protocol::asynchronous::{clear, run, supersede};
+use quickcache::protocol::guarded::{Asked, Found, Guarded, Steps};
 use quickcache::protocol::machine::KeyOf;
 
 type Value = Result<u32, &'static str>;
@@ -108,7 +108,7 @@ impl Future for Gate {
 }
 
 async fn never() -> Value {
-    panic!("a follower does not run the function")
+    panic!("the function is not to run")
 }
 
 #[test]
@@ -332,4 +332,67 @@ fn p1_a_store_that_is_dropped_half_way_lets_the_clear_go_on() {
     assert_eq!(clearing.wakes(), 1);
     assert_eq!(clearing.poll(), Some(()));
     assert!(protocol.lock().is_idle());
+}
+
+#[test]
+fn p1_a_superseding_store_waits_for_a_running_one_and_is_kept() {
+    let protocol = Protocol::new();
+    let token = protocol.lock().now();
+    let running = protocol.announce(key(0), token).unwrap();
+    let (set, kept) = (Cell::new(false), Cell::new(false));
+    let setting = async { set.set(true) };
+    let mut task = Task::waiting(supersede(&protocol, key(0), token, setting, || {
+        kept.set(true)
+    }));
+    assert!(!set.get());
+    drop(running);
+    assert_eq!(task.wakes(), 1);
+    assert_eq!(task.poll(), Some(Some(())));
+    assert!(set.get() && kept.get());
+    let refused = supersede(&protocol, key(0), token, async { panic!() }, || ());
+    assert_eq!(Task::new(refused).poll(), Some(None::<()>));
+}
+
+#[test]
+fn p1_a_superseding_store_that_is_dropped_half_way_keeps_nothing() {
+    let protocol = Protocol::new();
+    let token = protocol.lock().now();
+    let kept = Cell::new(false);
+    let setting = pending::<()>();
+    drop(Task::waiting(supersede(
+        &protocol,
+        key(0),
+        token,
+        setting,
+        || kept.set(true),
+    )));
+    assert!(!kept.get() && protocol.lock().is_idle());
+}
+
+#[test]
+fn p7_what_the_memory_tier_gave_is_neither_stored_nor_kept_again() {
+    let protocol = Protocol::new();
+    for (backfill, written) in [(false, 0), (true, 2)] {
+        let writes = Cell::new(0);
+        let write = || writes.set(writes.get() + 1);
+        let steps = Steps {
+            look: ready(Some(Found {
+                value: Ok(5),
+                backfill,
+            })),
+            compute: never(),
+            store: Some(|_| {
+                write();
+                ready(())
+            }),
+            keep: |_: &Value| write(),
+        };
+        let asked = Asked {
+            key: key(0),
+            generation: 0,
+        };
+        let value = Task::new(run(&protocol, asked, pending(), steps)).poll();
+        assert_eq!(value, Some(Ok(5)));
+        assert_eq!(writes.get(), written);
+    }
 }

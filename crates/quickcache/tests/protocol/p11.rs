@@ -59,6 +59,17 @@ fn p11_what_is_not_a_cycle_is_not_taken_for_one() {
 }
 
 #[test]
+fn p11_who_gave_up_is_no_part_of_a_cycle() {
+    let mut machine = Flights::new();
+    let f = machine.leads(key(F, &"a"), OUTSIDE);
+    let g = machine.leads(key(G, &"a"), OUTSIDE);
+    let waited = machine.follows(key(G, &"a"), within(&f));
+    let _ = machine.give_up(key(G, &"a"), waited);
+    let waits = machine.follows(key(F, &"a"), within(&g));
+    machine.wait_end(waits);
+}
+
+#[test]
 fn p11_a_nested_flight_that_ended_is_no_part_of_a_cycle() {
     let mut machine = Flights::new();
     let f = machine.leads(key(F, &"a"), OUTSIDE);
