@@ -1,3 +1,5 @@
-//! Tiers.
+//! Tiers: where values are kept. Memory is ours, and typed; whatever lies behind it knows bytes by text keys.
 
 pub mod memory;
+pub(crate) mod tiered;
+pub(crate) mod user;

@@ -5,10 +5,15 @@ mod entry;
 mod ghost;
 mod policy;
 mod queue;
+mod shards;
+mod stored;
 mod table;
 
 pub use entry::{NEVER, Standing};
 pub use policy::Policy;
+pub use shards::Memory;
+pub(crate) use shards::{KeyHash, Left, Tables};
+pub(crate) use stored::{Stamp, Stored};
 pub use table::{Inserted, Limits, Table};
 
 /// Makes the hash of a key that is one word: two words in, 64 well-mixed bits out, by one wide multiplication.

@@ -1,0 +1,279 @@
+//! `vary_on` and `skip_arg` against the arguments of the function: which arguments they mention, and which they only
+//! seem to.
+
+use std::collections::BTreeSet;
+
+use proc_macro2::{Ident, TokenStream, TokenTree};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::visit::Visit;
+use syn::{Expr, ExprPath, Pat, Path, Type, spanned::Spanned};
+
+use crate::options::{Options, VaryOn};
+use crate::signature::{Arg, Function};
+use crate::suggest::{did_you_mean, list, nearest};
+
+/// What is known of a function's key after it was checked.
+pub struct KeyPlan {
+    /// One expression per part, or one whole for a `vary_on` function.
+    pub parts: Parts,
+    /// Arguments (by position) that the companions take.
+    pub mentioned: Vec<usize>,
+    /// Arguments that are a part as they stand: their types are settled by the key's.
+    pub whole: Vec<usize>,
+    pub skip: Skip,
+    /// For `explain`: the parts as the user wrote them.
+    pub names: Vec<String>,
+}
+
+pub enum Parts {
+    Expressions(Vec<Expr>),
+    Function(TokenStream),
+}
+
+pub enum Skip {
+    Never,
+    Argument(Ident),
+    Function(TokenStream),
+}
+
+impl KeyPlan {
+    pub fn read(options: &Options, function: &Function) -> syn::Result<KeyPlan> {
+        let skip = skip(options, function)?;
+        let skip_at = match &skip {
+            Skip::Argument(name) => function.args.iter().position(|arg| arg.ident == *name),
+            _ => None,
+        };
+        let Some(vary_on) = &options.vary_on else {
+            return Err(syn::Error::new(
+                options.place,
+                "vary_on is missing: say which arguments the value varies on, as in `vary_on = [person.id]`; `vary_on = []` if it is always the same",
+            ));
+        };
+        match vary_on {
+            VaryOn::Parts(exprs) => {
+                let mut mentioned = BTreeSet::new();
+                let mut whole = Vec::new();
+                let mut names = Vec::new();
+                if exprs.len() > 12 {
+                    let message = "vary_on takes at most twelve key values; put some of them in a tuple: `(a, b)`";
+                    return Err(syn::Error::new(exprs[12].span(), message));
+                }
+                for expr in exprs {
+                    mentions(expr, function, &mut mentioned)?;
+                    whole.extend(whole_argument(expr, function));
+                    names.push(written(expr));
+                }
+                if let Some(at) = skip_at
+                    && mentioned.contains(&at)
+                    && let Some(path) = &options.skip_arg
+                {
+                    let name = &function.args[at].ident;
+                    let message = format!(
+                        "`{name}` cannot be both in vary_on and skip_arg: a call that skips would never find the entry it is to replace"
+                    );
+                    return Err(syn::Error::new(path.span(), message));
+                }
+                Ok(KeyPlan {
+                    parts: Parts::Expressions(exprs.clone()),
+                    mentioned: mentioned.into_iter().collect(),
+                    whole,
+                    skip,
+                    names,
+                })
+            }
+            VaryOn::Function(path) => {
+                if let Some(name) = path.get_ident()
+                    && function.arg(name).is_some()
+                {
+                    let message = format!("vary_on takes a list: `vary_on = [{name}]`");
+                    return Err(syn::Error::new(path.span(), message));
+                }
+                let mentioned: Vec<usize> =
+                    (0..function.args.len()).filter(|at| Some(*at) != skip_at).collect();
+                let args = mentioned.iter().map(|&at| handed(&function.args[at]));
+                let call = quote_spanned!(path.span()=> #path(#(#args),*));
+                Ok(KeyPlan {
+                    parts: Parts::Function(call),
+                    mentioned,
+                    whole: Vec::new(),
+                    skip,
+                    names: vec![written(path)],
+                })
+            }
+        }
+    }
+
+    /// The key as a tuple of borrowed parts. Its bounds are asked in `part` alone, at the word in the attribute.
+    pub fn key(&self, krate: &Path) -> TokenStream {
+        match &self.parts {
+            Parts::Expressions(exprs) => {
+                let parts = exprs.iter().map(|expr| {
+                    // The argument alone carries the place of the expression: that is where an error points.
+                    let part = quote_spanned!(expr.span()=> #krate::internal::part);
+                    quote_spanned!(expr.span()=> #part(&(#expr)),)
+                });
+                quote!((#(#parts)*))
+            }
+            Parts::Function(call) => {
+                let place = call.span();
+                quote_spanned!(place=> (#krate::internal::part(&#call),))
+            }
+        }
+    }
+
+    /// An expression of type `bool`: is the cache to be skipped?
+    pub fn skips(&self) -> TokenStream {
+        match &self.skip {
+            Skip::Never => quote!(false),
+            Skip::Argument(name) => quote!(#name),
+            Skip::Function(call) => call.clone(),
+        }
+    }
+}
+
+/// An argument handed to a `vary_on` or `skip_arg` function: references and plain numbers as they are, the rest borrowed.
+fn handed(arg: &Arg) -> TokenStream {
+    let name = &arg.ident;
+    match &arg.ty {
+        _ if arg.receiver => quote!(&*#name),
+        Type::Reference(reference) if reference.mutability.is_some() => quote!(&*#name),
+        Type::Reference(_) => quote!(#name),
+        Type::Path(path) if path.path.get_ident().is_some_and(is_plain) => quote!(#name),
+        _ => quote!(&#name),
+    }
+}
+
+fn is_plain(name: &Ident) -> bool {
+    const PLAIN: [&str; 16] = [
+        "bool", "char", "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128",
+        "isize", "f32", "f64",
+    ];
+    PLAIN.contains(&name.to_string().as_str())
+}
+
+fn skip(options: &Options, function: &Function) -> syn::Result<Skip> {
+    let Some(path) = &options.skip_arg else {
+        return Ok(Skip::Never);
+    };
+    let Some(arg) = path.get_ident().and_then(|name| function.arg(name)) else {
+        let names = function.names();
+        if let Some(name) = path.get_ident()
+            && let Some(near) = nearest(&name.to_string(), names.iter().map(String::as_str))
+        {
+            let message = format!("skip_arg: no argument named `{name}`; did you mean `{near}`?");
+            return Err(syn::Error::new(name.span(), message));
+        }
+        let args = function.args.iter().map(handed);
+        return Ok(Skip::Function(quote_spanned!(path.span()=> #path(#(#args),*))));
+    };
+    let name = &arg.ident;
+    if let Type::Path(ty) = &arg.ty
+        && ty.path.is_ident("bool")
+    {
+        return Ok(Skip::Argument(format_ident!("{}", name, span = path.span())));
+    }
+    let ty = written(&arg.ty);
+    let message = format!("skip_arg must be a `bool`; `{name}` is `{ty}` (a function of the arguments can turn it into one)");
+    Err(syn::Error::new(path.span(), message))
+}
+
+/// The argument that is this expression, but for `&` and `*`.
+fn whole_argument(expr: &Expr, function: &Function) -> Option<usize> {
+    match expr {
+        Expr::Reference(expr) => whole_argument(&expr.expr, function),
+        Expr::Unary(expr) if matches!(expr.op, syn::UnOp::Deref(_)) => whole_argument(&expr.expr, function),
+        Expr::Paren(expr) => whole_argument(&expr.expr, function),
+        Expr::Path(path) => {
+            let name = path.path.get_ident()?;
+            function.args.iter().position(|arg| arg.ident == *name && !arg.receiver)
+        }
+        _ => None,
+    }
+}
+
+fn mentions(expr: &Expr, function: &Function, found: &mut BTreeSet<usize>) -> syn::Result<()> {
+    let mut mentions = Mentions { function, found, bound: Vec::new(), error: None };
+    mentions.visit_expr(expr);
+    mentions.error.map_or(Ok(()), Err)
+}
+
+struct Mentions<'a> {
+    function: &'a Function,
+    found: &'a mut BTreeSet<usize>,
+    /// Names that the expression itself binds (the arguments of a closure).
+    bound: Vec<String>,
+    error: Option<syn::Error>,
+}
+
+impl Mentions<'_> {
+    fn name(&mut self, name: &Ident) -> bool {
+        match self.function.args.iter().position(|arg| arg.ident == *name) {
+            Some(at) => self.found.insert(at) || true,
+            None => false,
+        }
+    }
+
+    fn tokens(&mut self, tokens: TokenStream) {
+        for token in tokens {
+            match token {
+                TokenTree::Ident(name) => {
+                    self.name(&name);
+                }
+                TokenTree::Group(group) => self.tokens(group.stream()),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Mentions<'_> {
+    fn visit_expr_path(&mut self, expr: &'ast ExprPath) {
+        let Some(name) = expr.path.get_ident() else { return };
+        let text = name.to_string();
+        // A name in capitals is a constant, or a unit struct.
+        if self.name(name) || self.bound.contains(&text) || text.starts_with(char::is_uppercase) {
+            return;
+        }
+        let names = self.function.names();
+        let near = did_you_mean(&text, names.iter().map(String::as_str));
+        let message = if text == "self" {
+            "vary_on: this function has no `self`".to_owned()
+        } else if names.is_empty() {
+            format!("vary_on: no argument named `{text}`; the function has none: `vary_on = []`")
+        } else {
+            let known = list(&names);
+            format!("vary_on: no argument named `{text}`{near}\nthe arguments are {known}")
+        };
+        self.error.get_or_insert(syn::Error::new(name.span(), message));
+    }
+
+    fn visit_expr_call(&mut self, call: &'ast syn::ExprCall) {
+        if !matches!(&*call.func, Expr::Path(_)) {
+            self.visit_expr(&call.func);
+        }
+        call.args.iter().for_each(|arg| self.visit_expr(arg));
+    }
+
+    fn visit_pat(&mut self, pat: &'ast Pat) {
+        if let Pat::Ident(pat) = pat {
+            self.bound.push(pat.ident.to_string());
+        }
+        syn::visit::visit_pat(self, pat);
+    }
+
+    fn visit_macro(&mut self, mac: &'ast syn::Macro) {
+        self.tokens(mac.tokens.clone());
+    }
+}
+
+/// Tokens as a person writes them: for messages and `explain`.
+pub fn written(tokens: &impl ToTokens) -> String {
+    let mut text = tokens.to_token_stream().to_string();
+    for (spaced, tight) in [
+        (" . ", "."), (" :: ", "::"), (":: ", "::"), (" (", "("), ("( ", "("), (" )", ")"), ("& ", "&"), (" [", "["),
+        ("[ ", "["), (" ]", "]"), (" < ", "<"), ("< ", "<"), (" >", ">"), (" ,", ","), ("* ", "*"),
+    ] {
+        text = text.replace(spaced, tight);
+    }
+    text
+}

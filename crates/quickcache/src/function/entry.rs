@@ -1,0 +1,261 @@
+//! What the companions do with one entry: clear it, read it, set it, explain it.
+
+use std::time::Duration;
+
+use super::call::{Call, How, Pending, Work};
+use super::{Flown, Function, Site, protocol};
+use crate::Error;
+use crate::clock::NEVER;
+use crate::key::v1::Digest;
+use crate::key::{Key, Value};
+use crate::probe::Outcome;
+use crate::protocol::blocking;
+use crate::protocol::machine::KeyOf;
+use crate::stats::{Event, Explanation};
+use crate::tier::memory::{KeyHash, Left};
+
+/// How a clear ended. A call that starts after an applied clear returned gets a value computed after the clear began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cleared {
+    /// In force in every tier.
+    Applied,
+    /// In force in the memory tier, but a tier behind it could not be reached, and may still hand the old value out.
+    Pending(Error),
+}
+
+impl Cleared {
+    pub(super) fn new(function: &Function, failures: Vec<String>) -> Self {
+        if failures.is_empty() {
+            Cleared::Applied
+        } else {
+            Cleared::Pending(Error::pending(&function.site.declared.name(), failures))
+        }
+    }
+
+    /// Whether it is in force in every tier.
+    #[must_use]
+    pub fn is_applied(&self) -> bool {
+        matches!(self, Cleared::Applied)
+    }
+
+    /// Waits until other machines have heard of the clear. There is no tier yet that has memory tiers of other machines
+    /// before it, so there is nothing to wait for.
+    #[must_use = "a clear can be pending"]
+    pub fn wait(self) -> Self {
+        self
+    }
+
+    /// A pending clear as an error.
+    ///
+    /// # Errors
+    /// If a tier could not be reached: the error names it.
+    pub fn strict(self) -> Result<(), Error> {
+        match self {
+            Cleared::Applied => Ok(()),
+            Cleared::Pending(error) => Err(error),
+        }
+    }
+}
+
+/// `set_cached_value(...)`, before `.to(value)`.
+#[must_use = "say which value: `.to(value)`"]
+pub struct Setting<V>(pub(super) Box<dyn FnOnce(V) + Send>);
+
+impl<V> Setting<V> {
+    /// Caches the value, in place of what is there. A clear that comes between takes it away again, as it does with a
+    /// value that the function computed.
+    pub fn to(self, value: V) {
+        (self.0)(value);
+    }
+}
+
+/// One entry of a function.
+pub struct Handle<K, O> {
+    pub(super) function: &'static Function,
+    pub(super) kind: O,
+    pub(super) hash: KeyHash,
+    pub(super) digest: Digest,
+    pub(super) key: K,
+    values: Vec<String>,
+}
+
+impl<O: Outcome> Call<O> {
+    /// The entry of these arguments.
+    pub fn entry<K: Key>(self, key: &K) -> Handle<K::Owned, O> {
+        let (function, kind, hash, digest) = self.parts(key);
+        let values = key.values().iter().map(shown).collect();
+        Handle { function, kind, hash, digest, key: key.to_owned_part(), values }
+    }
+}
+
+impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
+    /// Clears it.
+    pub fn clear(self) -> Cleared {
+        let whole = *self.digest.as_bytes();
+        let key = self.key_of(&whole);
+        let failures = if self.function.outer.is_empty() {
+            drop(protocol().clear(key, || self.remove()));
+            Vec::new()
+        } else {
+            blocking::clear(protocol(), key, || self.function.delete(&self.digest), || self.remove())
+        };
+        self.function.counters.happened(self.hash, Event::Cleared);
+        Cleared::new(self.function, failures)
+    }
+
+    /// Its value, if it has one.
+    pub fn get(self) -> Option<O::Value> {
+        if !self.function.enabled() {
+            return None;
+        }
+        let work = Work::new(self.pending());
+        let found = work.look()?;
+        work.value(found.value)
+    }
+
+    /// Its value as what the function would have returned.
+    pub fn get_whole(self) -> Option<O::Returned> {
+        let kind = self.kind;
+        self.get().map(|value| kind.join(value))
+    }
+
+    /// For `.to(value)`.
+    pub fn set(self) -> Setting<O::Value> {
+        Setting(Box::new(move |value| self.store(value)))
+    }
+
+    /// For `.to(returned)`: an `Err` is not stored.
+    pub fn set_whole(self) -> Setting<O::Returned> {
+        let kind = self.kind;
+        Setting(Box::new(move |returned| {
+            if let Ok(value) = kind.split(returned) {
+                self.store(value);
+            }
+        }))
+    }
+
+    fn store(self, value: O::Value) {
+        if !self.function.enabled() {
+            return;
+        }
+        let token = protocol().lock().now();
+        let work = Work::new(self.pending());
+        let flown = work.given(value);
+        work.supersede(token, &flown);
+        work.settle();
+    }
+
+    /// The text of its key.
+    pub fn key(self) -> String {
+        self.digest.text()
+    }
+
+    /// What is known of it.
+    pub fn explain(self) -> Explanation {
+        let mut explanation = self.explanation();
+        if explanation.tier.is_none() {
+            let text = self.digest.text();
+            for tier in &self.function.outer {
+                let Ok(Some(bytes)) = self.function.blocking(tier).get(&text) else { continue };
+                if let Some((_, left)) = self.function.read(&self.kind, &self.digest, &bytes) {
+                    explanation.tier = Some(tier.name.clone());
+                    explanation.time_left = Some(left);
+                    break;
+                }
+            }
+        }
+        explanation
+    }
+
+    /// What is known of it in this process.
+    pub(super) fn explanation(&self) -> Explanation {
+        let declared = &self.function.site.declared;
+        let names = declared.parts.iter().map(|name| (*name).to_owned());
+        let mut explanation = Explanation {
+            function: declared.name(),
+            key: self.digest.text(),
+            parts: names.zip(self.values.iter().cloned()).collect(),
+            tier: None,
+            age: None,
+            time_left: None,
+            last_miss: self.function.counters.last_miss(self.hash),
+        };
+        if let Some(tables) = &self.function.tables {
+            let clock = &self.function.clock;
+            let same = |key: &K| *key == self.key;
+            // SAFETY: the types are those that `Site::function` was asked with.
+            let stored = unsafe { tables.peek::<K, O::Value>(self.function.stamp(), self.hash, same, clock) };
+            if let Some(stored) = stored {
+                let now = clock.exactly();
+                let head = &stored.head;
+                explanation.tier = Some("memory".to_owned());
+                explanation.age = Some(Duration::from_millis(now.saturating_sub(head.started)));
+                explanation.time_left = (head.deadline != NEVER)
+                    .then(|| Duration::from_millis(head.deadline.saturating_sub(now)));
+            }
+        }
+        explanation
+    }
+
+    pub(super) fn key_of<'a>(&self, whole: &'a super::WholeKey) -> KeyOf<'a, super::WholeKey> {
+        KeyOf { function: self.function.number, hash: self.hash, key: whole }
+    }
+
+    /// Out of the memory tier. Runs under the guard of the protocol.
+    pub(super) fn remove(&self) -> Option<Left> {
+        let tables = self.function.tables.as_ref()?;
+        let same = |key: &K| *key == self.key;
+        // SAFETY: the types are those that `Site::function` was asked with.
+        Some(unsafe { tables.remove::<K, O::Value>(self.function.stamp(), self.hash, same) })
+    }
+
+    pub(super) fn pending(self) -> Pending<K, O> {
+        let Handle { function, kind, hash, digest, key, .. } = self;
+        Pending { function, kind, hash, digest, key, how: How::Cached }
+    }
+}
+
+impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
+    /// A value of the caller's own: its execution begins and ends now.
+    pub(super) fn given(&self, value: O::Value) -> Flown {
+        let run = self.begin();
+        self.keep_value(run, value)
+    }
+
+    pub(super) fn value(&self, flown: Flown) -> Option<O::Value> {
+        let Flown::Value(any) = flown else { return None };
+        let entry = any.downcast::<crate::tier::memory::Stored<K, O::Value>>().ok()?;
+        Some(crate::tier::memory::Stored::into_value(entry))
+    }
+}
+
+impl Site {
+    /// Clears every entry of the function, of all its instantiations, in a moment.
+    #[must_use = "not every tier can do it"]
+    pub fn clear_all(&'static self) -> Cleared {
+        let mut cleared = Cleared::Applied;
+        for function in self.functions() {
+            function.clear_all();
+            if let Some(tier) = function.outer.last() {
+                cleared = Cleared::Pending(Error::cannot_clear_all(&self.declared.name(), &tier.name));
+            }
+        }
+        cleared
+    }
+}
+
+/// A key value as a person reads it.
+fn shown(value: &Value<'_>) -> String {
+    let many = |values: &[Value<'_>]| values.iter().map(shown).collect::<Vec<_>>().join(", ");
+    match value {
+        Value::None => "None".to_owned(),
+        Value::Bool(value) => value.to_string(),
+        Value::Int(value) => value.to_string(),
+        Value::Float(value) => format!("{value:?}"),
+        Value::Str(text) => format!("{text:?}"),
+        Value::List(values) => format!("[{}]", many(values)),
+        Value::Tuple(values) => format!("({})", many(values)),
+        other => format!("{other:?}"),
+    }
+}

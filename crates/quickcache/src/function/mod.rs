@@ -1,0 +1,283 @@
+//! A cached function: its identity, its configuration after all stages, and its counters. How a call lives is told in
+//! `call`, what the companions do in `entry`, the tiers behind memory in `outer`.
+
+pub(crate) mod asynchronous;
+pub(crate) mod call;
+pub(crate) mod entry;
+mod outer;
+
+use std::any::{Any, TypeId};
+use std::marker::PhantomData;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use foldhash::quality::RandomState;
+
+use crate::clock::Clock;
+use crate::config::{QuickCache, Times};
+use crate::entry::Seal;
+use crate::key::v1;
+use crate::protocol::guarded::Guarded;
+use crate::stats::{Counters, Stats};
+use crate::tier::memory::{Stamp, Tables};
+use crate::tier::user::Outer;
+
+/// What flies from a leader to its followers.
+#[derive(Clone)]
+pub(crate) enum Flown {
+    /// An entry of the function's types.
+    Value(Arc<dyn Any + Send + Sync>),
+    /// A result that is not stored.
+    Error(Arc<dyn Any + Send + Sync>),
+    /// A result that is not stored and cannot be copied: a follower runs the function itself.
+    Lone,
+}
+
+/// The whole key: of function, arguments and version. Equal only for equal ones, in this process and outside.
+pub(crate) type WholeKey = [u8; 32];
+
+/// One protocol for the process: cycles of functions are seen inside one only.
+pub(crate) fn protocol() -> &'static Guarded<WholeKey, Flown> {
+    static PROTOCOL: LazyLock<Guarded<WholeKey, Flown>> = LazyLock::new(Guarded::new);
+    &PROTOCOL
+}
+
+/// What the attribute says of a function.
+pub struct Declared {
+    pub module: &'static str,
+    pub function: &'static str,
+    pub name: Option<&'static str>,
+    pub version: Option<u64>,
+    pub source: u64,
+    pub parts: &'static [&'static str],
+    pub cache: Option<fn() -> &'static QuickCache>,
+    pub timeout: Option<fn() -> Duration>,
+    pub memoize_timeout: Option<fn() -> Duration>,
+}
+
+impl Declared {
+    /// What keys and messages call the function.
+    pub(crate) fn name(&self) -> String {
+        match self.name {
+            Some(name) => name.to_owned(),
+            None => format!("{}::{}", self.module, self.function),
+        }
+    }
+}
+
+/// Which instantiation of a generic function: the types that its key and value do not tell.
+#[derive(Clone, Copy)]
+pub struct Identity {
+    types: TypeId,
+    name: fn() -> &'static str,
+}
+
+impl Identity {
+    /// Of the types in `T`, whose lifetimes do not count.
+    #[inline(always)]
+    #[must_use]
+    pub fn of<T: ?Sized>() -> Self {
+        Identity { types: type_id::<T>(), name: std::any::type_name::<T> }
+    }
+}
+
+/// The `TypeId` of a type that may borrow, as if all its lifetimes were `'static`. It tells types apart and nothing more:
+/// nothing is cast by it that was not `'static` in the first place. (David Tolnay's crate `typeid` does it in this way.)
+#[inline(always)]
+fn type_id<T: ?Sized>() -> TypeId {
+    trait Identify {
+        fn id(&self) -> TypeId
+        where
+            Self: 'static;
+    }
+    impl<T: ?Sized> Identify for PhantomData<T> {
+        #[inline(always)]
+        fn id(&self) -> TypeId
+        where
+            Self: 'static,
+        {
+            TypeId::of::<T>()
+        }
+    }
+    let phantom = PhantomData::<T>;
+    // SAFETY: only the lifetime in the type of the reference changes; `id` reads nothing through it.
+    let phantom = unsafe { std::mem::transmute::<&dyn Identify, &(dyn Identify + 'static)>(&phantom) };
+    phantom.id()
+}
+
+/// The static that stands for a cached function, whatever the types of its key and value.
+pub struct Site {
+    pub(crate) declared: Declared,
+    /// The instantiations, newest first: as good as always there is one.
+    first: AtomicPtr<Function>,
+}
+
+/// One instantiation of a cached function, made at its first call and never dropped.
+pub(crate) struct Function {
+    pub(crate) site: &'static Site,
+    next: *const Function,
+    identity: Identity,
+    /// Of its key and its value: why an entry that carries `number` is of these types.
+    types: TypeId,
+    pub(crate) number: u32,
+    /// Moved on by `clear_all`.
+    epoch: AtomicU32,
+    pub(crate) tables: Option<Tables>,
+    pub(crate) clock: Clock,
+    enabled: Arc<AtomicBool>,
+    pub(crate) hasher: RandomState,
+    pub(crate) times: Times,
+    pub(crate) outer: Vec<Outer>,
+    pub(crate) patience: Duration,
+    pub(crate) keys: v1::Function,
+    pub(crate) seal: Seal,
+    pub(crate) counters: Counters,
+    /// Warnings are given once.
+    pub(crate) warned_slow: AtomicBool,
+    pub(crate) warned_unencodable: AtomicBool,
+}
+
+impl Site {
+    /// For the attribute.
+    #[must_use]
+    pub const fn new(declared: Declared) -> Self {
+        Site { declared, first: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    /// The instantiation of these types.
+    #[inline]
+    pub(crate) fn function<K: 'static, V: 'static>(&'static self, identity: Identity) -> &'static Function {
+        let first = self.first.load(Ordering::Acquire);
+        let types = TypeId::of::<(K, V)>();
+        // SAFETY: functions are leaked; a pointer in the list is null or points to one.
+        if let Some(function) = unsafe { first.as_ref() }
+            && function.types == types
+            && function.identity.types == identity.types
+        {
+            return function;
+        }
+        self.find_or_make(identity, types)
+    }
+
+    #[cold]
+    fn find_or_make(&'static self, identity: Identity, types: TypeId) -> &'static Function {
+        let found = |function: &&Function| function.types == types && function.identity.types == identity.types;
+        if let Some(function) = self.functions().find(found) {
+            return function;
+        }
+        // Made before it is known whether another thread was faster: then it is a few hundred bytes for nothing, once.
+        let made = Box::into_raw(Box::new(Function::new(self, identity, types)));
+        loop {
+            let first = self.first.load(Ordering::Acquire);
+            if let Some(function) = self.functions().find(found) {
+                // SAFETY: `made` came from a box and was shown to nobody.
+                drop(unsafe { Box::from_raw(made) });
+                return function;
+            }
+            // SAFETY: as above; from the exchange on it is not written any more.
+            unsafe { (*made).next = first };
+            if self.first.compare_exchange(first, made, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                // SAFETY: leaked.
+                return unsafe { &*made };
+            }
+        }
+    }
+
+    /// Every instantiation that was used so far.
+    pub(crate) fn functions(&self) -> impl Iterator<Item = &'static Function> {
+        // SAFETY: functions are leaked; a pointer in the list is null or points to one.
+        let deref = |pointer: *const Function| unsafe { pointer.as_ref::<'static>() };
+        let first = deref(self.first.load(Ordering::Acquire));
+        std::iter::successors(first, move |function| deref(function.next))
+    }
+
+    /// The counters of all instantiations together.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let mut sum = Stats::default();
+        for function in self.functions() {
+            sum.add(&function.stats());
+        }
+        sum
+    }
+}
+
+// SAFETY: `next` is written before the function is published, and points to another leaked function.
+unsafe impl Send for Function {}
+// SAFETY: as above; every other field is Sync.
+unsafe impl Sync for Function {}
+
+impl Function {
+    fn new(site: &'static Site, identity: Identity, types: TypeId) -> Self {
+        static NUMBERS: AtomicU32 = AtomicU32::new(0);
+        let declared = &site.declared;
+        let cache = declared.cache.map_or_else(QuickCache::shared, |cache| cache());
+        let config = &*cache.config;
+        let option = |option: Option<fn() -> Duration>| option.map(|make| make()).filter(|made| !made.is_zero());
+        let times = config.times(option(declared.timeout), option(declared.memoize_timeout));
+        let version = declared.version.or(config.version);
+        let parameters = (identity.name)();
+        let name = match (declared.name, parameters) {
+            (Some(name), "()") => name.to_owned(),
+            (Some(name), parameters) => format!("{name}<{parameters}>"),
+            (None, "()") => declared.function.to_owned(),
+            (None, parameters) => format!("{}<{parameters}>", declared.function),
+        };
+        let identity_of_keys = v1::Identity {
+            module: if declared.name.is_some() { "" } else { declared.module },
+            name: &name,
+            version: &version.map(|version| version.to_string()).unwrap_or_default(),
+            source: if declared.name.is_some() || version.is_some() { &[] } else { &declared.source.to_be_bytes() },
+        };
+        Function {
+            site,
+            next: ptr::null(),
+            identity,
+            types,
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            epoch: AtomicU32::new(0),
+            tables: config.tiers.memory().map(crate::Memory::tables),
+            clock: config.clock.clone(),
+            enabled: config.enabled.clone(),
+            hasher: RandomState::default(),
+            times,
+            outer: config.tiers.outer().to_vec(),
+            patience: config.patience,
+            keys: v1::Scheme::new(&config.secret).function(identity_of_keys),
+            seal: Seal::new(&config.secret),
+            counters: Counters::new(config.tiers.outer().len()),
+            warned_slow: AtomicBool::new(false),
+            warned_unencodable: AtomicBool::new(false),
+        }
+    }
+
+    /// What its entries carry now.
+    #[inline]
+    pub(crate) fn stamp(&self) -> Stamp {
+        Stamp::new(self.number, self.epoch.load(Ordering::Acquire))
+    }
+
+    #[inline]
+    pub(crate) fn enabled(&self) -> bool {
+        self.enabled.load(Ordering::Relaxed)
+    }
+
+    /// Ends the epoch: no entry stored so far is a hit any more, and no flight so far is joined or stored.
+    pub(crate) fn clear_all(&self) {
+        let mut machine = protocol().lock();
+        machine.clear_all(self.number);
+        self.epoch.fetch_add(1, Ordering::Release);
+        drop(machine);
+        self.counters.all_cleared();
+    }
+
+    fn stats(&self) -> Stats {
+        let mut stats = self.counters.stats();
+        if let Some(tables) = &self.tables {
+            (stats.memory_hits, stats.entries, stats.bytes) = tables.of_function(self.stamp());
+        }
+        stats
+    }
+}

@@ -1,0 +1,192 @@
+//! What a cached function did so far: plain counters, and the reasons of its last misses.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// What the cache did for a function, since the process began.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Hits in the memory tier.
+    pub memory_hits: u64,
+    /// Hits in the tiers behind it, in their order.
+    pub tier_hits: Vec<u64>,
+    /// Calls that the memory tier could not answer.
+    pub misses: u64,
+    /// Results stored.
+    pub fills: u64,
+    /// Results not stored: the key was cleared meanwhile, or the function was slower than its timeout.
+    pub refused_fills: u64,
+    /// Runs of the function.
+    pub executions: u64,
+    /// How long they took, together.
+    pub compute_time: Duration,
+    /// Failures of tiers. None of them reached a caller.
+    pub tier_errors: u64,
+    /// Values in a tier that were damaged, of another version, or too old: each was a miss.
+    pub rejected_values: u64,
+    /// Values that no codec could write, so that they are in the memory tier only.
+    pub unencodable: u64,
+    /// Entries in the memory tier.
+    pub entries: u64,
+    /// What they weigh.
+    pub bytes: u64,
+}
+
+impl Stats {
+    /// Hits in all tiers.
+    #[must_use]
+    pub fn hits(&self) -> u64 {
+        self.memory_hits + self.tier_hits.iter().sum::<u64>()
+    }
+
+    pub(crate) fn add(&mut self, other: &Stats) {
+        self.memory_hits += other.memory_hits;
+        if self.tier_hits.len() < other.tier_hits.len() {
+            self.tier_hits.resize(other.tier_hits.len(), 0);
+        }
+        self.tier_hits.iter_mut().zip(&other.tier_hits).for_each(|(sum, hits)| *sum += hits);
+        self.misses += other.misses;
+        self.fills += other.fills;
+        self.refused_fills += other.refused_fills;
+        self.executions += other.executions;
+        self.compute_time += other.compute_time;
+        self.tier_errors += other.tier_errors;
+        self.rejected_values += other.rejected_values;
+        self.unencodable += other.unencodable;
+        self.entries += other.entries;
+        self.bytes += other.bytes;
+    }
+}
+
+/// Why a call found nothing in the memory tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Miss {
+    /// These arguments were not asked for before, as far as is remembered.
+    First,
+    /// The entry was too old.
+    Expired,
+    /// The key, or all of the function, was cleared.
+    Cleared,
+    /// The last result was not stored: an error, a panic, a clear meanwhile, or too slow.
+    NotStored,
+    /// Others took its place.
+    Evicted,
+    /// `skip_arg`, or `refresh`.
+    Skipped,
+}
+
+/// What is known of the entry of some arguments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// The function, by the name in its keys.
+    pub function: String,
+    /// The text of the key.
+    pub key: String,
+    /// What the function varies on, as it was written, and the values.
+    pub parts: Vec<(String, String)>,
+    /// The fastest tier that holds a value.
+    pub tier: Option<String>,
+    /// How old the value is in that tier, where it is known.
+    pub age: Option<Duration>,
+    /// How long it may still live there, where it is known.
+    pub time_left: Option<Duration>,
+    /// Why the last call with these arguments missed, if it is among the last 256 misses of the function.
+    pub last_miss: Option<Miss>,
+}
+
+/// The counters of one instantiation of a function.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) misses: AtomicU64,
+    pub(crate) fills: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    pub(crate) executions: AtomicU64,
+    pub(crate) nanos: AtomicU64,
+    pub(crate) tier_errors: AtomicU64,
+    pub(crate) rejected: AtomicU64,
+    pub(crate) unencodable: AtomicU64,
+    pub(crate) tier_hits: Box<[AtomicU64]>,
+    events: Mutex<VecDeque<(u64, Event)>>,
+}
+
+/// What happened to a key last.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Event {
+    Missed(Miss),
+    Stored,
+    Cleared,
+}
+
+/// One more, of anything.
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+impl Counters {
+    pub(crate) fn new(tiers: usize) -> Self {
+        Counters { tier_hits: (0..tiers).map(|_| AtomicU64::new(0)).collect(), ..Self::default() }
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Stats {
+            tier_hits: self.tier_hits.iter().map(read).collect(),
+            misses: read(&self.misses),
+            fills: read(&self.fills),
+            refused_fills: read(&self.refused),
+            executions: read(&self.executions),
+            compute_time: Duration::from_nanos(read(&self.nanos)),
+            tier_errors: read(&self.tier_errors),
+            rejected_values: read(&self.rejected),
+            unencodable: read(&self.unencodable),
+            ..Stats::default()
+        }
+    }
+
+    /// A miss, for the reason given or for what the last events tell.
+    pub(crate) fn missed(&self, hash: u64, known: Option<Miss>) {
+        count(&self.misses);
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = events.iter().rev().find(|(of, _)| *of == hash).map(|(_, event)| *event);
+        let why = known.unwrap_or(match last {
+            None => Miss::First,
+            Some(Event::Cleared) => Miss::Cleared,
+            Some(Event::Stored) => Miss::Evicted,
+            Some(Event::Missed(_)) => Miss::NotStored,
+        });
+        remember(&mut events, (hash, Event::Missed(why)));
+    }
+
+    pub(crate) fn happened(&self, hash: u64, event: Event) {
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        remember(&mut events, (hash, event));
+    }
+
+    pub(crate) fn all_cleared(&self) {
+        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, event) in events.iter_mut().filter(|(_, event)| *event == Event::Stored) {
+            *event = Event::Cleared;
+        }
+    }
+
+    pub(crate) fn last_miss(&self, hash: u64) -> Option<Miss> {
+        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        events.iter().rev().find_map(|(of, event)| match event {
+            Event::Missed(why) if *of == hash => Some(*why),
+            _ => None,
+        })
+    }
+}
+
+/// A miss and what came of it are two events: 512 events are the last 256 misses.
+fn remember(events: &mut VecDeque<(u64, Event)>, event: (u64, Event)) {
+    if events.len() == 512 {
+        events.pop_front();
+    }
+    events.push_back(event);
+}

@@ -1,0 +1,328 @@
+//! The memory tier of the Rust front: tables behind locks. Shards are chosen by the upper bits of a key's hash, so that
+//! threads seldom meet; the bounds are divided among them. The table and its policy are in `table`, an entry in `stored`.
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use super::stored::{Payload, Stamp, Stored};
+use super::{Limits, Table};
+use crate::clock::Clock;
+use crate::config::Timeout;
+use crate::key::KeyPart;
+
+/// A bounded cache in this process: the fastest tier, and often the only one.
+///
+/// Use one `Memory` for many functions: its bounds hold for all of them together, and what is asked for most stays,
+/// whichever function it belongs to. A clone is a handle to the same entries.
+///
+/// By default it holds 10,000 entries and 64 MiB. An entry weighs what its key and value take, text and vectors
+/// included (see [`Weigh`](crate::Weigh)), and about 80 bytes beside. What does not fit in a shard's share of the bytes
+/// (an eighth, in a large memory) is not kept.
+///
+/// ```
+/// use quickcache::{Memory, QuickCache};
+///
+/// let memory = Memory::new().entries(100_000).bytes(256 << 20);
+/// let short = QuickCache::builder(memory.clone()).timeout("10s").build();
+/// let long = QuickCache::builder(memory.clone()).timeout("1h").build();
+/// assert_eq!(memory.len(), 0);
+/// ```
+#[derive(Clone)]
+pub struct Memory {
+    shards: Arc<Shards>,
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// What the handles of a memory share. The shards are made when the first function asks.
+struct Shards {
+    limits: Limits,
+    made: OnceLock<Arc<[Shard]>>,
+}
+
+/// A shard on cache lines of its own.
+#[repr(align(128))]
+struct Shard(Mutex<Inside>);
+
+struct Inside {
+    table: Table<Payload>,
+    /// Hits by the number of the function: counted under a lock that is held anyway.
+    hits: Vec<u64>,
+}
+
+/// A hash of a key: the upper half chooses a shard, the lower half is for its table.
+pub(crate) type KeyHash = u64;
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Memory")
+            .field("limits", &self.shards.limits)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Memory {
+    /// A memory of 10,000 entries and 64 MiB.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with(Limits { entries: 10_000, bytes: 64 << 20 }, None)
+    }
+
+    fn with(limits: Limits, timeout: Option<Duration>) -> Self {
+        Memory { shards: Arc::new(Shards { limits, made: OnceLock::new() }), timeout }
+    }
+
+    /// How many entries it may hold. Called on a memory in use, it makes a new one beside it.
+    #[must_use]
+    pub fn entries(self, entries: usize) -> Self {
+        Self::with(Limits { entries, ..self.shards.limits }, self.timeout)
+    }
+
+    /// How many bytes it may hold. Called on a memory in use, it makes a new one beside it.
+    #[must_use]
+    pub fn bytes(self, bytes: u64) -> Self {
+        Self::with(Limits { bytes, ..self.shards.limits }, self.timeout)
+    }
+
+    /// How long a value may live in this tier, if the function says nothing else. Handles may differ in it.
+    ///
+    /// # Panics
+    /// If it is text that is not a span of time, or zero.
+    #[must_use]
+    pub fn timeout(mut self, timeout: impl Into<Timeout>) -> Self {
+        self.timeout = Some(timeout.into().duration("Memory", "timeout"));
+        self
+    }
+
+    /// How many entries it holds, those that expired and were not yet freed included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.each().map(|shard| shard.table.len()).sum()
+    }
+
+    /// Whether it holds nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many bytes its entries weigh.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        self.each().map(|shard| shard.table.bytes()).sum()
+    }
+
+    /// Frees every entry that has expired. Traffic does so by and by; call this to have it at once.
+    pub fn sweep(&self) {
+        self.sweep_at(Clock::System.now());
+    }
+
+    pub(crate) fn sweep_at(&self, now: u64) {
+        for shard in self.made() {
+            let mut out = Vec::new();
+            let mut shard = shard.lock();
+            let budget = shard.table.slots();
+            shard.table.sweep(now, budget, |_| false, &mut out);
+            drop(shard);
+            drop(out);
+        }
+    }
+
+    /// Forgets every entry. Running executions still store what they compute: to clear, use the companions of the function.
+    pub(crate) fn forget(&self) {
+        for shard in self.made() {
+            let mut out = Vec::new();
+            let mut shard = shard.lock();
+            shard.table.drain(&mut out);
+            drop(shard);
+            drop(out);
+        }
+    }
+
+    fn made(&self) -> &[Shard] {
+        self.shards.made.get().map_or(&[], |made| made)
+    }
+
+    fn each(&self) -> impl Iterator<Item = MutexGuard<'_, Inside>> {
+        self.made().iter().map(Shard::lock)
+    }
+
+    /// For a function: the tables themselves, so that a hit follows one pointer less.
+    pub(crate) fn tables(&self) -> Tables {
+        Tables(self.shards.made.get_or_init(|| make(self.shards.limits)).clone())
+    }
+}
+
+/// So many shards that threads seldom meet, and so few that the bounds can be divided among them.
+fn make(limits: Limits) -> Arc<[Shard]> {
+    const LEAST: usize = 1024;
+    let threads = std::thread::available_parallelism().map_or(4, usize::from);
+    let wanted = (4 * threads).next_power_of_two();
+    let mut count = 1;
+    while count < wanted && limits.entries / (count * 2) >= LEAST {
+        count *= 2;
+    }
+    let share = |at: usize| Limits {
+        // The first shards take what is left over, so that the sum is the bound.
+        entries: limits.entries / count + usize::from(at < limits.entries % count),
+        bytes: limits.bytes / count as u64,
+    };
+    (0..count)
+        .map(|at| Shard(Mutex::new(Inside { table: Table::new(share(at)), hits: Vec::new() })))
+        .collect()
+}
+
+impl Shard {
+    #[inline]
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        // A table is whole whatever panicked: it calls nothing but comparisons of keys.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What leaves a table: to be dropped when every lock is released.
+pub(crate) struct Left {
+    _payloads: Vec<Payload>,
+}
+
+/// The tables of a memory. A power of two of them.
+#[derive(Clone)]
+pub(crate) struct Tables(Arc<[Shard]>);
+
+impl Tables {
+    #[inline]
+    fn shard(&self, hash: KeyHash) -> &Shard {
+        &self.0[(hash >> 32) as usize & (self.0.len() - 1)]
+    }
+
+    /// The value of a key, if it is here and not expired. Counts as a hit. A value that is `copy` is cloned under the lock,
+    /// any other afterwards: its `clone` is code of a user.
+    ///
+    /// # Safety
+    /// Entries of the function of `stamp` are all `Stored<K::Owned, V>`.
+    #[inline]
+    pub(crate) unsafe fn hit<K: KeyPart, V: Clone>(
+        &self,
+        stamp: Stamp,
+        hash: KeyHash,
+        key: &K,
+        copy: bool,
+        clock: &Clock,
+    ) -> Option<V> {
+        let mut inside = self.shard(hash).lock();
+        let Inside { table, hits } = &mut *inside;
+        let payload = table.get(hash, || clock.now(), |payload| {
+            // SAFETY: by the caller.
+            unsafe { payload.get::<K::Owned, V>(stamp) }.is_some_and(|stored| key.eq_owned(&stored.key))
+        })?;
+        if let Some(hits) = hits.get_mut(stamp.function() as usize) {
+            *hits += 1;
+        }
+        if copy {
+            // SAFETY: by the caller.
+            return unsafe { payload.get::<K::Owned, V>(stamp) }.map(|stored| stored.value.clone());
+        }
+        // SAFETY: the closure saw the payload with these types.
+        let stored = unsafe { payload.share::<K::Owned, V>() };
+        drop(inside);
+        Some(stored.value.clone())
+    }
+
+    /// The entry of a key, if it is here and not expired. Does not count.
+    ///
+    /// # Safety
+    /// As for [`hit`](Self::hit).
+    pub(crate) unsafe fn peek<K: 'static, V>(
+        &self,
+        stamp: Stamp,
+        hash: KeyHash,
+        mut eq: impl FnMut(&K) -> bool,
+        clock: &Clock,
+    ) -> Option<Arc<Stored<K, V>>> {
+        let inside = self.shard(hash).lock();
+        let payload = inside.table.peek(hash, || clock.now(), |payload| {
+            // SAFETY: by the caller.
+            unsafe { payload.get::<K, V>(stamp) }.is_some_and(|stored| eq(&stored.key))
+        })?;
+        // SAFETY: the closure saw the payload with these types.
+        Some(unsafe { payload.share::<K, V>() })
+    }
+
+    /// Keeps an entry, in place of an older one of its key. `same` compares keys.
+    ///
+    /// # Safety
+    /// As for [`hit`](Self::hit).
+    pub(crate) unsafe fn keep<K: 'static, V>(
+        &self,
+        hash: KeyHash,
+        stored: Arc<Stored<K, V>>,
+        mut same: impl FnMut(&K) -> bool,
+        weight: usize,
+        now: u64,
+    ) -> Left {
+        let (stamp, deadline) = (stored.head.stamp, stored.head.deadline);
+        let weight = u32::try_from(weight).unwrap_or(u32::MAX);
+        let mut out = Vec::new();
+        let mut inside = self.shard(hash).lock();
+        let Inside { table, hits } = &mut *inside;
+        if hits.len() <= stamp.function() as usize {
+            hits.resize(stamp.function() as usize + 1, 0);
+        }
+        let eq = |payload: &Payload| {
+            // SAFETY: by the caller.
+            unsafe { payload.get_of::<K, V>(stamp) }.is_some_and(|stored| same(&stored.key))
+        };
+        table.insert(hash, Payload::new(stored), weight, deadline, now, eq, &mut out);
+        Left { _payloads: out }
+    }
+
+    /// Removes the entry of a key, whatever its epoch.
+    ///
+    /// # Safety
+    /// As for [`hit`](Self::hit).
+    pub(crate) unsafe fn remove<K: 'static, V>(
+        &self,
+        stamp: Stamp,
+        hash: KeyHash,
+        mut same: impl FnMut(&K) -> bool,
+    ) -> Left {
+        let mut inside = self.shard(hash).lock();
+        let removed = inside.table.remove(hash, |payload| {
+            // SAFETY: by the caller.
+            unsafe { payload.get_of::<K, V>(stamp) }.is_some_and(|stored| same(&stored.key))
+        });
+        Left { _payloads: removed.into_iter().collect() }
+    }
+
+    /// Frees some of what expired, and of what an ended epoch left behind, in one shard after the other.
+    pub(crate) fn sweep_some(&self, turn: usize, now: u64, live: impl Fn(Stamp) -> bool) {
+        const BUDGET: usize = 16;
+        let mut out = Vec::new();
+        if let Ok(mut inside) = self.0[turn & (self.0.len() - 1)].0.try_lock() {
+            inside.table.sweep(now, BUDGET, |payload| !live(payload.head().stamp), &mut out);
+        }
+        drop(out);
+    }
+
+    /// Hits, entries and bytes of one function.
+    pub(crate) fn of_function(&self, stamp: Stamp) -> (u64, u64, u64) {
+        let mut sum = (0, 0, 0);
+        for shard in &*self.0 {
+            let inside = shard.lock();
+            sum.0 += inside.hits.get(stamp.function() as usize).copied().unwrap_or(0);
+            for (payload, standing) in inside.table.iter() {
+                if payload.head().stamp == stamp {
+                    sum.1 += 1;
+                    sum.2 += u64::from(standing.weight) + u64::from(Table::<Payload>::OVERHEAD);
+                }
+            }
+        }
+        sum
+    }
+}

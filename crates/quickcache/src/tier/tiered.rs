@@ -1,0 +1,66 @@
+//! Several tiers as one cache: memory in front, others behind it. The tiers are only listed here; who asks them in which
+//! order, fills them back and clears them outermost first is the life of a call, in `function`.
+
+use super::memory::Memory;
+use super::user::{Kind, Outer, Tier};
+
+/// Tiers from the fastest to the slowest.
+///
+/// A call asks one after the other, and a hit is copied into the faster ones for what is left of its life. A clear goes
+/// the other way, so that no reader can copy the old value back. The memory tier is asked first wherever it stands.
+///
+/// ```
+/// use quickcache::{Memory, QuickCache, TieredCache};
+///
+/// let cache = QuickCache::new(TieredCache::new([Memory::new().timeout("10s").into()]));
+/// # drop(cache);
+/// ```
+#[derive(Clone, Debug)]
+pub struct TieredCache {
+    memory: Option<Memory>,
+    outer: Vec<Outer>,
+}
+
+impl TieredCache {
+    /// These tiers, the fastest first.
+    ///
+    /// # Panics
+    /// If there is none, or more than one memory tier.
+    pub fn new(tiers: impl IntoIterator<Item = Tier>) -> Self {
+        let mut this = TieredCache { memory: None, outer: Vec::new() };
+        for tier in tiers {
+            match tier.kind {
+                Kind::Memory(memory) => {
+                    let second = this.memory.replace(memory);
+                    assert!(second.is_none(), "TieredCache: two memory tiers; one is enough");
+                }
+                Kind::Outer(outer) => this.outer.push(outer),
+            }
+        }
+        assert!(
+            this.memory.is_some() || !this.outer.is_empty(),
+            "TieredCache: no tier; give it one, for example `Memory::new().into()`"
+        );
+        this
+    }
+
+    pub(crate) fn memory(&self) -> Option<&Memory> {
+        self.memory.as_ref()
+    }
+
+    pub(crate) fn outer(&self) -> &[Outer] {
+        &self.outer
+    }
+}
+
+impl From<Tier> for TieredCache {
+    fn from(tier: Tier) -> Self {
+        Self::new([tier])
+    }
+}
+
+impl From<Memory> for TieredCache {
+    fn from(memory: Memory) -> Self {
+        Self::new([memory.into()])
+    }
+}
