@@ -152,6 +152,45 @@ class QuickCacheHelper:
             return aio.refresh(self, args, kwargs)
         return _native.refresh(self, args, kwargs)
 
+    def clear_all(self):
+        """
+        Clears every key of this function, at once
+        """
+        _native.clear_all(self)
+
+    def clear_with(self, wait=False, strict=False, settle=0):
+        """
+        ``f.clear_with(...)(*args)``: clears as ``f.clear(*args)`` does, and says ``'applied'`` or ``'pending'``
+
+        :param wait: return when the clear is in force on every machine
+        :param strict: raise where the answer would be ``'pending'``
+        :param settle: seconds for which values computed now are returned and not stored, for a function that reads
+            from a replica that is this far behind
+        """
+        from .clearing import clear_with
+        return clear_with(self, wait, strict, settle)
+
+    def clear_on_commit(self, /, *args, **kwargs):
+        """
+        Clears after the Django transaction commits: a clear inside one lets a reader store the old value again
+        """
+        from .clearing import clear_on_commit
+        return clear_on_commit(self, args, kwargs)
+
+    def stats(self):
+        """
+        What this function's cache has done so far, a ``quickcache.reports.Stats``
+        """
+        from .reports import Stats
+        return Stats.of(self)
+
+    def explain(self, /, *args, **kwargs):
+        """
+        What is known of one key, a ``quickcache.reports.Explanation``
+        """
+        from .reports import Explanation
+        return Explanation.of(self, args, kwargs)
+
     @staticmethod
     def _hash(value, length=32):
         return hashlib.md5(value.encode('utf-8'), usedforsecurity=False).hexdigest()[-length:]

@@ -411,6 +411,9 @@ impl<'py> Op<'py> {
         let landed = FLIGHTS.with(py, |m| m.land(lead.ticket.take().expect("landed once")));
         // Nothing between the landing and the fill lets another thread in.
         let mut late = false;
+        let expired = n.memory.get().expired(py, &n.space, &parts.parts);
+        let stored_now = stored.is_some() && landed.good && deadline > clock::now();
+        counts.why.missed(py, lead.key.hash, expired, stored_now);
         if let Some(s) = &stored {
             if !landed.good {
                 add(&counts.refused);
@@ -531,11 +534,15 @@ impl<'py> Op<'py> {
         add(&self.counts().clears);
         let key = self.text_key(parts)?;
         match &self.c.stack {
-            Stack::Foreign(tiers) => User::detach(py, &self.plan, &key).and_then(|()| tiers.clear(&key, || ())),
+            Stack::Foreign(tiers) => {
+                self.counts().why.cleared(py, key.hash);
+                User::detach(py, &self.plan, &key).and_then(|()| tiers.clear(&key, || ()))
+            }
             Stack::Native(n) => {
                 let remove = || {
                     n.memory.get().remove(py, &n.space, &parts.parts);
                 };
+                self.counts().why.cleared(py, key.hash);
                 // An entry that was set by text goes too.
                 self.adopt(n, parts, &key)?;
                 match &n.rest {

@@ -16,6 +16,7 @@ mod memory;
 mod params;
 mod part;
 mod plan;
+mod report;
 mod stack;
 mod state;
 mod text;
@@ -49,6 +50,7 @@ fn _native(m: &Bound<PyModule>) -> PyResult<()> {
         (),
         Some(&[("after_in_child", m.getattr("after_fork_in_child")?)].into_py_dict(py)?),
     )?;
+    report::register(m)?;
     helper::register(m)
 }
 

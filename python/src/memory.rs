@@ -322,6 +322,26 @@ impl Memory {
         }
     }
 
+    /// How many entries a space has, and what they weigh. Looks at the whole table.
+    pub fn weigh_space(&self, py: Python, space: &Space) -> (u64, u64) {
+        let (id, now) = (space.id.get(), clock::now());
+        self.state.with(py, |m| {
+            let own = m.table.iter().filter(|(e, s)| e.space == id && s.deadline > now);
+            own.fold((0, 0), |(n, bytes), (_, s)| (n + 1, bytes + s.weight as u64 + Table::<Entry>::OVERHEAD as u64))
+        })
+    }
+
+    /// Whether an entry of this key is there and has expired.
+    pub fn expired(&self, py: Python, space: &Space, parts: &[Part]) -> bool {
+        let id = space.id.get();
+        // SAFETY: the parts are alive.
+        let hash = unsafe { hash_parts(space.seed.get(), parts) };
+        self.state.with(py, |m| {
+            let s = m.table.standing(hash, |e| e.space == id && unsafe { part::is(e.tag, e.bits, parts) });
+            s.is_some_and(|s| s.deadline <= clock::now())
+        })
+    }
+
     /// Every entry of a space is dead at once; the sweep frees them.
     pub fn clear_space(&self, py: Python, space: &Space) {
         FLIGHTS.with(py, |flights| flights.clear_all(space.function));
@@ -568,6 +588,27 @@ impl Memory {
             }
         }
         Ok(true)
+    }
+
+    /// Seconds until `key` expires; `None` when it never does, 0.0 when it is not there.
+    fn time_left(&self, key: &Bound<PyAny>) -> PyResult<Option<f64>> {
+        let py = key.py();
+        let key = text_key(key)?;
+        let parts = Self::by_text(&key);
+        let now = clock::now();
+        let by_text = self.state.with(py, |m| unsafe {
+            m.table.standing(hash_parts(m.seed, &parts), |e| e.space == BY_TEXT && part::is(e.tag, e.bits, &parts))
+        });
+        let standing = by_text.filter(|s| s.deadline > now).or_else(|| {
+            let (space, args) = self.space_of(py, key.to_str().ok()?)?;
+            let hash = self.typed(py, &space, args)?;
+            self.state.with(py, |m| m.table.standing(hash, |e| is_typed(e, &space, args)))
+        });
+        Ok(match standing {
+            Some(s) if s.deadline == NEVER => None,
+            Some(s) => Some(s.deadline.saturating_sub(now) as f64 / 1e3),
+            None => Some(0.0),
+        })
     }
 
     fn __contains__(&self, key: &Bound<PyAny>) -> PyResult<bool> {

@@ -264,6 +264,16 @@ impl Tiers {
         Ok(None)
     }
 
+    /// The class name of the first tier that has the key; backfills nothing.
+    pub fn holder<'py>(&self, key: &TextKey<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        for tier in self.list(key.text.py())? {
+            if !is_ellipsis(&get(&tier, &key.text)?) {
+                return class_name(&tier).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
     /// Stores a value that was computed under `token`. `None`: the key was cleared meanwhile, nothing was stored.
     pub fn fill<'py>(
         &self,

@@ -134,6 +134,7 @@ pub struct Counts {
     pub skips: Cell<u64>,
     /// Flights of this function that have landed: says whether to look again before leading one.
     pub landings: Cell<u64>,
+    pub why: crate::report::Misses,
 }
 
 pub fn add(counter: &Cell<u64>) {

@@ -1,0 +1,42 @@
+"""Clears with options, and the clear that waits for a transaction."""
+import threading
+
+from . import _native
+
+
+def clear_with(helper, wait, strict, settle):
+    for name, value in (('wait', wait), ('strict', strict)):
+        if not isinstance(value, bool):
+            raise TypeError('clear_with of {}: {} must be True or False, not {!r}'.format(
+                helper.fn.__name__, name, value))
+    if isinstance(settle, bool) or not isinstance(settle, (int, float)) or not settle >= 0:
+        raise ValueError('clear_with of {}: settle must be a number of seconds, 0 or more, not {!r}'.format(
+            helper.fn.__name__, settle))
+
+    def clear(*args, **kwargs):
+        release = _native.hold(helper, args, kwargs) if settle else None
+        try:
+            helper.clear(*args, **kwargs)
+        finally:
+            if release is not None:
+                timer = threading.Timer(settle, release)
+                timer.daemon = True
+                timer.start()
+        # Every tier of one process takes a clear at once.
+        return 'applied'
+
+    return clear
+
+
+def clear_on_commit(helper, args, kwargs):
+    try:
+        from django.db import transaction
+    except ImportError as error:
+        raise RuntimeError('clear_on_commit of {} needs Django; use clear without it'.format(
+            helper.fn.__name__)) from error
+    # The key is made now: a deleted object has lost its id by the time of the commit.
+    clear = _native.clearer(helper, args, kwargs)
+    if clear is None:
+        def clear():
+            helper.clear(*args, **kwargs)
+    transaction.on_commit(clear)

@@ -1,0 +1,97 @@
+"""Django cache backends made of quickcache's own tiers.
+
+    CACHES = {'locmem': {'BACKEND': 'quickcache.django_backends.MemoryCache', 'LOCATION': 'quickcache'}}
+
+Functions that are cached with `get_django_quickcache` reach these tiers without going through Django; everything else
+sees an ordinary backend.
+"""
+import threading
+
+from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache, default_key_func
+
+from ._native import Memory
+
+# Backends of one LOCATION share their entries, whichever thread they were made for.
+_memories = {}
+_memories_lock = threading.Lock()
+
+
+class MemoryCache(BaseCache):
+    """The memory of this process, as Django's locmem: values are copied by pickle unless they cannot change.
+
+    OPTIONS: `MAX_ENTRIES` (10,000), `MAX_BYTES` (64 MiB), `CULL_FREQUENCY` (3; 0 empties the cache when it is full).
+    """
+
+    def __init__(self, name, params):
+        options = params.get('OPTIONS', {})
+        if 'MAX_ENTRIES' not in options and 'max_entries' not in params:
+            params = dict(params, max_entries=10_000)
+        super().__init__(params)
+        with _memories_lock:
+            if name not in _memories:
+                _memories[name] = (
+                    Memory(None, max_entries=self._max_entries or None, max_bytes=options.get('MAX_BYTES', 64 << 20),
+                           copy=True),
+                    threading.RLock(),
+                )
+            self._memory, self._lock = _memories[name]
+
+    def _quickcache_tier(self):
+        """The tier behind this backend, what comes before its keys, and the class this holds for; None for other keys."""
+        if self.key_func is not default_key_func:
+            return None
+        return self._memory, self.key_func('', self.key_prefix, self.version), MemoryCache
+
+    def _seconds(self, timeout):
+        return self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout
+
+    def _store(self, key, value, timeout):
+        if key not in self._memory and len(self._memory) >= self._max_entries:
+            self._cull()
+        self._memory.set(key, value, self._seconds(timeout))
+
+    def _cull(self):
+        if self._cull_frequency == 0:
+            self._memory.clear()
+        else:
+            self._memory.shrink(len(self._memory) - len(self._memory) // self._cull_frequency)
+
+    def add(self, key, value, timeout=DEFAULT_TIMEOUT, version=None):
+        key = self.make_and_validate_key(key, version=version)
+        with self._lock:
+            if key in self._memory:
+                return False
+            self._store(key, value, timeout)
+            return True
+
+    def get(self, key, default=None, version=None):
+        return self._memory.get(self.make_and_validate_key(key, version=version), default)
+
+    def set(self, key, value, timeout=DEFAULT_TIMEOUT, version=None):
+        key = self.make_and_validate_key(key, version=version)
+        with self._lock:
+            self._store(key, value, timeout)
+
+    def touch(self, key, timeout=DEFAULT_TIMEOUT, version=None):
+        key = self.make_and_validate_key(key, version=version)
+        with self._lock:
+            return self._memory.touch(key, self._seconds(timeout))
+
+    def incr(self, key, delta=1, version=None):
+        key = self.make_and_validate_key(key, version=version)
+        with self._lock:
+            value = self._memory.get(key, self)
+            if value is self:
+                raise ValueError("Key '%s' not found" % key)
+            value += delta
+            self._memory.set(key, value, self._memory.time_left(key))
+            return value
+
+    def has_key(self, key, version=None):
+        return self.make_and_validate_key(key, version=version) in self._memory
+
+    def delete(self, key, version=None):
+        return self._memory.delete(self.make_and_validate_key(key, version=version))
+
+    def clear(self):
+        self._memory.clear()

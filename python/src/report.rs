@@ -1,0 +1,247 @@
+//! What `stats` and `explain` tell, and the clears that take options.
+
+use crate::call::Spread;
+use crate::cell::GilCell;
+use crate::helper::ready;
+use crate::memory::Memory;
+use crate::stack::{Stack, Tiers};
+use crate::state::FLIGHTS;
+use crate::{clock, text};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyCFunction, PyDict, PyTuple};
+use quickcache::tier::memory::NEVER;
+use std::collections::VecDeque;
+
+/// How many misses of a function are remembered.
+const REMEMBERED: usize = 256;
+
+/// Why a call was a miss.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// Nothing is remembered of this key.
+    New,
+    Expired,
+    Cleared,
+    /// A value was computed, and was not stored: a clear came between, or it could not be stored.
+    Refused,
+    /// It had been stored, and made way for others.
+    Evicted,
+}
+
+impl Why {
+    fn text(self) -> &'static str {
+        match self {
+            Why::New => "new",
+            Why::Expired => "expired",
+            Why::Cleared => "cleared",
+            Why::Refused => "refused",
+            Why::Evicted => "evicted",
+        }
+    }
+}
+
+/// What happened last to a key.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Last {
+    Filled,
+    Refused,
+    Cleared,
+}
+
+struct Note {
+    key: u64,
+    why: Option<Why>,
+    last: Last,
+}
+
+/// The keys of the last misses and clears, by the hashes of their texts.
+pub struct Misses(GilCell<VecDeque<Note>>);
+
+impl Default for Misses {
+    fn default() -> Self {
+        Misses(GilCell::new(VecDeque::new()))
+    }
+}
+
+impl Misses {
+    /// A miss whose value was stored or not.
+    pub fn missed(&self, py: Python, key: u64, expired: bool, stored: bool) {
+        self.0.with(py, |notes| {
+            let before = notes.iter().position(|n| n.key == key).and_then(|i| notes.remove(i));
+            let why = match before.map(|n| n.last) {
+                _ if expired => Why::Expired,
+                None => Why::New,
+                Some(Last::Filled) => Why::Evicted,
+                Some(Last::Refused) => Why::Refused,
+                Some(Last::Cleared) => Why::Cleared,
+            };
+            let last = if stored { Last::Filled } else { Last::Refused };
+            push(notes, Note { key, why: Some(why), last });
+        });
+    }
+
+    pub fn cleared(&self, py: Python, key: u64) {
+        self.0.with(py, |notes| {
+            let before = notes.iter().position(|n| n.key == key).and_then(|i| notes.remove(i));
+            push(notes, Note { key, why: before.and_then(|n| n.why), last: Last::Cleared });
+        });
+    }
+
+    fn why(&self, py: Python, key: u64) -> Option<&'static str> {
+        self.0.with(py, |notes| notes.iter().find(|n| n.key == key)?.why.map(Why::text))
+    }
+}
+
+fn push(notes: &mut VecDeque<Note>, note: Note) {
+    if notes.len() == REMEMBERED {
+        notes.pop_front();
+    }
+    notes.push_back(note);
+}
+
+/// The counters of a function as a dict, for `quickcache.stats`.
+#[pyfunction]
+fn stats<'py>(helper: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+    let py = helper.py();
+    let out = PyDict::new(py);
+    let Some(plan) = crate::helper::plan_of(helper)? else { return Ok(out) };
+    let (p, c) = (plan.get(), &plan.get().counts);
+    out.set_item("memory_hits", p.hits.get() + c.slow_hits.get())?;
+    out.set_item("outer_hits", c.outer_hits.get())?;
+    out.set_item("misses", c.misses.get())?;
+    out.set_item("fills", c.fills.get())?;
+    out.set_item("refused_fills", c.refused.get())?;
+    out.set_item("executions", c.executions.get())?;
+    out.set_item("followers", c.followed.get())?;
+    out.set_item("skips", c.skips.get())?;
+    out.set_item("clears", c.clears.get())?;
+    out.set_item("compute_seconds", c.compute_nanos.get() as f64 / 1e9)?;
+    let (mut entries, mut bytes) = (0, 0);
+    if let Some(op) = ready(helper)?
+        && let Stack::Native(n) = &op.c.stack
+    {
+        (entries, bytes) = n.memory.get().weigh_space(py, &n.space);
+    }
+    out.set_item("entries", entries)?;
+    out.set_item("bytes", bytes)?;
+    Ok(out)
+}
+
+/// What is known of one key, as a dict, for `quickcache.stats`.
+#[pyfunction]
+fn explain<'py>(helper: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, kwargs: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyDict>> {
+    let py = helper.py();
+    let out = PyDict::new(py);
+    let Some(op) = ready(helper)? else { return Ok(out) };
+    let values = op.values(Spread::new(args, kwargs)?.call())?;
+    let parts = op.key(&values)?;
+    let key = op.text_key(&parts)?;
+    out.set_item("key", &key.text)?;
+    let texts = parts.parts.iter().map(|p| text::args(std::slice::from_ref(p))).collect::<PyResult<Vec<_>>>()?;
+    out.set_item("parts", PyTuple::new(py, texts)?)?;
+    out.set_item("last_miss", op.plan.get().counts.why.why(py, key.hash))?;
+    let tiers = match &op.c.stack {
+        Stack::Foreign(tiers) => tiers,
+        Stack::Native(n) => {
+            if let Some((deadline, lifetime, weight)) = n.memory.get().standing(py, &n.space, &parts.parts) {
+                let now = clock::now();
+                out.set_item("tier", "memory")?;
+                if deadline != NEVER {
+                    out.set_item("time_left", (deadline - now) as f64 / 1e3)?;
+                }
+                if let Some(lifetime) = lifetime {
+                    out.set_item("age", now.saturating_sub(deadline - lifetime) as f64 / 1e3)?;
+                }
+                out.set_item("bytes", weight)?;
+                return Ok(out);
+            }
+            &n.rest
+        }
+    };
+    out.set_item("tier", tiers.holder(&key)?)?;
+    Ok(out)
+}
+
+/// Every key of a function.
+#[pyfunction]
+fn clear_all(helper: &Bound<PyAny>) -> PyResult<()> {
+    let py = helper.py();
+    let cannot = |tier: &str| {
+        let name = helper.getattr("fn").and_then(|f| f.getattr("__name__")).map_or_else(|_| "?".into(), |n| n.to_string());
+        PyTypeError::new_err(format!(
+            "{name}.clear_all: the tier {tier} cannot clear all keys of a function, because it knows single keys only; \
+             clear them one by one, or use a cache whose tiers are all quickcache's own"
+        ))
+    };
+    let Some(op) = ready(helper)? else { return Err(cannot("behind this helper")) };
+    match &op.c.stack {
+        Stack::Native(n) => {
+            // Outer tiers first.
+            if let Tiers::Behind(rest) = &n.rest {
+                let memories = rest.iter().map(|t| t.bind(py).cast_exact::<Memory>().cloned());
+                let memories: Vec<_> = memories.collect::<Result<_, _>>().map_err(|_| {
+                    let other = rest.iter().find(|t| t.bind(py).cast_exact::<Memory>().is_err());
+                    cannot(&other.and_then(|t| t.bind(py).get_type().qualname().ok()).map_or_else(String::new, |q| q.to_string()))
+                })?;
+                for m in memories.iter().rev() {
+                    let space = m.get().space(py, &n.space.text);
+                    m.get().clear_space(py, &space);
+                }
+            }
+            n.memory.get().clear_space(py, &n.space);
+            Ok(())
+        }
+        Stack::Foreign(Tiers::One(c) | Tiers::Tiered(c)) => Err(cannot(&c.bind(py).get_type().qualname()?.to_string())),
+        Stack::Foreign(_) => Err(cannot("behind this helper")),
+    }
+}
+
+/// A function that clears the key of these arguments, which is made now.
+#[pyfunction]
+fn clearer<'py>(helper: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, kwargs: &Bound<'py, PyDict>) -> PyResult<Option<Bound<'py, PyCFunction>>> {
+    let Some(op) = ready(helper)? else { return Ok(None) };
+    let values = op.values(Spread::new(args, kwargs)?.call())?;
+    op.text_key(&op.key(&values)?)?;
+    let values: Vec<Py<PyAny>> = values.into_iter().map(Bound::unbind).collect();
+    let helper = helper.clone().unbind();
+    let clear = move |args: &Bound<PyTuple>, _: Option<&Bound<PyDict>>| -> PyResult<()> {
+        let py = args.py();
+        let Some(op) = ready(helper.bind(py))? else {
+            return Err(PyRuntimeError::new_err("the helper was changed since the clear was ordered"));
+        };
+        let parts = op.key(&values.iter().map(|v| v.bind(py).clone()).collect::<Vec<_>>())?;
+        op.clear(&parts)
+    };
+    PyCFunction::new_closure(op.py, Some(c"clear"), None, clear).map(Some)
+}
+
+/// Keeps what is computed for these arguments from being stored until the function that it gives back is called.
+#[pyfunction]
+fn hold<'py>(helper: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, kwargs: &Bound<'py, PyDict>) -> PyResult<Option<Bound<'py, PyCFunction>>> {
+    let Some(op) = ready(helper)? else { return Ok(None) };
+    let key = op.text_key(&op.key(&op.values(Spread::new(args, kwargs)?.call())?)?)?;
+    let py = op.py;
+    let held = GilCell::new(Some(FLIGHTS.with(py, |m| m.clear_begin(key.of()))));
+    let (text, function) = (key.text.clone().unbind(), key.function);
+    let release = move |args: &Bound<PyTuple>, _: Option<&Bound<PyDict>>| -> PyResult<()> {
+        let py = args.py();
+        let key = crate::stack::TextKey::new(text.bind(py).clone(), function)?;
+        if let Some(clearing) = held.with(py, Option::take)
+            && FLIGHTS.with(py, |m| m.clear_end(key.of(), clearing)).wake
+        {
+            crate::flight::wake_store_waiters(py)?;
+        }
+        Ok(())
+    };
+    PyCFunction::new_closure(py, Some(c"release"), None, release).map(Some)
+}
+
+pub fn register(m: &Bound<PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(stats, m)?)?;
+    m.add_function(wrap_pyfunction!(explain, m)?)?;
+    m.add_function(wrap_pyfunction!(clear_all, m)?)?;
+    m.add_function(wrap_pyfunction!(clearer, m)?)?;
+    m.add_function(wrap_pyfunction!(hold, m)?)
+}
+
