@@ -2,6 +2,7 @@
 //! however the scope is left, so that a panic or a dropped future keeps nobody waiting. How a call waits is told in
 //! `blocking` and `asynchronous`.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use super::machine::{
@@ -19,6 +20,8 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The protocol of this process. One for all functions if it can be: cycles of functions are seen inside one only.
 pub struct Guarded<K: Eq + Clone, V: Clone> {
     machine: Mutex<Machine<K, Arc<Cell<V>>>>,
+    /// The process the flights belong to.
+    process: AtomicU32,
     /// Raised when a store ends for which a clear may be waiting.
     pub(super) stores_ended: Signal,
 }
@@ -91,6 +94,7 @@ impl<K: Eq + Clone, V: Clone> Guarded<K, V> {
     pub fn new() -> Self {
         Guarded {
             machine: Mutex::new(Machine::new()),
+            process: AtomicU32::new(std::process::id()),
             stores_ended: Signal::default(),
         }
     }
@@ -139,7 +143,18 @@ impl<K: Eq + Clone, V: Clone> Guarded<K, V> {
     }
 
     pub(super) fn begin(&self) -> Seq {
+        self.forget_the_parent();
         self.lock().begin()
+    }
+
+    /// In the child of a fork: nothing that a thread of the parent had begun will ever end. (Asked once a call, at its
+    /// beginning; a fork at the very moment that another thread holds the guard is beyond help.)
+    fn forget_the_parent(&self) {
+        let process = std::process::id();
+        if self.process.swap(process, Ordering::Relaxed) != process {
+            let left = self.lock().after_fork_in_child();
+            drop(left);
+        }
     }
 
     pub(super) fn enter<'a>(&'a self, asked: &Asked<'a, K>) -> Entered<'a, K, V> {
@@ -303,6 +318,7 @@ impl<'a, K: Eq + Clone, V: Clone, P: FnOnce(bool) -> R, R> Changing<'a, K, V, P,
         begin: impl FnOnce(&mut Machine<K, Arc<Cell<V>>>) -> Option<Clearing>,
         last: P,
     ) -> Option<Self> {
+        protocol.forget_the_parent();
         let clearing = begin(&mut protocol.lock())?;
         Some(Changing {
             protocol,

@@ -256,3 +256,44 @@ fn p7_what_the_memory_tier_gave_is_neither_stored_nor_kept_again() {
         assert_eq!(writes.load(Ordering::SeqCst), written);
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn p11_child_of_fork_waits_for_no_flight_and_no_store_of_its_parent() {
+    unsafe extern "C" {
+        fn fork() -> i32;
+        fn waitpid(child: i32, status: *mut i32, options: i32) -> i32;
+        fn alarm(seconds: u32) -> u32;
+        fn _exit(status: i32) -> !;
+    }
+    let compared = AtomicU32::new(0);
+    let (protocol, led, stored) = (Guarded::new(), Key(1, &compared), Key(2, &compared));
+    let child_ended = Barrier::new(2);
+    let (leads, leading) = mpsc::channel();
+    thread::scope(|scope| {
+        let flight = scope.spawn(|| {
+            call(&protocol, &led, PATIENCE, || {
+                let token = protocol.lock().now();
+                let _announced = protocol.announce(asked(&stored).key, token);
+                leads.send(()).unwrap();
+                child_ended.wait();
+                Ok(1)
+            })
+        });
+        leading.recv().unwrap();
+        // SAFETY: the child runs what needs no other thread, and leaves without unwinding.
+        let child = unsafe { fork() };
+        if child == 0 {
+            unsafe { alarm(20) };
+            let value = call(&protocol, &led, PATIENCE, || Ok(2));
+            clear(&protocol, asked(&stored).key, || (), || ());
+            unsafe { _exit(i32::from(value != Ok(2))) };
+        }
+        let mut status = -1;
+        // SAFETY: the child is ours.
+        assert_eq!(unsafe { waitpid(child, &mut status, 0) }, child);
+        assert_eq!(status, 0, "the child waited, or got another value");
+        child_ended.wait();
+        assert_eq!(flight.join().unwrap(), Ok(1), "the parent is not disturbed");
+    });
+}

@@ -64,9 +64,9 @@ fn check(floor: u64, value: u64) {
     );
 }
 
-/// Runs a model over many schedules: all must be clean.
+/// Runs a model over many schedules of each kind: all must be clean.
 pub fn clean(name: &str, model: impl Fn() + Clone + Send + Sync + 'static) {
-    let schedules = schedules(10_000);
+    let schedules = schedules(15_000);
     for (scheduler, run) in runs(&model, schedules) {
         let begun = Instant::now();
         let outcome = run();
