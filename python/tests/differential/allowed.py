@@ -95,14 +95,6 @@ def positional_only_name_in_varkw(world):
     return answer if isinstance(answer, str) else [*answer, parts(cached, 1, a=2)]
 
 
-@allowed('K3 (F)', 'a positional-only name in **more does not replace the default: f(a=5) and f(5) have keys of their own', seed=['n5', 'n5'], ours=['n0', 'n5'])
-def positional_only_default_and_varkw(world):
-    def po(a=0, /, **more):
-        return [a, more]
-    cached = world.decorate(po, ['a'])
-    return [parts(cached, a=5), parts(cached, 5)]
-
-
 NO_SUCH = 'ValueError: We cannot vary on "{}" because the function f has no such argument'
 
 
@@ -125,6 +117,21 @@ def varkw_in_vary_on(world):
     def f(**more):
         return more
     return raised(lambda: parts(world.decorate(f, ['more']), a=1) == parts(world.decorate(lambda x: x, ['x']), {'a': 1}))
+
+
+@allowed('D6 (F)', 'a keyword-only name as skip_arg', ours=[1, 2],
+         seed='ValueError: We cannot use "force" as the "skip" parameter because the function f has no such argument')
+def keyword_only_skip_arg(world):
+    runs = []
+
+    def f(a, *, force=False):
+        runs.append(a)
+        return len(runs)
+
+    def calls():
+        cached = world.decorate(f, ['a'], skip_arg='force')
+        return [cached(1), cached(1, force=True)]
+    return raised(calls)
 
 
 @allowed('2.6 (F)', 'async functions: the awaited value is cached', seed=['coroutine', 1, 'RuntimeError: cannot reuse already awaited coroutine'], ours=['coroutine', 1, 1])
