@@ -380,10 +380,9 @@ impl<K: Eq + Clone, C: Clone> Machine<K, C> {
     /// be 0, set outermost tier first, [`Machine::clear_end`]. A clear that comes between waits for it.
     pub fn supersede_begin(&mut self, key: KeyOf<'_, K>, token: Seq) -> Option<Clearing> {
         self.supersede(key, token).then(|| {
-            let id = self.stores.begin(key);
+            self.stores.begin(key);
             Clearing {
                 own: 1,
-                stores: Some(id),
                 ..self.clear_begin(key)
             }
         })

@@ -1,7 +1,7 @@
 //! The driver for futures, polled by hand: every order of events is written down.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, pending, ready};
+use std::future::{Future, pending, poll_fn, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -197,7 +197,7 @@ fn p11_no_exception_of_a_flight_that_may_not_be_joined() {
 #[test]
 fn p11_a_panic_in_the_function_hands_the_lead_on() {
     let (protocol, open) = (Protocol::new(), Cell::new(false));
-    let panics = std::future::poll_fn(|_| {
+    let panics = poll_fn(|_| {
         if open.get() {
             panic!("the function's own")
         } else {
@@ -238,6 +238,27 @@ fn p11_a_cycle_of_two_functions_and_two_tasks_ends() {
     assert_eq!(two.poll(), Some(Ok(7)), "which would wait for it");
     assert_eq!(one.poll(), Some(Ok(7)));
     assert!(protocol.lock().is_idle());
+}
+
+#[test]
+fn p11_a_wait_that_was_cancelled_is_no_part_of_a_cycle() {
+    let (protocol, f_gate, g_gate) = (Protocol::new(), Gate::default(), Gate::default());
+    let mut g = Task::waiting(call(&protocol, 1, async {
+        g_gate.clone().await?;
+        call(&protocol, 0, never()).await
+    }));
+    let mut f = Task::waiting(call(&protocol, 0, async {
+        let mut waits = Box::pin(call(&protocol, 1, never()));
+        let polled = poll_fn(|context| Poll::Ready(waits.as_mut().poll(context))).await;
+        assert!(polled.is_pending());
+        drop(waits);
+        f_gate.clone().await
+    }));
+    g_gate.open(Ok(0));
+    assert_eq!(g.poll(), None, "it follows f");
+    f_gate.open(Ok(1));
+    assert_eq!(f.poll(), Some(Ok(1)));
+    assert_eq!(g.poll(), Some(Ok(1)));
 }
 
 #[test]
@@ -367,6 +388,18 @@ fn p1_a_superseding_store_that_is_dropped_half_way_keeps_nothing() {
         || kept.set(true),
     )));
     assert!(!kept.get() && protocol.lock().is_idle());
+}
+
+#[test]
+fn p1_a_superseding_store_does_not_outlive_a_clear_of_its_function() {
+    let (protocol, gate, kept) = (Protocol::new(), Gate::default(), Cell::new(false));
+    let token = protocol.lock().now();
+    let keep = || kept.set(true);
+    let mut task = Task::waiting(supersede(&protocol, key(0), token, gate.clone(), keep));
+    protocol.lock().clear_all(1);
+    gate.open(Ok(0));
+    assert_eq!(task.poll(), Some(Some(Ok(0))));
+    assert!(!kept.get());
 }
 
 #[test]

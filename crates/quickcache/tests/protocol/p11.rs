@@ -92,6 +92,8 @@ fn p11_one_of_several_waits_of_an_execution_is_enough_for_a_cycle() {
     let first = machine.follows(key(G, &"a"), within(&f)); // join!(g(a), g(b), g(a))
     let second = machine.follows(key(G, &"b"), within(&f));
     let third = machine.follows(key(G, &"a"), within(&f));
+    let _ = machine.runs_alone(key(F, &"a"), within(&g));
+    let _ = machine.runs_alone(key(F, &"a"), within(&h));
     machine.wait_end(first);
     let _ = machine.runs_alone(key(F, &"a"), within(&g));
     machine.wait_end(third);
