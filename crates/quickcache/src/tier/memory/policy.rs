@@ -45,6 +45,7 @@ impl<P> Table<P> {
             let entry = &mut self.slab[slot];
             let (visits, hash) = (entry.visits(), entry.hash);
             if word::expired(entry.word(), || now) {
+                self.remember_proven(slot);
                 return self.free(slot, out);
             }
             let kept = visits >= if from_small { self.policy.promote } else { 1 };
@@ -63,10 +64,30 @@ impl<P> Table<P> {
         }
     }
 
+    /// Whether a new entry enters the main queue at once: its key was evicted not long ago, or the small queue has its share and
+    /// nothing was ever evicted. Without the second a table would fill up into the small queue only, and then lose most of it;
+    /// libCacheSim, the simulator of the paper's authors, does likewise.
+    pub(super) fn admits_to_main(&mut self, hash: u32) -> bool {
+        let filling = self.ghost.capacity() == 0;
+        if filling {
+            self.small_is_over()
+        } else {
+            self.ghost.take(hash)
+        }
+    }
+
     fn small_is_over(&self) -> bool {
         let share = f64::from(self.policy.small_share);
         let most = ((self.limits.entries as f64 * share) as usize).max(1);
         self.small.len > most || self.small.bytes as f64 > self.limits.bytes as f64 * share
+    }
+
+    /// An entry that expires or is cleared says nothing against its key: one that proved itself comes back as such.
+    pub(super) fn remember_proven(&mut self, slot: u32) {
+        let entry = &self.slab[slot];
+        if entry.is_main() || entry.visits() >= self.policy.promote {
+            self.ghost.push(entry.hash);
+        }
     }
 
     /// Leaves a ghost. The ghost queue is made when it is first needed, and again when the table has outgrown it.

@@ -198,7 +198,7 @@ impl<P> Table<P> {
                     self.sweep(now, SWEEP_PER_INSERT, |_| false, out);
                 }
                 self.make_room(1, cost, now, out);
-                let word = if self.ghost.take(hash) {
+                let word = if self.admits_to_main(hash) {
                     word | word::MAIN
                 } else {
                     word
@@ -249,6 +249,7 @@ impl<P> Table<P> {
     /// Removes a key, expired or not.
     pub fn remove(&mut self, hash: u64, eq: impl FnMut(&P) -> bool) -> Option<P> {
         let slot = self.slot(hash as u32, eq)?;
+        self.remember_proven(slot);
         Some(self.take(slot))
     }
 
@@ -274,6 +275,7 @@ impl<P> Table<P> {
             if entry.is_live()
                 && (word::expired(entry.word(), || now) || dead(unsafe { entry.payload() }))
             {
+                self.remember_proven(slot);
                 self.free(slot, out);
             }
         }
