@@ -238,13 +238,13 @@ class QuickCacheHelper:
         key = _native.get_cache_key(self, args, kwargs)
         if key is not None:
             return key
-        callargs = callargs(self.fn, args, kwargs)
+        by_name = callargs(self.fn, args, kwargs)
         values = []
         if isfunction(self.vary_on):
             values = self.vary_on(*args, **kwargs)
         else:
             for arg_name, attrs in self.vary_on:
-                value = callargs[arg_name]
+                value = by_name[arg_name]
                 for attr in attrs:
                     value = getattr(value, attr)
                 values.append(value)

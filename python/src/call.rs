@@ -257,6 +257,9 @@ impl<'py> Op<'py> {
             Stack::Native(n) => self.through_memory(n, &parts, call),
             Stack::Foreign(tiers) => {
                 let key = self.text_key(&parts)?;
+                if debugging(self.py) {
+                    debug(self.py, key.text.to_str()?)?;
+                }
                 let user = User { op: self.py, plan: Some(&self.plan), tiers, function: self.c.function.bind(self.py) };
                 user.call(&key, call)
             }
@@ -674,10 +677,6 @@ impl<'py> User<'_, 'py> {
 
     pub fn call(&self, key: &TextKey<'py>, call: Call) -> PyResult<Bound<'py, PyAny>> {
         let py = self.op;
-        let debugging = debugging(py);
-        if debugging {
-            debug(py, key.text.to_str()?)?;
-        }
         let counts = self.plan.map(|p| &p.get().counts);
         let landings = || counts.map_or(0, |c| c.landings.get());
         let seen = landings();
@@ -686,7 +685,7 @@ impl<'py> User<'_, 'py> {
             counts.inspect(|c| add(&c.outer_hits));
             return Ok(v);
         }
-        if debugging {
+        if debugging(py) {
             debug(py, &format!("cache miss, calling {}", self.function.getattr(intern!(py, "__name__"))?))?;
         }
         let flight = Self::flight_key(self.plan, key);

@@ -71,7 +71,10 @@ fn setter<'py>(helper: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, kwargs: &
     let spread = Spread::new(args, kwargs)?;
     let values: Vec<Py<PyAny>> = op.values(spread.call())?.into_iter().map(Bound::unbind).collect();
     // Refused values are refused here, before a value is given.
-    op.text_key(&op.key(&values.iter().map(|v| v.bind(op.py).clone()).collect::<Vec<_>>())?)?;
+    let key = op.text_key(&op.key(&values.iter().map(|v| v.bind(op.py).clone()).collect::<Vec<_>>())?)?;
+    if state::debugging(op.py) {
+        state::debug(op.py, key.text.to_str()?)?;
+    }
     let helper = helper.clone().unbind();
     let to = move |args: &Bound<PyTuple>, _: Option<&Bound<PyDict>>| -> PyResult<Py<PyAny>> {
         let py = args.py();
