@@ -6,6 +6,7 @@ shown by a scenario together with what the seed does and what ours does. `test_a
 import asyncio
 import hashlib
 import inspect
+import re
 import threading
 import unittest.mock
 import warnings
@@ -28,14 +29,24 @@ def clears_may_begin_at_the_outermost_tier(seed, ours):
 def _runs_of_deletes_sorted(record):
     out, run = [], []
     for entry in [*record, None]:
-        if entry is not None and (entry[0].endswith('.delete') or run and entry[0] == 'prefix_function'):
+        if entry is not None and entry[0].endswith(('.delete', 'prefix_function', 'session')):
             run.append(entry)
             continue
-        out += sorted(run)
+        out += sorted(run) if any(kept[0].endswith('.delete') for kept in run) else run
         run = []
         if entry is not None:
             out.append(entry)
     return out
+
+
+def a_cache_without_a_method_may_be_told_better(seed, ours):
+    """Issue 2, bad input: the AttributeError of an unfit cache object keeps its type and the name of the method; it may say more."""
+    return [[_only_the_method(entry) for entry in record] for record in (seed, ours)]
+
+
+def _only_the_method(entry):
+    found = re.search(r"has no attribute '(get|set|delete)'", entry[-1]) if 'builtins.AttributeError' in entry else None
+    return (*entry[:-1], found.group()) if found else entry
 
 
 @dataclass(frozen=True)
@@ -175,6 +186,14 @@ def deprecated_warn(world):
         warnings.simplefilter('always')
         world.side.module('logger').assert_function(True, 'message')
     return len(caught)
+
+
+@allowed('issue 2, bad input', 'the error of an unfit cache object says what is needed', seed="'object' object has no attribute 'get'", ours=True)
+def unfit_cache(world):
+    try:
+        world.decorate(lambda a: a, ['a'], cache=object())(1)
+    except AttributeError as error:
+        return 'a cache for quickcache needs' in str(error) or str(error)
 
 
 @allowed('P1', 'a value whose execution began before a clear of its key is not stored', seed=['ran 1', 'ran 1'], ours=['ran 1', 'ran 2'])

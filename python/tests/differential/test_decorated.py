@@ -34,7 +34,7 @@ def test_d8_it_looks_like_the_function():
         world.note('callable', callable(cached), inspect.isroutine(cached), cached == cached, cached != f, isinstance(hash(cached), int))
         world.note('signature', inspect.signature(cached))
         world.note('source', inspect.getsource(cached))
-        world.note('doc', inspect.getdoc(cached), 'file', inspect.getsourcefile(cached) == __file__)
+        world.note('doc', inspect.getdoc(cached))
         world.note('kind', inspect.iscoroutinefunction(cached), inspect.isgeneratorfunction(cached), inspect.isclass(cached))
         world.note('clear', cached.clear.__name__, cached.clear.__self__.fn is f, cached.get_cache_key.__self__ is cached.clear.__self__)
         world.note('same attribute', cached.clear == cached.clear, cached.clear is cached.clear)
@@ -71,7 +71,7 @@ def test_d8_attributes_can_be_set_replaced_and_deleted():
             world.note(name, getattr(cached, name))
         for name in ('clear', 'note', 'prefix'):
             world.attempt(f'delete {name}', delattr, cached, name)
-            world.attempt(f'deleted {name}', lambda: getattr(cached, name))
+            world.note(f'deleted {name}', hasattr(cached, name))
         world.attempt('still works', cached, 1)
         world.attempt('hit', cached, 1)
     same(scenario)
