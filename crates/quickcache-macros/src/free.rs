@@ -122,7 +122,7 @@ pub fn expand(options: &Options, item: ItemFn) -> syn::Result<TokenStream> {
             }
             #key_doc
             pub fn key #generics(#(#params),*) -> ::std::string::String #wheres {
-                #call.entry(&#key).key()
+                #call.entry(&#key).text()
             }
             #explain_doc
             pub #asynchronous fn explain #generics(#(#params),*) -> #krate::Explanation #wheres {

@@ -8,6 +8,7 @@ use syn::{
     Signature, Type, spanned::Spanned,
 };
 
+#[derive(Clone)]
 pub struct Arg {
     pub ident: Ident,
     pub ty: Type,
@@ -15,6 +16,7 @@ pub struct Arg {
     pub receiver: bool,
 }
 
+#[derive(Clone)]
 pub struct Function {
     /// As written, but that every argument has a name.
     pub sig: Signature,

@@ -280,3 +280,11 @@ fn fingerprint(tokens: TokenStream) -> u64 {
     walk(&mut hash, tokens);
     hash
 }
+
+/// What a type is called in names: its path without arguments.
+pub fn type_name(ty: &Type) -> String {
+    match ty {
+        Type::Path(path) => path.path.segments.last().map_or_else(String::new, |last| last.ident.to_string()),
+        other => crate::vary_on::written(other),
+    }
+}

@@ -87,6 +87,14 @@ impl<V, E> Hooks<V, E> {
 /// A result that is stored whole.
 pub struct Whole<R>(Hooks<R, NoError>);
 
+impl<V> Whole<V> {
+    /// The value alone, whatever it was a part of.
+    pub(crate) fn of(hooks: ValueHooks<V>) -> Self {
+        let ValueHooks { copy, codec, weigh } = hooks;
+        Whole(Hooks { copy, codec, weigh, share: None })
+    }
+}
+
 /// A `Result` of which `Ok` is stored.
 pub struct OkOnly<T, E>(Hooks<T, E>);
 

@@ -1,1 +1,251 @@
-//! The async door of a call and of the companions: the same life as in `call`, with futures for what takes time.
+//! The async door of a call and of the companions: the same life as in `call` and `entry`, with futures for what takes time.
+//! A blocking cache behind an async function is asked in place.
+
+use std::future::{Future, pending};
+use std::pin::Pin;
+
+use super::call::{How, Pending, Work};
+use super::entry::{Cleared, Handle};
+use super::{Flown, Function, Site, protocol};
+use crate::key::v1::Digest;
+use crate::probe::Outcome;
+use crate::protocol::asynchronous;
+use crate::protocol::guarded::{Asked, Found, Steps};
+use crate::stats::{Event, Explanation};
+use crate::tier::user::{Done, Erased, Outer};
+
+async fn get(tier: &Outer, key: &str) -> Done<Option<Vec<u8>>> {
+    match &tier.cache {
+        Erased::Blocking(cache) => cache.get(key),
+        Erased::Async(cache) => cache.get(key).await,
+    }
+}
+
+impl Function {
+    async fn delete_async(&self, key: &Digest) -> Vec<String> {
+        let text = key.text();
+        let mut failures = Vec::new();
+        for tier in self.outer.iter().rev() {
+            let deleted = match &tier.cache {
+                Erased::Blocking(cache) => cache.delete(&text),
+                Erased::Async(cache) => cache.delete(&text).await,
+            };
+            if let Err(error) = deleted {
+                self.failed(tier, "delete", &error);
+                failures.push(format!("tier `{}`: {error}", tier.name));
+            }
+        }
+        failures
+    }
+}
+
+impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
+    /// Ends the call: `body` makes the function's future.
+    pub async fn lead_async<F: Future<Output = O::Returned>>(self, body: impl FnOnce() -> F) -> O::Returned {
+        match self.how {
+            How::Alone => body().await,
+            How::Anew => self.refresh_async(body).await,
+            How::Cached => self.fly_async(body()).await,
+        }
+    }
+
+    async fn fly_async(self, body: impl Future<Output = O::Returned>) -> O::Returned {
+        let work = Work::new(self);
+        let whole = work.whole();
+        let asked = Asked { key: work.key_of(&whole), generation: 0 };
+        let mut body = std::pin::pin!(Some(body));
+        let flown = asynchronous::run(
+            protocol(),
+            asked,
+            pending(), // only a runtime has timers
+            Steps {
+                look: work.look_async(),
+                compute: async {
+                    let run = work.begin();
+                    match body.as_mut().as_pin_mut() {
+                        Some(body) => {
+                            let returned = body.await;
+                            work.finish(run, returned)
+                        }
+                        None => Flown::Lone,
+                    }
+                },
+                store: work.has_outer().then_some(async |flown: Flown| work.store_async(&flown).await),
+                keep: |flown: &Flown| work.keep(flown),
+            },
+        )
+        .await;
+        match work.end(flown) {
+            Ok(returned) => returned,
+            // Only a follower has nothing of its own, and then its future was not polled yet.
+            Err(_) => match body.as_mut().as_pin_mut() {
+                Some(body) => body.await,
+                None => unreachable!("the future is there until the call ends"),
+            },
+        }
+    }
+
+    /// Runs the function, and stores the result in place of what is there.
+    pub async fn refresh_async<F: Future<Output = O::Returned>>(self, body: impl FnOnce() -> F) -> O::Returned {
+        if !self.function.enabled() {
+            return body().await;
+        }
+        let token = protocol().lock().now();
+        let work = Work::new(self);
+        let run = work.begin();
+        let flown = work.finish(run, body().await);
+        if matches!(flown, Flown::Value(_)) && work.has_outer() {
+            let whole = work.whole();
+            let key = work.key_of(&whole);
+            asynchronous::supersede(protocol(), key, token, work.store_async(&flown), || work.keep(&flown)).await;
+        } else {
+            work.supersede(token, &flown);
+        }
+        match work.end(flown) {
+            Ok(returned) => returned,
+            Err(_) => unreachable!("the result is the call's own"),
+        }
+    }
+}
+
+impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
+    async fn look_async(&self) -> Option<Found<Flown>> {
+        if let Some(found) = self.look_again() {
+            return Some(found);
+        }
+        if !self.has_outer() || self.hooks().codec.is_none() {
+            return None;
+        }
+        let text = self.digest.text();
+        for (at, tier) in self.function.outer.iter().enumerate() {
+            match get(tier, &text).await {
+                Ok(None) => {}
+                Ok(Some(bytes)) => {
+                    if let Some((value, left)) = self.function.read(&self.kind, &self.digest, &bytes) {
+                        return self.found(at, value, left);
+                    }
+                }
+                Err(error) => self.function.failed(tier, "get", &error),
+            }
+        }
+        None
+    }
+
+    async fn store_async(&self, flown: &Flown) {
+        let Some(entry) = self.entry(flown) else { return };
+        let text = self.digest.text();
+        for (at, life) in self.lacking(&entry) {
+            let tier = &self.function.outer[at];
+            let Some(bytes) = self.function.write(&self.kind, &self.digest, &entry.value, life) else { return };
+            let stored = match &tier.cache {
+                Erased::Blocking(cache) => cache.set(&text, &bytes, life),
+                Erased::Async(cache) => cache.set(&text, &bytes, life).await,
+            };
+            if let Err(error) = stored {
+                self.function.failed(tier, "set", &error);
+            }
+        }
+    }
+}
+
+/// `set_cached_value(...)` of an async function, before `.to(value).await`.
+#[must_use = "say which value: `.to(value).await`"]
+pub struct SettingAsync<V>(Box<dyn FnOnce(V) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>);
+
+impl<V> SettingAsync<V> {
+    /// Caches the value, in place of what is there. A clear that comes between takes it away again.
+    pub async fn to(self, value: V) {
+        (self.0)(value).await;
+    }
+}
+
+impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
+    /// Clears it.
+    pub async fn clear_async(self) -> Cleared {
+        if self.function.outer.is_empty() {
+            return self.clear();
+        }
+        let whole = *self.digest.as_bytes();
+        let key = self.key_of(&whole);
+        let delete = self.function.delete_async(&self.digest);
+        let failures = asynchronous::clear(protocol(), key, delete, || self.remove()).await;
+        self.function.counters.happened(self.hash, Event::Cleared);
+        Cleared::new(self.function, failures)
+    }
+
+    /// Its value, if it has one.
+    pub async fn get_async(self) -> Option<O::Value> {
+        // Without what the function returns around the value, which may be tied to this thread.
+        self.of_value().value_async().await
+    }
+
+    async fn value_async(self) -> Option<O::Value> {
+        if !self.function.enabled() {
+            return None;
+        }
+        let work = Work::new(self.pending());
+        let found = work.look_async().await?;
+        work.value(found.value)
+    }
+
+    /// Its value as what the function would have returned.
+    pub async fn get_whole_async(self) -> Option<O::Returned> {
+        let kind = self.kind;
+        self.of_value().value_async().await.map(|value| kind.join(value))
+    }
+
+    /// For `.to(value)`.
+    pub fn set_async(self) -> SettingAsync<O::Value> {
+        SettingAsync(Box::new(move |value| Box::pin(self.of_value().store_async(value))))
+    }
+
+    /// For `.to(returned)`: an `Err` is not stored.
+    pub fn set_whole_async(self) -> SettingAsync<O::Returned> {
+        let kind = self.kind;
+        SettingAsync(Box::new(move |returned| match kind.split(returned) {
+            Ok(value) => Box::pin(self.of_value().store_async(value)),
+            Err(_) => Box::pin(async {}),
+        }))
+    }
+
+    async fn store_async(self, value: O::Value) {
+        if !self.function.enabled() {
+            return;
+        }
+        let token = protocol().lock().now();
+        let work = Work::new(self.pending());
+        let flown = work.given(value);
+        if work.has_outer() {
+            let whole = work.whole();
+            let key = work.key_of(&whole);
+            asynchronous::supersede(protocol(), key, token, work.store_async(&flown), || work.keep(&flown)).await;
+        } else {
+            work.supersede(token, &flown);
+        }
+        work.settle();
+    }
+
+    /// What is known of it.
+    pub async fn explain_async(self) -> Explanation {
+        let mut explanation = self.explanation();
+        if explanation.tier.is_none() {
+            let text = self.digest.text();
+            for tier in &self.function.outer {
+                let Ok(Some(bytes)) = get(tier, &text).await else { continue };
+                if let Some((_, left)) = self.function.read(&self.kind, &self.digest, &bytes) {
+                    explanation.tier = Some(tier.name.clone());
+                    explanation.time_left = Some(left);
+                    break;
+                }
+            }
+        }
+        explanation
+    }
+}
+
+impl Site {
+    /// As `clear_all`.
+    pub async fn clear_all_async(&'static self) -> Cleared {
+        self.clear_all()
+    }
+}

@@ -8,7 +8,7 @@ use crate::Error;
 use crate::clock::NEVER;
 use crate::key::v1::Digest;
 use crate::key::{Key, Value};
-use crate::probe::Outcome;
+use crate::probe::{Outcome, Whole};
 use crate::protocol::blocking;
 use crate::protocol::machine::KeyOf;
 use crate::stats::{Event, Explanation};
@@ -135,6 +135,12 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
         }))
     }
 
+    /// The entry without what the function returns around its value.
+    pub(super) fn of_value(self) -> Handle<K, Whole<O::Value>> {
+        let Handle { function, kind, hash, digest, key, values } = self;
+        Handle { function, kind: Whole::of(kind.hooks()), hash, digest, key, values }
+    }
+
     fn store(self, value: O::Value) {
         if !self.function.enabled() {
             return;
@@ -147,7 +153,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
     }
 
     /// The text of its key.
-    pub fn key(self) -> String {
+    pub fn text(&self) -> String {
         self.digest.text()
     }
 

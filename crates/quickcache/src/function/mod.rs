@@ -4,6 +4,7 @@
 pub(crate) mod asynchronous;
 pub(crate) mod call;
 pub(crate) mod entry;
+pub(crate) mod method;
 mod outer;
 
 use std::any::{Any, TypeId};
