@@ -266,34 +266,40 @@ fn p11_child_of_fork_waits_for_no_flight_and_no_store_of_its_parent() {
         fn alarm(seconds: u32) -> u32;
         fn _exit(status: i32) -> !;
     }
-    let compared = AtomicU32::new(0);
-    let (protocol, led, stored) = (Guarded::new(), Key(1, &compared), Key(2, &compared));
-    let child_ended = Barrier::new(2);
-    let (leads, leading) = mpsc::channel();
-    thread::scope(|scope| {
-        let flight = scope.spawn(|| {
-            call(&protocol, &led, PATIENCE, || {
-                let token = protocol.lock().now();
-                let _announced = protocol.announce(asked(&stored).key, token);
-                leads.send(()).unwrap();
-                child_ended.wait();
-                Ok(1)
-            })
+    for clears_first in [false, true] {
+        let compared = AtomicU32::new(0);
+        let (protocol, led, stored) = (Guarded::new(), Key(1, &compared), Key(2, &compared));
+        let child_ended = Barrier::new(2);
+        let (leads, leading) = mpsc::channel();
+        thread::scope(|scope| {
+            let flight = scope.spawn(|| {
+                call(&protocol, &led, PATIENCE, || {
+                    let token = protocol.lock().now();
+                    let _announced = protocol.announce(asked(&stored).key, token);
+                    leads.send(()).unwrap();
+                    child_ended.wait();
+                    Ok(1)
+                })
+            });
+            leading.recv().unwrap();
+            // SAFETY: the child runs what needs no other thread, and leaves without unwinding.
+            let child = unsafe { fork() };
+            if child == 0 {
+                unsafe { alarm(20) };
+                let clears = || clear(&protocol, asked(&stored).key, || (), || ());
+                if clears_first {
+                    clears();
+                }
+                let value = call(&protocol, &led, PATIENCE, || Ok(2));
+                clears();
+                unsafe { _exit(i32::from(value != Ok(2))) };
+            }
+            let mut status = -1;
+            // SAFETY: the child is ours.
+            assert_eq!(unsafe { waitpid(child, &mut status, 0) }, child);
+            assert_eq!(status, 0, "the child waited, or got another value");
+            child_ended.wait();
+            assert_eq!(flight.join().unwrap(), Ok(1), "the parent is not disturbed");
         });
-        leading.recv().unwrap();
-        // SAFETY: the child runs what needs no other thread, and leaves without unwinding.
-        let child = unsafe { fork() };
-        if child == 0 {
-            unsafe { alarm(20) };
-            let value = call(&protocol, &led, PATIENCE, || Ok(2));
-            clear(&protocol, asked(&stored).key, || (), || ());
-            unsafe { _exit(i32::from(value != Ok(2))) };
-        }
-        let mut status = -1;
-        // SAFETY: the child is ours.
-        assert_eq!(unsafe { waitpid(child, &mut status, 0) }, child);
-        assert_eq!(status, 0, "the child waited, or got another value");
-        child_ended.wait();
-        assert_eq!(flight.join().unwrap(), Ok(1), "the parent is not disturbed");
-    });
+    }
 }

@@ -173,9 +173,25 @@ fn p1_the_blocking_driver_is_never_stale_and_never_stuck() {
             spawn(|process| process.floor.change(|| process.clear()));
         }
         spawn(|process| process.refresh());
+        spawn(|process| *process.memory.lock().unwrap() = None); // evicted
         threads
             .into_iter()
             .for_each(|thread| thread.join().unwrap());
+        process.end();
+    });
+}
+
+#[test]
+fn p1_a_refresh_is_not_undone_by_an_older_fill() {
+    clean("refresh", || {
+        let process = Process::new();
+        let calling = process.clone();
+        let caller = thread::spawn(move || calling.floor.read(|| calling.call()));
+        process.floor.change_silently();
+        process.refresh();
+        process.memory.lock().unwrap().take(); // evicted: the slower tier answers
+        process.floor.read(|| process.call());
+        caller.join().unwrap();
         process.end();
     });
 }

@@ -30,6 +30,11 @@ impl Floor {
         self.source.load(Ordering::SeqCst)
     }
 
+    /// Changes the source, and tells nobody.
+    pub fn change_silently(&self) {
+        self.source.fetch_add(1, Ordering::SeqCst);
+    }
+
     /// Changes the source, then clears.
     pub fn change(&self, clear: impl FnOnce()) {
         let version = self.source.fetch_add(1, Ordering::SeqCst) + 1;
@@ -66,7 +71,7 @@ fn check(floor: u64, value: u64) {
 
 /// Runs a model over many schedules of each kind: all must be clean.
 pub fn clean(name: &str, model: impl Fn() + Clone + Send + Sync + 'static) {
-    let schedules = schedules(15_000);
+    let schedules = schedules(10_000);
     for (scheduler, run) in runs(&model, schedules) {
         let begun = Instant::now();
         let outcome = run();
@@ -86,7 +91,7 @@ pub fn clean(name: &str, model: impl Fn() + Clone + Send + Sync + 'static) {
 /// Runs a wrong protocol through the same model: it must be found, by either scheduler, for the reason given.
 pub fn found(name: &str, reason: &str, model: impl Fn() + Clone + Send + Sync + 'static) {
     let mut caught = false;
-    for (scheduler, run) in runs(&model, schedules(10_000).min(100_000)) {
+    for (scheduler, run) in runs(&model, schedules(5_000).min(100_000)) {
         let begun = Instant::now();
         let outcome = run();
         let seconds = begun.elapsed().as_secs_f32();
