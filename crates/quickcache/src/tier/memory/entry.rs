@@ -4,6 +4,8 @@
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::table::leaps;
+
 /// The deadline of an entry that does not expire.
 pub const NEVER: u64 = u64::MAX;
 
@@ -223,7 +225,12 @@ impl<P> Slab<P> {
         }
         let len = self.entries.len();
         if len == self.entries.capacity() {
-            let room = most.saturating_sub(len).clamp(1, len.max(4));
+            let least = most.saturating_sub(len).max(1);
+            let room = if leaps(len, most) {
+                least
+            } else {
+                least.min(len.max(4))
+            };
             self.entries.reserve_exact(room);
         }
         self.entries.push(entry);

@@ -5,7 +5,7 @@
 //! visit, so that it needs no exclusive lock, and a scan passes through the small queue without touching the main one.
 
 use super::entry::word;
-use super::table::Table;
+use super::table::{Limits, Table};
 
 /// The numbers of the policy. The defaults are measured (`docs/memory-tier.md`); others are for measuring.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +28,14 @@ impl Policy {
         promote: 1,
         patience: 64,
     };
+
+    pub(super) fn small(&self, limits: Limits) -> Limits {
+        let share = f64::from(self.small_share);
+        Limits {
+            entries: ((limits.entries as f64 * share) as usize).max(1),
+            bytes: (limits.bytes as f64 * share) as u64,
+        }
+    }
 }
 
 impl<P> Table<P> {
@@ -77,9 +85,7 @@ impl<P> Table<P> {
     }
 
     fn small_is_over(&self) -> bool {
-        let share = f64::from(self.policy.small_share);
-        let most = ((self.limits.entries as f64 * share) as usize).max(1);
-        self.small.len > most || self.small.bytes as f64 > self.limits.bytes as f64 * share
+        self.small.len > self.small_limits.entries || self.small.bytes > self.small_limits.bytes
     }
 
     /// An entry that expires or is cleared says nothing against its key: one that proved itself comes back as such.

@@ -66,7 +66,9 @@ pub struct Table<P> {
     pub(super) small: Queue,
     pub(super) main: Queue,
     pub(super) ghost: Ghost,
-    pub(super) limits: Limits,
+    limits: Limits,
+    /// The part of `limits` that the small queue may hold before it is the one to evict from.
+    pub(super) small_limits: Limits,
     pub(super) policy: Policy,
     /// Where the sweep goes on.
     cursor: u32,
@@ -100,6 +102,7 @@ impl<P> Table<P> {
             main: Queue::new(),
             ghost: Ghost::default(),
             limits: clamp(limits),
+            small_limits: policy.small(limits),
             policy,
             cursor: 0,
             mortal: 0,
@@ -206,9 +209,8 @@ impl<P> Table<P> {
                 if self.index.len() == self.index.capacity() {
                     self.grow();
                 }
-                let slot = self
-                    .slab
-                    .fill(hash, word, weight, payload, self.limits.entries);
+                let most = self.most();
+                let slot = self.slab.fill(hash, word, weight, payload, most);
                 self.mortal += usize::from(word::mortal(word));
                 self.index
                     .insert_unique(widen(hash), slot, |_| unreachable!("grow made room"));
@@ -297,6 +299,7 @@ impl<P> Table<P> {
     /// Changes the bounds, evicting what is over the new ones.
     pub fn set_limits(&mut self, limits: Limits, now: u64, out: &mut Vec<P>) {
         self.limits = clamp(limits);
+        self.small_limits = self.policy.small(limits);
         self.make_room(0, 0, now, out);
     }
 
@@ -360,6 +363,12 @@ impl<P> Table<P> {
             .map(|slot| unsafe { self.slab.get_unchecked(slot) })
     }
 
+    /// How many entries the bounds allow.
+    fn most(&self) -> usize {
+        let by_bytes = usize::try_from(self.limits.bytes / u64::from(Self::OVERHEAD));
+        self.limits.entries.min(by_bytes.unwrap_or(usize::MAX))
+    }
+
     fn cost(weight: u32) -> u64 {
         u64::from(weight) + u64::from(Self::OVERHEAD)
     }
@@ -373,10 +382,18 @@ impl<P> Table<P> {
         }
     }
 
-    /// Doubles the index. The slab knows every hash, so the old index goes first, and the slab is read in the order it lies.
+    /// Makes a larger index. The slab knows every hash, so the old index goes first, and the slab is read in the order it lies.
+    ///
+    /// That takes about 10 ns an entry, which nobody notices in a small table. A large one grows once for all, to what its bounds
+    /// allow and an eighth more, so that vacancies that removals leave behind do not make it grow again.
     #[cold]
     fn grow(&mut self) {
-        let room = (self.len() * 2).max(8);
+        let (len, most) = (self.len(), self.most());
+        let room = if leaps(len, most) {
+            most + most / 8
+        } else {
+            (len * 2).max(8)
+        };
         self.index = HashTable::new();
         self.index = HashTable::with_capacity(room);
         for (slot, entry) in self.slab.live() {
@@ -427,6 +444,11 @@ impl<P> Table<P> {
         let payload = self.take(slot);
         out.push(payload);
     }
+}
+
+/// Whether a table of `len` entries that has to grow grows to its bound at once: it is large, and the bound is not far.
+pub(super) fn leaps(len: usize, most: usize) -> bool {
+    len > 1 << 14 && most / 32 < len && most > len
 }
 
 /// Slot numbers are 32 bits, and the last one is no slot.
