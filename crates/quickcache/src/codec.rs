@@ -58,9 +58,9 @@ impl<V: serde::Serialize + serde::de::DeserializeOwned> Codec<V> for MessagePack
     }
 
     fn decode(bytes: &[u8]) -> Result<V, Error> {
-        let mut reader = rmp_serde::Deserializer::from_read_ref(bytes);
-        let value = V::deserialize(&mut reader).map_err(Error::codec)?;
-        if reader.get_ref().is_empty() {
+        let mut rest = bytes;
+        let value = V::deserialize(&mut rmp_serde::Deserializer::new(&mut rest)).map_err(Error::codec)?;
+        if rest.is_empty() {
             Ok(value)
         } else {
             Err(Error::codec("bytes are left over"))

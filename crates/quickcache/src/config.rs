@@ -1,11 +1,12 @@
 //! Configuration in three stages: at creation, by `but_with`, at the function. Each stage overrides the one before.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::Error;
 use crate::clock::{Clock, FakeClock};
+use crate::function::Function;
 use crate::tier::memory::Memory;
 use crate::tier::tiered::TieredCache;
 
@@ -51,6 +52,24 @@ pub(crate) struct Config {
     pub(crate) clock: Clock,
     /// Shared by a cache and all that `but_with` made of it.
     pub(crate) enabled: Arc<AtomicBool>,
+    /// The functions that use it; shared likewise.
+    pub(crate) functions: Functions,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Functions(Arc<Mutex<Vec<&'static Function>>>);
+
+impl Functions {
+    /// Called when a function has come to be.
+    pub(crate) fn add(&self, function: &'static Function) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(function);
+    }
+}
+
+impl std::fmt::Debug for Functions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[..]")
+    }
 }
 
 impl QuickCache {
@@ -76,6 +95,7 @@ impl QuickCache {
             patience: PATIENCE,
             clock: Clock::System,
             enabled: Arc::new(AtomicBool::new(true)),
+            functions: Functions::default(),
         })
     }
 
@@ -98,9 +118,11 @@ impl QuickCache {
         self.config.enabled.store(enabled, Ordering::SeqCst);
     }
 
-    /// Clears every entry in the memory tier of this cache: between two tests, that neither sees what the other computed.
+    /// Clears every entry of this cache's functions in the memory tier: between two tests, that neither sees what the
+    /// other computed. Tiers behind memory keep theirs.
     pub fn clear_everything(&self) {
-        crate::function::protocol().lock().clear_everything();
+        let functions = self.config.functions.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        functions.iter().for_each(|function| function.clear_all());
         if let Some(memory) = self.config.tiers.memory() {
             memory.forget();
         }

@@ -162,6 +162,10 @@ impl Site {
         self.find_or_make(identity, types)
     }
 
+    fn cache(&self) -> &'static QuickCache {
+        self.declared.cache.map_or_else(QuickCache::shared, |cache| cache())
+    }
+
     #[cold]
     fn find_or_make(&'static self, identity: Identity, types: TypeId) -> &'static Function {
         let found = |function: &&Function| function.types == types && function.identity.types == identity.types;
@@ -181,7 +185,9 @@ impl Site {
             unsafe { (*made).next = first };
             if self.first.compare_exchange(first, made, Ordering::AcqRel, Ordering::Acquire).is_ok() {
                 // SAFETY: leaked.
-                return unsafe { &*made };
+                let made: &'static Function = unsafe { &*made };
+                self.cache().config.functions.add(made);
+                return made;
             }
         }
     }
@@ -214,8 +220,7 @@ impl Function {
     fn new(site: &'static Site, identity: Identity, types: TypeId) -> Self {
         static NUMBERS: AtomicU32 = AtomicU32::new(0);
         let declared = &site.declared;
-        let cache = declared.cache.map_or_else(QuickCache::shared, |cache| cache());
-        let config = &*cache.config;
+        let config = &*site.cache().config;
         let option = |option: Option<fn() -> Duration>| option.map(|make| make()).filter(|made| !made.is_zero());
         let times = config.times(option(declared.timeout), option(declared.memoize_timeout));
         let version = declared.version.or(config.version);
