@@ -1,0 +1,29 @@
+# The whole interface for people. Every target does its own set-up: below .venvs/, .cache/ and target/, nothing else.
+PYTHON ?= python3
+
+.PHONY: demo test test-rust test-python bench lint docs clean
+
+demo:  ## the article's blog as a real site, without and with the cache, in Python and in Rust
+	$(PYTHON) tools/demo.py
+
+test: test-rust test-python  ## all tests
+
+test-rust:
+	cargo test --workspace --exclude quickcache-python --exclude blog-rs --all-features
+
+test-python:
+	$(PYTHON) tools/test_python.py
+
+bench:  ## side by side with peers; the figures of docs/benchmarks.md
+	$(PYTHON) tools/bench.py
+
+lint:  ## clippy, rustfmt, ruff, mypy
+	cargo fmt --check
+	cargo clippy --workspace --all-targets --all-features --quiet -- --deny warnings
+	$(PYTHON) tools/lint.py
+
+docs:  ## target/doc/quickcache/index.html
+	RUSTDOCFLAGS="--deny warnings" cargo doc --no-deps --all-features -p quickcache-rs -p quickcache-macros
+
+clean:
+	rm -rf target .venvs .cache bench/*/target python/quickcache/*.so

@@ -1,0 +1,30 @@
+"""`make demo`: builds the extension and the Rust program, makes the environment, runs examples/blog/demo.py."""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def step(title, *command, **kwargs):
+    print(f'demo: {title}', flush=True)
+    return subprocess.run([str(word) for word in command], cwd=ROOT, check=True, **kwargs)
+
+
+def main():
+    made = step('an environment with Django', sys.executable, 'tools/setup/venv.py', 'demo', sys.executable,
+                'examples/blog/requirements.txt', stdout=subprocess.PIPE, text=True)
+    python = made.stdout.strip()
+    step('the Python extension (a release build: a minute or two)', sys.executable, 'tools/setup/extension.py', python)
+    step('the Rust program', 'cargo', 'build', '--release', '--quiet', '--package', 'blog-rs')
+    env = dict(os.environ, PYTHONPATH=str(ROOT / 'python'))
+    step('the site', python, 'examples/blog/demo.py', '--rust', ROOT / 'target' / 'release' / 'blog-rs', *sys.argv[1:],
+         env=env)
+
+
+if __name__ == '__main__':
+    try:
+        main()
+    except subprocess.CalledProcessError as failed:
+        sys.exit(f'demo: failed: {" ".join(failed.cmd)}')
