@@ -42,6 +42,6 @@ def interleave(loops, samples=101, seconds=0.002):
 
 def ratio(ours, theirs):
     """Median of the paired ratios, with the first and third quartile."""
-    quotients = sorted(a / b for a, b in zip(ours, theirs))
+    quotients = sorted(a / b for a, b in zip(ours, theirs, strict=True))
     q1, _, q3 = statistics.quantiles(quotients, n=4)
     return statistics.median(quotients), q1, q3

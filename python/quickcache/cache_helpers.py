@@ -50,7 +50,7 @@ class CacheWithTimeout(CacheWithPresets):
 
     def __new__(cls, cache, timeout):
         warnings.warn("CacheWithTimeout is deprecated. Please use CacheWithPresets instead.",
-                      DeprecationWarning)
+                      DeprecationWarning, stacklevel=1)
         return super().__new__(cls, cache, timeout)
 
 

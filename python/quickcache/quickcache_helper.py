@@ -58,7 +58,7 @@ class QuickCacheHelper:
         if not isfunction(vary_on):
             vary_on = [part.split('.') for part in vary_on]
             vary_on = [(part[0], tuple(part[1:])) for part in vary_on]
-            for arg, attrs in vary_on:
+            for arg, _ in vary_on:
                 if arg not in arg_names:
                     raise ValueError(
                         'We cannot vary on "{}" because the function {} has '
@@ -81,7 +81,7 @@ class QuickCacheHelper:
             )
 
         if not isfunction(self.vary_on):
-            for arg, attrs in self.vary_on:
+            for arg, _ in self.vary_on:
                 if arg == self.skip_arg:
                     raise ValueError(
                         'You cannot use the "{}" argument as a vary on parameter and '
@@ -262,8 +262,8 @@ class QuickCacheHelper:
         elif isfunction(self.skip_arg):
             return self.skip_arg(*args, **kwargs)
         else:
-            assert False, "skip_arg must be None, a string, or a function " \
-                          "and this should have been checked in __init__"
+            raise AssertionError("skip_arg must be None, a string, or a function "
+                                 "and this should have been checked in __init__")
 
     def __call__(self, /, *args, **kwargs):
         if inspect.iscoroutinefunction(self.fn):
