@@ -161,7 +161,7 @@ async fn cancelled<T>(future: impl Future<Output = T>) -> Option<T> {
 
 #[test]
 fn p1_the_blocking_driver_is_never_stale_and_never_stuck() {
-    clean("blocking driver", || {
+    clean("blocking driver", 3_000, || {
         let process = Process::new();
         let mut threads = Vec::new();
         let mut spawn = |work: fn(&Process)| {
@@ -183,7 +183,7 @@ fn p1_the_blocking_driver_is_never_stale_and_never_stuck() {
 
 #[test]
 fn p1_a_refresh_is_not_undone_by_an_older_fill() {
-    clean("refresh", || {
+    clean("refresh", 3_000, || {
         let process = Process::new();
         let calling = process.clone();
         let caller = thread::spawn(move || calling.floor.read(|| calling.call()));
@@ -198,7 +198,7 @@ fn p1_a_refresh_is_not_undone_by_an_older_fill() {
 
 #[test]
 fn p11_tasks_that_are_dropped_anywhere_leave_no_one_waiting() {
-    clean("asynchronous driver", || {
+    clean("asynchronous driver", 3_000, || {
         let process = Process::new();
         let mut tasks = Vec::new();
         for _ in 0..2 {
@@ -242,7 +242,7 @@ fn p11_a_cycle_of_functions_and_threads_never_deadlocks() {
         };
         blocking::run(protocol, asked(&key), FOREVER, steps)
     }
-    clean("cycle", || {
+    clean("cycle", 3_000, || {
         let protocol = Arc::new(Guarded::new());
         let threads: Vec<_> = (0..3)
             .map(|key| {
@@ -259,7 +259,7 @@ fn p11_a_cycle_of_functions_and_threads_never_deadlocks() {
 
 #[test]
 fn p7_one_execution_for_many_callers() {
-    clean("one execution", || {
+    clean("one execution", 3_000, || {
         let process = Process::new();
         let executions = Arc::new(Mutex::new(0));
         let callers: Vec<_> = (0..3)

@@ -69,9 +69,13 @@ fn check(floor: u64, value: u64) {
     );
 }
 
-/// Runs a model over many schedules of each kind: all must be clean.
-pub fn clean(name: &str, model: impl Fn() + Clone + Send + Sync + 'static) {
-    let schedules = schedules(10_000);
+/// Runs a model over so many schedules of each kind, or as many as the environment says: all must be clean.
+pub fn clean(
+    name: &str,
+    schedules_by_default: usize,
+    model: impl Fn() + Clone + Send + Sync + 'static,
+) {
+    let schedules = schedules(schedules_by_default);
     for (scheduler, run) in runs(&model, schedules) {
         let begun = Instant::now();
         let outcome = run();

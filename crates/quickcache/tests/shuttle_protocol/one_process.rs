@@ -260,13 +260,14 @@ fn model(protocol: Protocol) -> impl Fn() + Clone + Send + Sync + 'static {
 
 #[test]
 fn p1_no_stale_value_over_a_tier_without_compare_and_set() {
-    clean("one process", model(Protocol::Right));
+    clean("one process", 10_000, model(Protocol::Right));
 }
 
 #[test]
 fn p1_the_order_of_a_marked_clear_is_a_second_net() {
     clean(
         "one process, inner tier first, marked",
+        3_000,
         model(Protocol::InnerFirstButMarked),
     );
 }

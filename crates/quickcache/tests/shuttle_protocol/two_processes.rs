@@ -194,7 +194,7 @@ fn model(protocol: Protocol) -> impl Fn() + Clone + Send + Sync + 'static {
 
 #[test]
 fn p1_no_stale_value_over_two_processes_with_leases() {
-    clean("two processes", model(Protocol::Right));
+    clean("two processes", 10_000, model(Protocol::Right));
 }
 
 #[test]
