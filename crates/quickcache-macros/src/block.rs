@@ -251,6 +251,8 @@ fn expand_method(context: &Context, options: &Options, method: &mut ImplItemFn) 
     let identity_fish = turbofish(&identifying);
     let key = plan.key(krate);
     let skips = plan.skips();
+    let bounds = plan.bounds(krate);
+    let import = source::import(krate);
     let args = function.forwarded();
     let asynchronous = function.sig.asyncness;
     let awaits = asynchronous.map(|_| quote!(.await));
@@ -266,6 +268,8 @@ fn expand_method(context: &Context, options: &Options, method: &mut ImplItemFn) 
     method.attrs = outer;
     method.sig = function.forwarding();
     method.block = syn::parse_quote!({
+        #import
+        #bounds
         let #pending = match #call.look(&#key, #skips) {
             ::core::result::Result::Ok(value) => return value,
             ::core::result::Result::Err(pending) => pending,
@@ -371,6 +375,7 @@ fn expand_method(context: &Context, options: &Options, method: &mut ImplItemFn) 
                 -> #krate::#entry_type<#life, #value, #returned, #rest_tuple>
             #entry_wheres
             {
+                #import
                 let #handle = #call.entry(&#key);
                 #pending_for_run
                 #krate::#entry_type::new(#krate::internal::#of(#handle), #runs)

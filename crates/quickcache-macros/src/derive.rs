@@ -10,6 +10,11 @@ pub fn expand(item: DeriveInput) -> syn::Result<TokenStream> {
     let text = name.to_string();
     let (generics, arguments, wheres) = item.generics.split_for_impl();
     let part = quote!(#krate::internal::KeyPart);
+    // At the field's type, so that one without a key form is one error, there.
+    let as_part = |ty: &syn::Type| {
+        let part = crate::vary_on::placed(part.clone(), ty.span());
+        quote_spanned!(ty.span()=> <#ty as #part>)
+    };
     let mut bounds = wheres.cloned().unwrap_or_else(|| syn::parse_quote!(where));
     for param in item.generics.type_params() {
         let name = &param.ident;
@@ -39,30 +44,33 @@ pub fn expand(item: DeriveInput) -> syn::Result<TokenStream> {
         quote!((#(#each,)*))
     };
     let owned = tuple(&|variant| {
-        let types = variant.types.iter().map(|ty| quote_spanned!(ty.span()=> <#ty as #part>::Owned));
+        let types = variant.types.iter().map(|ty| {
+            let part = as_part(ty);
+            quote_spanned!(ty.span()=> #part::Owned)
+        });
         quote!(::core::option::Option<(#(#types,)*)>)
     });
     let hash = variants.iter().enumerate().map(|(at, variant)| {
-        let (pattern, names, types) = (&variant.pattern, &variant.names, &variant.types);
+        let (pattern, names, types) = (&variant.pattern, &variant.names, variant.types.iter().map(as_part));
         let at = at as u32;
         quote!(#pattern => {
             ::core::hash::Hasher::write_u32(state, #at);
-            #(<#types as #part>::hash_part(#names, state);)*
+            #(#types::hash_part(#names, state);)*
         })
     });
     let eq = variants.iter().enumerate().map(|(at, variant)| {
-        let (pattern, names, types) = (&variant.pattern, &variant.names, &variant.types);
+        let (pattern, names, types) = (&variant.pattern, &variant.names, variant.types.iter().map(as_part));
         let (at, fields) = (Index::from(at), (0..names.len()).map(Index::from));
         quote!(#pattern => match &owned.#at {
-            ::core::option::Option::Some(kept) => { let _ = kept; true #(&& <#types as #part>::eq_owned(#names, &kept.#fields))* }
+            ::core::option::Option::Some(kept) => { let _ = kept; true #(&& #types::eq_owned(#names, &kept.#fields))* }
             ::core::option::Option::None => false,
         })
     });
     let own = variants.iter().enumerate().map(|(at, variant)| {
-        let (pattern, names, types) = (&variant.pattern, &variant.names, &variant.types);
+        let (pattern, names, types) = (&variant.pattern, &variant.names, variant.types.iter().map(as_part).collect::<Vec<_>>());
         let members = (0..variants.len()).map(|other| {
             if other == at {
-                quote!(::core::option::Option::Some((#(<#types as #part>::to_owned_part(#names),)*)))
+                quote!(::core::option::Option::Some((#(#types::to_owned_part(#names),)*)))
             } else {
                 quote!(::core::option::Option::None)
             }
@@ -72,20 +80,20 @@ pub fn expand(item: DeriveInput) -> syn::Result<TokenStream> {
     // A struct of one unnamed field is its field.
     let transparent = matches!(&item.data, Data::Struct(data) if matches!(&data.fields, Fields::Unnamed(fields) if fields.unnamed.len() == 1));
     let value = variants.iter().map(|variant| {
-        let (pattern, names, types, text_of) = (&variant.pattern, &variant.names, &variant.types, &variant.text);
+        let (pattern, names, types, text_of) = (&variant.pattern, &variant.names, variant.types.iter().map(as_part), &variant.text);
         if transparent {
-            return quote!(#pattern => #(<#types as #part>::value(#names))*);
+            return quote!(#pattern => #(#types::value(#names))*);
         }
         quote!(#pattern => #krate::key::Value::Named {
             type_name: ::std::borrow::Cow::Borrowed(#text),
             variant: ::std::borrow::Cow::Borrowed(#text_of),
-            values: ::std::vec![#(<#types as #part>::value(#names)),*],
+            values: ::std::vec![#(#types::value(#names)),*],
         })
     });
     let heap = variants.iter().enumerate().map(|(at, variant)| {
-        let types = &variant.types;
-        let (at, fields) = (Index::from(at), (0..types.len()).map(Index::from));
-        quote!(+ owned.#at.as_ref().map_or(0, |kept| { let _ = kept; 0 #(+ <#types as #part>::owned_heap(&kept.#fields))* }))
+        let types = variant.types.iter().map(as_part);
+        let (at, fields) = (Index::from(at), (0..variant.types.len()).map(Index::from));
+        quote!(+ owned.#at.as_ref().map_or(0, |kept| { let _ = kept; 0 #(+ #types::owned_heap(&kept.#fields))* }))
     });
     Ok(quote! {
         #[automatically_derived]

@@ -58,6 +58,8 @@ pub fn expand(options: &Options, item: ItemFn) -> syn::Result<TokenStream> {
     let value = &function.value;
     let key = plan.key(krate);
     let skips = plan.skips();
+    let bounds = plan.bounds(krate);
+    let import = source::import(krate);
     let call = quote!(#krate::internal::Call::new(
         #name::__site(), #name::__identity #identity_fish(), #name::__kind #fish()
     ));
@@ -75,6 +77,8 @@ pub fn expand(options: &Options, item: ItemFn) -> syn::Result<TokenStream> {
     Ok(quote! {
         #(#outer_attrs)*
         #vis #outer_sig {
+            #import
+            #bounds
             let #pending = match #call.look(&#key, #skips) {
                 ::core::result::Result::Ok(value) => return value,
                 ::core::result::Result::Err(pending) => pending,
@@ -105,27 +109,33 @@ pub fn expand(options: &Options, item: ItemFn) -> syn::Result<TokenStream> {
 
             #refresh_doc
             pub #refresh_sig {
+                #import
                 let #pending = #call.anew(&#key);
                 #pending.#replace(move || #name::uncached #fish(#(#args),*)) #awaits
             }
             #clear_doc
             pub #asynchronous fn clear #generics(#(#params),*) -> #krate::Cleared #wheres {
+                #import
                 #call.entry(&#key).#clear() #awaits
             }
             #get_doc
             pub #asynchronous fn get_cached_value #generics(#(#params),*) -> ::core::option::Option<#value> #wheres {
+                #import
                 #call.entry(&#key).#get() #awaits
             }
             #set_doc
             pub fn set_cached_value #generics(#(#params),*) -> #krate::#setting<#value> #wheres {
+                #import
                 #call.entry(&#key).#set()
             }
             #key_doc
             pub fn key #generics(#(#params),*) -> ::std::string::String #wheres {
+                #import
                 #call.entry(&#key).text()
             }
             #explain_doc
             pub #asynchronous fn explain #generics(#(#params),*) -> #krate::Explanation #wheres {
+                #import
                 #call.entry(&#key).#explain() #awaits
             }
             #clear_all_doc

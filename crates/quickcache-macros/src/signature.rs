@@ -95,11 +95,11 @@ fn refuse(sig: &Signature) -> syn::Result<()> {
     if let Some(word) = &sig.constness {
         return fail(word.span(), "a `const fn` cannot be cached: a cache is filled while the program runs");
     }
-    if let syn::Safety::Unsafe(word) = &sig.safety {
-        return fail(word.span(), "an `unsafe fn` cannot be cached: its caller's promises end with the call; cache a safe function around it");
-    }
     if let Some(dots) = &sig.variadic {
         return fail(dots.span(), "a function with variable arguments cannot be cached");
+    }
+    if let syn::Safety::Unsafe(word) = &sig.safety {
+        return fail(word.span(), "an `unsafe fn` cannot be cached: its caller's promises end with the call; cache a safe function around it");
     }
     if let ReturnType::Type(_, ty) = &sig.output {
         let mut borrowed = Borrowed(None);

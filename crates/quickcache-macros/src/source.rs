@@ -57,6 +57,14 @@ impl Words {
     }
 }
 
+/// What has to be in scope where the key is made.
+pub fn import(krate: &syn::Path) -> TokenStream {
+    quote! {
+        #[allow(unused_imports)]
+        use #krate::internal::NoPart as _;
+    }
+}
+
 pub fn companion_doc(text: &str) -> TokenStream {
     quote!(#[doc = #text])
 }

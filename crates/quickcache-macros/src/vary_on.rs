@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use proc_macro2::{Ident, TokenStream, TokenTree};
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::visit::Visit;
 use syn::{Expr, ExprPath, Pat, Path, Type, spanned::Spanned};
@@ -103,21 +103,31 @@ impl KeyPlan {
         }
     }
 
-    /// The key as a tuple of borrowed parts. Its bounds are asked in `part` alone, at the word in the attribute.
+    /// The key as a tuple of borrowed parts. Where it stands, `internal::NoPart` is in scope.
     pub fn key(&self, krate: &Path) -> TokenStream {
+        let part = |place: Span, part: TokenStream| {
+            let krate = placed(krate.to_token_stream(), place);
+            quote_spanned!(place=> #krate::internal::Part(&(#part)).part(),)
+        };
+        let parts = self.each(part);
+        quote!((#(#parts)*))
+    }
+
+    /// Asks that every part has a key form. Written once, so that one without is one error: [`key`](Self::key) has a
+    /// stand-in for it.
+    pub fn bounds(&self, krate: &Path) -> TokenStream {
+        let bound = |place: Span, part: TokenStream| {
+            let krate = placed(krate.to_token_stream(), place);
+            quote_spanned!(place=> #krate::internal::has_key_form(&(#part));)
+        };
+        let bounds = self.each(bound);
+        quote!(if false { #(#bounds)* })
+    }
+
+    fn each(&self, write: impl Fn(Span, TokenStream) -> TokenStream) -> Vec<TokenStream> {
         match &self.parts {
-            Parts::Expressions(exprs) => {
-                let parts = exprs.iter().map(|expr| {
-                    // The argument alone carries the place of the expression: that is where an error points.
-                    let part = quote_spanned!(expr.span()=> #krate::internal::part);
-                    quote_spanned!(expr.span()=> #part(&(#expr)),)
-                });
-                quote!((#(#parts)*))
-            }
-            Parts::Function(call) => {
-                let place = call.span();
-                quote_spanned!(place=> (#krate::internal::part(&#call),))
-            }
+            Parts::Expressions(exprs) => exprs.iter().map(|expr| write(expr.span(), expr.to_token_stream())).collect(),
+            Parts::Function(call) => vec![write(call.span(), call.clone())],
         }
     }
 
@@ -129,6 +139,17 @@ impl KeyPlan {
             Skip::Function(call) => call.clone(),
         }
     }
+}
+
+/// The tokens as if they stood at `place`.
+pub fn placed(tokens: TokenStream, place: Span) -> TokenStream {
+    tokens
+        .into_iter()
+        .map(|mut token| {
+            token.set_span(place);
+            token
+        })
+        .collect()
 }
 
 /// An argument handed to a `vary_on` or `skip_arg` function: references and plain numbers as they are, the rest borrowed.

@@ -11,11 +11,25 @@ pub use crate::probe::{Hooks, Kept, Outcome, Probe};
 
 use crate::QuickCache;
 
-/// A part of a key. Its bound is asked here and nowhere else, so that a part without a key form is one error.
-#[inline(always)]
-pub fn part<P: KeyPart + ?Sized>(part: &P) -> impl KeyPart + use<'_, P> {
-    part
+/// A part of a key, if it has a key form.
+pub struct Part<'a, P: ?Sized>(pub &'a P);
+
+impl<'a, P: KeyPart + ?Sized> Part<'a, P> {
+    #[inline(always)]
+    pub fn part(&self) -> &'a P {
+        self.0
+    }
 }
+
+/// A part without a key form: an error of [`has_key_form`] and of nothing else.
+pub trait NoPart {
+    fn part(&self) {}
+}
+
+impl<P: ?Sized> NoPart for Part<'_, P> {}
+
+/// Here, and nowhere else, a part is asked for its key form.
+pub fn has_key_form<P: KeyPart + ?Sized>(_: &P) {}
 
 /// What `cache = ...` names.
 pub fn cache_of<C: IsCache + ?Sized>(cache: &'static C) -> &'static QuickCache {

@@ -10,14 +10,20 @@ use crate::codec::{Codec, CodecOf};
 use crate::weigh::Weigh;
 
 /// What can be cached.
-#[diagnostic::on_unimplemented(
-    message = "a value of type `{Self}` cannot be cached",
-    label = "cannot be cached",
-    note = "a cached value is handed out many times, to any thread: it must be `Clone`, `Send`, `Sync` and free of borrows"
-)]
-pub trait CacheValue: Clone + Send + Sync + 'static {}
+pub trait CacheValue: Clone + Portable {}
 
-impl<V: Clone + Send + Sync + 'static> CacheValue for V {}
+impl<V: Clone + Portable> CacheValue for V {}
+
+/// What may go to any thread at any time.
+#[diagnostic::on_unimplemented(
+    message = "a value of type `{Self}` cannot be cached: it cannot go to any thread at any time",
+    label = "not `Send`, not `Sync`, or not `'static`",
+    note = "a cached value is handed out many times, to any thread: it must be `Send`, `Sync` and free of borrows"
+)]
+pub trait Portable: Send + Sync + 'static {}
+
+#[diagnostic::do_not_recommend]
+impl<V: Send + Sync + 'static> Portable for V {}
 
 /// An error that followers of a flight may have a copy of.
 pub type Shared = Arc<dyn Any + Send + Sync>;

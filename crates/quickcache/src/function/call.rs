@@ -101,25 +101,29 @@ pub struct Pending<K, O> {
     pub(super) hash: KeyHash,
     pub(super) digest: Digest,
     pub(super) key: K,
+    /// What the key holds on the heap.
+    pub(super) key_heap: usize,
     pub(super) how: How,
 }
 
 impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
     #[cold]
-    fn new(
+    fn new<P: Key<Owned = K>>(
         function: &'static Function,
         kind: O,
         hash: KeyHash,
-        key: &impl Key<Owned = K>,
+        key: &P,
         how: How,
     ) -> Self {
+        let owned = key.to_owned_part();
         let how = if function.enabled() { how } else { How::Alone };
         let pending = Pending {
             function,
             kind,
             hash,
             digest: function.keys.key(&key.values()),
-            key: key.to_owned_part(),
+            key_heap: P::owned_heap(&owned),
+            key: owned,
             how,
         };
         if how != How::Alone {
@@ -238,13 +242,13 @@ struct Hand<K, R> {
 
 impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
     pub(super) fn new(pending: Pending<K, O>) -> Self {
-        let Pending { function, kind, hash, digest, key, .. } = pending;
+        let Pending { function, kind, hash, digest, key, key_heap, .. } = pending;
         let hand = Hand {
             key: Some(key),
             returned: None,
             lacking: function.outer.len(),
             left: None,
-            weight: 0,
+            weight: size_of::<Stored<K, O::Value>>() + 16 + key_heap,
             stored: false,
             computed: false,
             too_slow: false,
@@ -337,7 +341,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         value: O::Value,
     ) -> Option<Flown> {
         let key = hand.key.take()?;
-        hand.weight = size_of::<Stored<K, O::Value>>() + 16 + (self.hooks().weigh)(&value);
+        hand.weight += (self.hooks().weigh)(&value);
         Some(Flown::Value(Stored::new(stamp, started, deadline, key, value)))
     }
 

@@ -77,6 +77,7 @@ pub struct Handle<K, O> {
     pub(super) hash: KeyHash,
     pub(super) digest: Digest,
     pub(super) key: K,
+    key_heap: usize,
     values: Vec<String>,
 }
 
@@ -85,7 +86,8 @@ impl<O: Outcome> Call<O> {
     pub fn entry<K: Key>(self, key: &K) -> Handle<K::Owned, O> {
         let (function, kind, hash, digest) = self.parts(key);
         let values = key.values().iter().map(shown).collect();
-        Handle { function, kind, hash, digest, key: key.to_owned_part(), values }
+        let owned = key.to_owned_part();
+        Handle { function, kind, hash, digest, key_heap: K::owned_heap(&owned), key: owned, values }
     }
 }
 
@@ -137,8 +139,8 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
 
     /// The entry without what the function returns around its value.
     pub(super) fn of_value(self) -> Handle<K, Whole<O::Value>> {
-        let Handle { function, kind, hash, digest, key, values } = self;
-        Handle { function, kind: Whole::of(kind.hooks()), hash, digest, key, values }
+        let Handle { function, kind, hash, digest, key, key_heap, values } = self;
+        Handle { function, kind: Whole::of(kind.hooks()), hash, digest, key, key_heap, values }
     }
 
     fn store(self, value: O::Value) {
@@ -217,8 +219,8 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
     }
 
     pub(super) fn pending(self) -> Pending<K, O> {
-        let Handle { function, kind, hash, digest, key, .. } = self;
-        Pending { function, kind, hash, digest, key, how: How::Cached }
+        let Handle { function, kind, hash, digest, key, key_heap, .. } = self;
+        Pending { function, kind, hash, digest, key, key_heap, how: How::Cached }
     }
 }
 

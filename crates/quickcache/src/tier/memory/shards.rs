@@ -71,23 +71,47 @@ impl Memory {
     /// A memory of 10,000 entries and 64 MiB.
     #[must_use]
     pub fn new() -> Self {
-        Self::with(Limits { entries: 10_000, bytes: 64 << 20 }, None)
+        Self::with(
+            Limits {
+                entries: 10_000,
+                bytes: 64 << 20,
+            },
+            None,
+        )
     }
 
     fn with(limits: Limits, timeout: Option<Duration>) -> Self {
-        Memory { shards: Arc::new(Shards { limits, made: OnceLock::new() }), timeout }
+        Memory {
+            shards: Arc::new(Shards {
+                limits,
+                made: OnceLock::new(),
+            }),
+            timeout,
+        }
     }
 
     /// How many entries it may hold. Called on a memory in use, it makes a new one beside it.
     #[must_use]
     pub fn entries(self, entries: usize) -> Self {
-        Self::with(Limits { entries, ..self.shards.limits }, self.timeout)
+        Self::with(
+            Limits {
+                entries,
+                ..self.shards.limits
+            },
+            self.timeout,
+        )
     }
 
     /// How many bytes it may hold. Called on a memory in use, it makes a new one beside it.
     #[must_use]
     pub fn bytes(self, bytes: u64) -> Self {
-        Self::with(Limits { bytes, ..self.shards.limits }, self.timeout)
+        Self::with(
+            Limits {
+                bytes,
+                ..self.shards.limits
+            },
+            self.timeout,
+        )
     }
 
     /// How long a value may live in this tier, if the function says nothing else. Handles may differ in it.
@@ -155,7 +179,12 @@ impl Memory {
 
     /// For a function: the tables themselves, so that a hit follows one pointer less.
     pub(crate) fn tables(&self) -> Tables {
-        Tables(self.shards.made.get_or_init(|| make(self.shards.limits)).clone())
+        Tables(
+            self.shards
+                .made
+                .get_or_init(|| make(self.shards.limits))
+                .clone(),
+        )
     }
 }
 
@@ -174,7 +203,12 @@ fn make(limits: Limits) -> Arc<[Shard]> {
         bytes: limits.bytes / count as u64,
     };
     (0..count)
-        .map(|at| Shard(Mutex::new(Inside { table: Table::new(share(at)), hits: Vec::new() })))
+        .map(|at| {
+            Shard(Mutex::new(Inside {
+                table: Table::new(share(at)),
+                hits: Vec::new(),
+            }))
+        })
         .collect()
 }
 
@@ -217,10 +251,15 @@ impl Tables {
     ) -> Option<V> {
         let mut inside = self.shard(hash).lock();
         let Inside { table, hits } = &mut *inside;
-        let payload = table.get(hash, || clock.now(), |payload| {
-            // SAFETY: by the caller.
-            unsafe { payload.get::<K::Owned, V>(stamp) }.is_some_and(|stored| key.eq_owned(&stored.key))
-        })?;
+        let payload = table.get(
+            hash,
+            || clock.now(),
+            |payload| {
+                // SAFETY: by the caller.
+                unsafe { payload.get::<K::Owned, V>(stamp) }
+                    .is_some_and(|stored| key.eq_owned(&stored.key))
+            },
+        )?;
         if let Some(hits) = hits.get_mut(stamp.function() as usize) {
             *hits += 1;
         }
@@ -246,10 +285,14 @@ impl Tables {
         clock: &Clock,
     ) -> Option<Arc<Stored<K, V>>> {
         let inside = self.shard(hash).lock();
-        let payload = inside.table.peek(hash, || clock.now(), |payload| {
-            // SAFETY: by the caller.
-            unsafe { payload.get::<K, V>(stamp) }.is_some_and(|stored| eq(&stored.key))
-        })?;
+        let payload = inside.table.peek(
+            hash,
+            || clock.now(),
+            |payload| {
+                // SAFETY: by the caller.
+                unsafe { payload.get::<K, V>(stamp) }.is_some_and(|stored| eq(&stored.key))
+            },
+        )?;
         // SAFETY: the closure saw the payload with these types.
         Some(unsafe { payload.share::<K, V>() })
     }
@@ -278,7 +321,15 @@ impl Tables {
             // SAFETY: by the caller.
             unsafe { payload.get_of::<K, V>(stamp) }.is_some_and(|stored| same(&stored.key))
         };
-        table.insert(hash, Payload::new(stored), weight, deadline, now, eq, &mut out);
+        table.insert(
+            hash,
+            Payload::new(stored),
+            weight,
+            deadline,
+            now,
+            eq,
+            &mut out,
+        );
         Left { _payloads: out }
     }
 
@@ -297,7 +348,9 @@ impl Tables {
             // SAFETY: by the caller.
             unsafe { payload.get_of::<K, V>(stamp) }.is_some_and(|stored| same(&stored.key))
         });
-        Left { _payloads: removed.into_iter().collect() }
+        Left {
+            _payloads: removed.into_iter().collect(),
+        }
     }
 
     /// Frees some of what expired, and of what an ended epoch left behind, in one shard after the other.
@@ -305,7 +358,9 @@ impl Tables {
         const BUDGET: usize = 16;
         let mut out = Vec::new();
         if let Ok(mut inside) = self.0[turn & (self.0.len() - 1)].0.try_lock() {
-            inside.table.sweep(now, BUDGET, |payload| !live(payload.head().stamp), &mut out);
+            inside
+                .table
+                .sweep(now, BUDGET, |payload| !live(payload.head().stamp), &mut out);
         }
         drop(out);
     }
@@ -315,7 +370,11 @@ impl Tables {
         let mut sum = (0, 0, 0);
         for shard in &*self.0 {
             let inside = shard.lock();
-            sum.0 += inside.hits.get(stamp.function() as usize).copied().unwrap_or(0);
+            sum.0 += inside
+                .hits
+                .get(stamp.function() as usize)
+                .copied()
+                .unwrap_or(0);
             for (payload, standing) in inside.table.iter() {
                 if payload.head().stamp == stamp {
                     sum.1 += 1;

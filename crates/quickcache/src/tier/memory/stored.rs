@@ -46,7 +46,16 @@ pub(crate) struct Stored<K, V> {
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Stored<K, V> {
     pub(crate) fn new(stamp: Stamp, started: u64, deadline: u64, key: K, value: V) -> Arc<Self> {
         let release = release::<K, V>;
-        Arc::new(Stored { head: Head { stamp, started, deadline, release }, key, value })
+        Arc::new(Stored {
+            head: Head {
+                stamp,
+                started,
+                deadline,
+                release,
+            },
+            key,
+            value,
+        })
     }
 }
 

@@ -1,0 +1,182 @@
+//! The memory tier as the functions of one `Memory` see it: bounded together, freed in time, safe between threads.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use quickcache::{FakeClock, Memory, QuickCache, quickcache};
+
+#[test]
+fn the_bound_on_entries_is_of_all_functions_together() {
+    static MEMORY: LazyLock<Memory> = LazyLock::new(|| Memory::new().entries(100));
+    static CACHE: LazyLock<QuickCache> = LazyLock::new(|| QuickCache::new(MEMORY.clone()));
+    #[quickcache(cache = CACHE, vary_on = [n])]
+    fn one(n: u64) -> u64 {
+        n
+    }
+    #[quickcache(cache = CACHE, vary_on = [n])]
+    fn two(n: u64) -> String {
+        n.to_string()
+    }
+    for n in 0..500 {
+        one(n);
+        two(n);
+        assert!(MEMORY.len() <= 100, "{} entries", MEMORY.len());
+    }
+    assert!(MEMORY.len() > 90);
+    assert_eq!(one::stats().entries + two::stats().entries, MEMORY.len() as u64);
+}
+
+#[test]
+fn the_bound_on_bytes_counts_what_values_and_keys_hold() {
+    static MEMORY: LazyLock<Memory> = LazyLock::new(|| Memory::new().entries(1_000).bytes(100_000));
+    static CACHE: LazyLock<QuickCache> = LazyLock::new(|| QuickCache::new(MEMORY.clone()));
+    #[quickcache(cache = CACHE, vary_on = [n])]
+    fn large(n: u64) -> Vec<u8> {
+        vec![n as u8; 1_000]
+    }
+    #[quickcache(cache = CACHE, vary_on = [key])]
+    fn of_large_key(key: &str) -> u64 {
+        key.len() as u64
+    }
+    for n in 0..500 {
+        large(n);
+    }
+    assert!(MEMORY.weight() <= 100_000);
+    assert!((80..=100).contains(&MEMORY.len()), "{} entries of a kilobyte", MEMORY.len());
+    for n in 0..500 {
+        of_large_key(&format!("{n:1000}"));
+    }
+    assert!(MEMORY.weight() <= 100_000);
+    assert!((80..=100).contains(&MEMORY.len()), "{} keys of a kilobyte", MEMORY.len());
+}
+
+#[test]
+fn a_function_may_say_what_its_values_weigh() {
+    static MEMORY: LazyLock<Memory> = LazyLock::new(|| Memory::new().entries(100).bytes(1 << 20));
+    static CACHE: LazyLock<QuickCache> = LazyLock::new(|| QuickCache::new(MEMORY.clone()));
+    #[derive(Clone)]
+    struct Handle;
+    fn half_a_megabyte(_: &Handle) -> usize {
+        1 << 19
+    }
+    #[quickcache(cache = CACHE, vary_on = [n], weigh = half_a_megabyte)]
+    fn handles(n: u64) -> Handle {
+        let _ = n;
+        Handle
+    }
+    (0..10).for_each(|n| drop(handles(n)));
+    assert_eq!(MEMORY.len(), 1);
+}
+
+/// Counts how many of it are alive.
+struct Counted(&'static AtomicUsize);
+
+impl Counted {
+    fn new(alive: &'static AtomicUsize) -> Self {
+        alive.fetch_add(1, Ordering::SeqCst);
+        Counted(alive)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn expired_entries_are_freed_without_being_asked_for() {
+    static ALIVE: AtomicUsize = AtomicUsize::new(0);
+    static CLOCK: LazyLock<FakeClock> = LazyLock::new(FakeClock::new);
+    static MEMORY: LazyLock<Memory> = LazyLock::new(Memory::new);
+    static CACHE: LazyLock<QuickCache> =
+        LazyLock::new(|| QuickCache::builder(MEMORY.clone()).timeout("10s").clock(&CLOCK).build());
+    #[quickcache(cache = CACHE, vary_on = [n])]
+    fn counted(n: u64) -> Arc<Counted> {
+        let _ = n;
+        Arc::new(Counted::new(&ALIVE))
+    }
+    (0..1_000).for_each(|n| drop(counted(n)));
+    assert_eq!(ALIVE.load(Ordering::SeqCst), 1_000);
+    CLOCK.advance(Duration::from_secs(11));
+    (1_000..2_000).for_each(|n| drop(counted(n)));
+    assert_eq!(ALIVE.load(Ordering::SeqCst), 1_000, "new entries sweep the old ones away");
+}
+
+#[test]
+fn what_is_cleared_or_evicted_is_dropped() {
+    static ALIVE: AtomicUsize = AtomicUsize::new(0);
+    static CACHE: LazyLock<QuickCache> = LazyLock::new(|| QuickCache::new(Memory::new().entries(10)));
+    #[quickcache(cache = CACHE, vary_on = [n])]
+    fn counted(n: u64) -> Arc<Counted> {
+        let _ = n;
+        Arc::new(Counted::new(&ALIVE))
+    }
+    (0..100).for_each(|n| drop(counted(n)));
+    assert!(ALIVE.load(Ordering::SeqCst) <= 10);
+    (0..100).for_each(|n| drop(counted::clear(n)));
+    assert_eq!(ALIVE.load(Ordering::SeqCst), 0);
+    (0..5).for_each(|n| drop(counted(n)));
+    counted::clear_all();
+    assert_eq!(counted::get_cached_value(1).map(drop), None);
+    CACHE.clear_everything();
+    assert_eq!(ALIVE.load(Ordering::SeqCst), 0);
+}
+
+/// Its `clone` calls the function that it is cached by: under the lock of its shard that would be the end.
+#[test]
+fn a_clone_that_calls_back_does_not_deadlock() {
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+    struct Nested;
+    impl Clone for Nested {
+        fn clone(&self) -> Self {
+            if CALLS.fetch_add(1, Ordering::SeqCst) < 3 {
+                drop(nested());
+            }
+            Nested
+        }
+    }
+    #[quickcache(vary_on = [])]
+    fn nested() -> Nested {
+        Nested
+    }
+    drop(nested());
+    drop(nested());
+    assert!(CALLS.load(Ordering::SeqCst) >= 3);
+}
+
+/// The floor checker of protocols.md 3.1: no reader sees less than the last clear let it expect.
+#[test]
+fn p1_no_call_gets_a_value_from_before_a_clear_that_returned() {
+    const KEYS: usize = 4;
+    static SOURCE: [AtomicU64; KEYS] = [const { AtomicU64::new(0) }; KEYS];
+    static FLOOR: [AtomicU64; KEYS] = [const { AtomicU64::new(0) }; KEYS];
+    #[quickcache(vary_on = [key])]
+    fn read(key: usize) -> u64 {
+        let value = SOURCE[key].load(Ordering::SeqCst);
+        std::hint::spin_loop();
+        value
+    }
+    std::thread::scope(|scope| {
+        for thread in 0..4_usize {
+            scope.spawn(move || {
+                for turn in 0..20_000_usize {
+                    let key = (turn * 7 + thread) % KEYS;
+                    if turn % 5 == 0 {
+                        let version = SOURCE[key].fetch_add(1, Ordering::SeqCst) + 1;
+                        match turn % 3 {
+                            0 => drop(read::clear_all()),
+                            _ => drop(read::clear(key)),
+                        }
+                        FLOOR[key].fetch_max(version, Ordering::SeqCst);
+                    } else {
+                        let floor = FLOOR[key].load(Ordering::SeqCst);
+                        let value = if turn % 11 == 0 { read::refresh(key) } else { read(key) };
+                        assert!(value >= floor, "got {value} after a clear at {floor}");
+                    }
+                }
+            });
+        }
+    });
+}
