@@ -225,6 +225,14 @@ def clear_order(world):
     return [entry[0].partition('.')[0] for entry in world.record if entry[0].endswith('.delete')]
 
 
+@allowed('P1 (protocols 2.2)', 'a tier that fails in a clear does not keep the other tiers from being cleared; the error still reaches the caller',
+         seed=[['a', 'b'], 'OSError: down'], ours=[['c', 'b', 'a'], 'OSError: down'])
+def failed_delete(world):
+    tiers = [world.cache('a'), world.cache('b', faults={0: OSError('down')}), world.cache('c')]
+    answer = raised(world.decorate(lambda a: a, ['a'], cache=world.side.TieredCache(tiers)).clear, 1)
+    return [[entry[0].partition('.')[0] for entry in world.record if entry[0].endswith('.delete')], answer]
+
+
 @allowed('P7', 'concurrent calls of a cold key run the function once', seed=4, ours=1)
 def stampede(world):
     runs, gate = [], threading.Event()

@@ -9,16 +9,17 @@ class RecordingCache:
     """get/set/delete on a dict. Every call is noted as it came: positional stays positional, keyword stays keyword.
 
     `faults` maps the number of an operation (counted from 0) to what goes wrong with it: 'raise', 'lose' (get misses,
-    set and delete do nothing), or an exception to raise.
+    set and delete do nothing), or an exception to raise. With `safe_deletes` a delete never raises.
     """
 
-    def __init__(self, name, note, faults=None, answers=None):
+    def __init__(self, name, note, faults=None, answers=None, safe_deletes=False):
         self.name = name
         self.note = note
         self.store = {}
         self.faults = dict(faults or {})
         self.answers = dict(answers or {})
         self.operations = 0
+        self.safe_deletes = safe_deletes
 
     def __repr__(self):
         return f'RecordingCache({self.name})'
@@ -27,6 +28,8 @@ class RecordingCache:
         self.note(f'{self.name}.{method}', args, kwargs)
         fault = self.faults.get(self.operations)
         self.operations += 1
+        if method == 'delete' and self.safe_deletes and fault != 'lose':
+            return False
         if fault == 'raise':
             raise BackendDown(f'{method} is down')
         if isinstance(fault, BaseException):

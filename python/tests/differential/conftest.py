@@ -4,7 +4,7 @@ import os
 from hypothesis import HealthCheck, Phase, settings
 
 common = {'deadline': None, 'database': None, 'suppress_health_check': [HealthCheck.too_slow, HealthCheck.data_too_large]}
-settings.register_profile('ci', derandomize=True, **common)
+settings.register_profile('ci', derandomize=True, phases=[Phase.explicit, Phase.generate, Phase.shrink], **common)
 settings.register_profile('explore', max_examples=2000, **common)
 # A mutant only has to be found, not to be found in its shortest form.
 settings.register_profile('mutant', derandomize=True, phases=[Phase.explicit, Phase.generate], **common)

@@ -36,8 +36,9 @@ class Prefix:
 
 def stack(world, kind, faults):
     """A cache of tiers over three recording caches, and those."""
-    a, b, c = (world.cache(name, faults=faults if name == 'b' else None, answers={'set': f'{name} set', 'delete': True}) for name in 'abc')
-    Tiered, Presets, side = world.side.TieredCache, world.side.CacheWithPresets, world.side
+    a, b, c = (world.cache(name, faults=faults if name == 'b' else None, answers={'set': f'{name} set', 'delete': True}, safe_deletes=True) for name in 'abc')
+    Tiered, Presets = world.side.TieredCache, world.side.CacheWithPresets
+    # A delete that fails is in `allowed.failed_delete`: ours clears the other tiers all the same.
     caches = {
         'one': lambda: Tiered([b]), 'two': lambda: Tiered([a, b]), 'three': lambda: Tiered((a, b, c)), 'none': lambda: Tiered([]),
         'nested': lambda: Tiered([a, Tiered([b, c])]), 'nested in front': lambda: Tiered([Tiered([a, b]), c]), 'same twice': lambda: Tiered([b, b]),
@@ -47,7 +48,6 @@ def stack(world, kind, faults):
         'subclass that overrides': lambda: type('Mine', (Tiered,), {'get': lambda self, key, default=None: (world.note('my get', key), Tiered.get(self, key, default))[1]})([a, b]),
         'subclass of presets': lambda: Tiered([type('Mine', (Presets,), {'prefixed_key': lambda self, key: f'mine:{key}'})(a, 5), b]),
     }
-    assert side is not None
     return caches[kind](), [b, a, c]
 
 
