@@ -14,7 +14,8 @@ use quick_cache::UnitWeighter;
 use quickcache::tier::memory::{Limits, NEVER, Table, mix};
 
 const RESIDENT: u64 = 10_000;
-const OPERATIONS: usize = 100_000;
+/// Many, so that a sample is not about refilling the processor's caches after the one before.
+const OPERATIONS: usize = 200_000;
 const SAMPLES: usize = 101;
 /// Whom each is compared with, sample by sample: quick_cache, unsync or sync, doing the same.
 const PEER: [usize; 11] = [3, 3, 3, 3, 6, 6, 6, 9, 9, 9, 10];
@@ -114,7 +115,8 @@ fn main() {
         (RESIDENT as usize, RESIDENT as usize)
     );
     let (mut churned, mut out, mut next) = (ours(NEVER), Vec::new(), RESIDENT);
-    let (mut churned_mortal, mut next_mortal) = (ours(1 << 42), RESIDENT);
+    let (mut churned_mortal, mut out_mortal, mut next_mortal) =
+        (ours(1 << 42), Vec::new(), RESIDENT);
     let (mut quick_churned, mut quick_next) = (quick(RESIDENT), RESIDENT);
     let mut quick_sync_next = RESIDENT;
     let quick_sync = quick_cache::sync::Cache::<u64, u64, UnitWeighter, Mix>::with(
@@ -210,8 +212,9 @@ fn main() {
                         1 << 42,
                         5,
                         |p| p.0 == key,
-                        &mut Vec::new(),
+                        &mut out_mortal,
                     );
+                    out_mortal.clear();
                 }
             }),
         ),
