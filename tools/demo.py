@@ -16,10 +16,10 @@ def main():
     made = step('an environment with Django', sys.executable, 'tools/setup/venv.py', 'demo', sys.executable,
                 'examples/blog/requirements.txt', stdout=subprocess.PIPE, text=True)
     python = made.stdout.strip()
-    step('the Python extension (a release build: a minute or two)', sys.executable, 'tools/setup/extension.py', python)
-    step('the Rust program', 'cargo', 'build', '--release', '--quiet', '--package', 'blog-rs')
+    step('the Python extension (a release build: some minutes)', sys.executable, 'tools/setup/extension.py', python)
+    step('the Rust program', 'cargo', 'build', '--profile', 'fast', '--quiet', '--package', 'blog-rs')
     env = dict(os.environ, PYTHONPATH=str(ROOT / 'python'))
-    step('the site', python, 'examples/blog/demo.py', '--rust', ROOT / 'target' / 'release' / 'blog-rs', *sys.argv[1:],
+    step('the site', python, 'examples/blog/demo.py', '--rust', ROOT / 'target' / 'fast' / 'blog-rs', *sys.argv[1:],
          env=env)
 
 

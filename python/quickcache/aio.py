@@ -97,7 +97,7 @@ async def _lead(step, fn, args, kwargs):
 async def _execute(step, fn, args, kwargs):
     try:
         value = await fn(*args, **kwargs)
-    except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+    except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit):
         step.abandon()
         raise
     except BaseException as error:

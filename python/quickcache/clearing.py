@@ -9,7 +9,7 @@ def clear_with(helper, wait, strict, settle):
         if not isinstance(value, bool):
             raise TypeError('clear_with of {}: {} must be True or False, not {!r}'.format(
                 helper.fn.__name__, name, value))
-    if isinstance(settle, bool) or not isinstance(settle, (int, float)) or not settle >= 0:
+    if isinstance(settle, bool) or not isinstance(settle, (int, float)) or not 0 <= settle <= threading.TIMEOUT_MAX:
         raise ValueError('clear_with of {}: settle must be a number of seconds, 0 or more, not {!r}'.format(
             helper.fn.__name__, settle))
 

@@ -5,6 +5,7 @@
 Functions that are cached with `get_django_quickcache` reach these tiers without going through Django; everything else
 sees an ordinary backend.
 """
+import pickle
 import threading
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache, default_key_func
@@ -16,10 +17,32 @@ _memories = {}
 _memories_lock = threading.Lock()
 
 
+# Exact types whose values cannot change: stored as they are.
+_IMMUTABLE = frozenset((type(None), bool, int, float, complex, str, bytes))
+
+
+class _Pickled:
+    """A value that is pickled already: storing it runs none of its code, loading it gives the value."""
+
+    __slots__ = ('_data',)
+
+    def __init__(self, value):
+        self._data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+
+    def __reduce__(self):
+        return pickle.loads, (self._data,)
+
+
+def _ready(value):
+    """What can be stored under a lock: pickling runs the value's own code, which may use the cache or wait for who does."""
+    return value if type(value) in _IMMUTABLE else _Pickled(value)
+
+
 class MemoryCache(BaseCache):
     """The memory of this process, as Django's locmem: values are copied by pickle unless they cannot change.
 
-    OPTIONS: `MAX_ENTRIES` (10,000), `MAX_BYTES` (64 MiB), `CULL_FREQUENCY` (3; 0 empties the cache when it is full).
+    OPTIONS: `MAX_ENTRIES` (10,000), `MAX_BYTES` (64 MiB), `CULL_FREQUENCY` (3; 0 empties the cache when it is full). Of
+    several backends with one LOCATION, the first one's bounds hold for all.
     """
 
     def __init__(self, name, params):
@@ -46,9 +69,16 @@ class MemoryCache(BaseCache):
         return self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout
 
     def _store(self, key, value, timeout):
-        if key not in self._memory and len(self._memory) >= self._max_entries:
+        known = key in self._memory
+        if not known and len(self._memory) >= self._max_entries:
             self._cull()
         self._memory.set(key, value, self._seconds(timeout))
+        if known:
+            self._visit(key)
+
+    def _visit(self, key):
+        """A key that is stored again is in use, as in locmem: to look for it counts as a visit."""
+        return key in self._memory
 
     def _cull(self):
         if self._cull_frequency == 0:
@@ -58,6 +88,7 @@ class MemoryCache(BaseCache):
 
     def add(self, key, value, timeout=DEFAULT_TIMEOUT, version=None):
         key = self.make_and_validate_key(key, version=version)
+        value = _ready(value)
         with self._lock:
             if key in self._memory:
                 return False
@@ -69,6 +100,7 @@ class MemoryCache(BaseCache):
 
     def set(self, key, value, timeout=DEFAULT_TIMEOUT, version=None):
         key = self.make_and_validate_key(key, version=version)
+        value = _ready(value)
         with self._lock:
             self._store(key, value, timeout)
 
@@ -85,6 +117,7 @@ class MemoryCache(BaseCache):
                 raise ValueError("Key '%s' not found" % key)
             value += delta
             self._memory.set(key, value, self._memory.time_left(key))
+            self._visit(key)
             return value
 
     def has_key(self, key, version=None):

@@ -5,6 +5,7 @@ the helper is exactly this class and nothing on it has been patched, the engine 
 method asks it first.
 """
 import datetime
+import functools
 import hashlib
 import inspect
 import uuid
@@ -126,14 +127,12 @@ class QuickCacheHelper:
         """
         Sets the cached value: ``f.set_cached_value(*args).to(value)``
         """
-        to = _native.setter(self, args, kwargs)
-        if to is None:
+        store = _native.setter(self, args, kwargs)
+        if store is None:
             key = self.get_cache_key(*args, **kwargs)
             logger.debug(key)
-
-            def to(value):
-                return _native.text_set(self, key, value)
-        return _Settable(to)
+            store = functools.partial(_native.text_set, self, key)
+        return _Settable(lambda value: store(value))
 
     def clear(self, /, *args, **kwargs):
         """

@@ -121,7 +121,7 @@ impl CachedCall {
             },
         };
         slf.borrow_mut().state = State::Running(coroutine.clone().unbind());
-        let result = coroutine.call_method1("send", (value,));
+        let result = ffi::method(&coroutine, pyo3::intern!(py, "send"), &[value]);
         if result.is_err() {
             slf.borrow_mut().state = State::Over;
         }
@@ -175,9 +175,9 @@ pub struct Step {
     /// Of a helper that is ours; else the caches below are asked by text.
     compiled: Option<Arc<crate::plan::Compiled>>,
     plan: Option<Py<Plan>>,
-    values: Vec<Py<PyAny>>,
+    kept: Option<crate::text::Kept>,
     tiers: Tiers,
-    text: Py<PyString>,
+    text: Py<PyAny>,
     function: u32,
     token: Seq,
     began: u64,
@@ -193,11 +193,15 @@ impl Step {
     }
 
     fn key<'py>(&self, py: Python<'py>) -> PyResult<TextKey<'py>> {
-        TextKey::new(self.text.bind(py).clone(), self.function)
+        let text = self.text.bind(py);
+        match text.cast::<PyString>() {
+            Ok(t) if self.compiled.is_some() => TextKey::new(t.clone(), self.function),
+            _ => TextKey::of_any(text),
+        }
     }
 
-    fn parts<'py>(&self, op: &Op<'py>) -> PyResult<crate::text::KeyParts<'py>> {
-        op.key(&self.values.iter().map(|v| v.bind(op.py).clone()).collect::<Vec<_>>())
+    fn parts<'py>(&self, op: &Op<'py>) -> crate::text::KeyParts<'py> {
+        self.kept.as_ref().expect("made with the plan").bind(op.py)
     }
 
     fn flight(&self, key: &TextKey, py: Python) -> FlightKey {
@@ -224,9 +228,9 @@ impl Step {
         let mut step = Step {
             compiled: None,
             plan,
-            values: Vec::new(),
+            kept: None,
             tiers: Tiers::None,
-            text: PyString::new(py, "").unbind(),
+            text: py.None(),
             function: 0,
             token: Seq::NEVER,
             began: 0,
@@ -237,10 +241,11 @@ impl Step {
         };
         if let Some(op) = helper::ready(helper)? {
             let values = op.values(Spread::new(args, kwargs)?.call())?;
-            let key = op.text_key(&op.key(&values)?)?;
+            let parts = op.key(&values)?;
+            let key = op.text_key(&parts)?;
             step.text = key.text.unbind();
             step.function = key.function;
-            step.values = values.into_iter().map(Bound::unbind).collect();
+            step.kept = Some(parts.keep());
             step.compiled = Some(op.c);
         } else {
             let key = helper.getattr("get_cache_key")?.call(args, Some(kwargs))?;
@@ -254,7 +259,7 @@ impl Step {
     /// `(True, value)` when it is stored.
     fn look(&self, py: Python) -> PyResult<(bool, Py<PyAny>)> {
         let found = match self.op(py) {
-            Some(op) => op.cached(&self.parts(&op)?)?,
+            Some(op) => op.cached(&self.parts(&op))?,
             None => {
                 let token = FLIGHTS.with(py, |m| m.begin());
                 self.tiers.get(&self.key(py)?, token)?
@@ -304,7 +309,7 @@ impl Step {
         Step {
             compiled: None,
             plan: None,
-            values: Vec::new(),
+            kept: None,
             tiers: Tiers::None,
             text: self.text.clone_ref(py),
             function: self.function,
@@ -377,7 +382,7 @@ impl Step {
             counts.compute_nanos.set(counts.compute_nanos.get() + (clock::now() - self.began) * 1_000_000);
             add(&counts.misses);
             if let Stack::Native(n) = &op.c.stack {
-                let parts = self.parts(&op)?;
+                let parts = self.parts(&op);
                 let Some(ticket) = self.ticket.take() else { return Ok(()) };
                 let due = deadline(self.began, n.timeout);
                 return op.finish(n, &parts, &key, ticket, self.space, value, due);
@@ -413,7 +418,6 @@ impl Step {
     }
 
     fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
-        self.values.iter().try_for_each(|v| visit.call(v))?;
         visit.call(&self.plan)
     }
 }

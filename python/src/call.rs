@@ -12,7 +12,7 @@ use crate::stack::{Native, Stack, TextKey, Tiers};
 use crate::state::{self, FLIGHTS, Home, add, debug, debugging, home};
 use crate::text::KeyParts;
 use crate::{clock, text, warn};
-use pyo3::exceptions::PySystemError;
+use pyo3::exceptions::{PyException, PySystemError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
@@ -50,7 +50,7 @@ impl Call {
         // SAFETY: the arguments are alive for the length of the call that they came with. Without the offset flag: the
         // place before them is not ours to lend a second time.
         unsafe {
-            let result = ffi::PyObject_Vectorcall(f.as_ptr(), self.args, self.nargs(), self.kwnames);
+            let result = ffi::call(f.as_ptr(), self.args, self.nargs(), self.kwnames);
             Bound::from_owned_ptr_or_err(f.py(), result)
         }
     }
@@ -258,7 +258,7 @@ impl<'py> Op<'py> {
             Stack::Foreign(tiers) => {
                 let key = self.text_key(&parts)?;
                 if debugging(self.py) {
-                    debug(self.py, key.text.to_str()?)?;
+                    debug(self.py, key.shown())?;
                 }
                 let user = User { op: self.py, plan: Some(&self.plan), tiers, function: self.c.function.bind(self.py) };
                 user.call(&key, call)
@@ -285,7 +285,7 @@ impl<'py> Op<'py> {
         }
         let key = self.text_key(parts)?;
         if debugging(py) {
-            debug(py, key.text.to_str()?)?;
+            debug(py, key.shown())?;
         }
         if self.adopt(n, parts, &key)?
             && let Some(v) = self.hit(n, parts)?
@@ -330,9 +330,9 @@ impl<'py> Op<'py> {
     fn adopt(&self, n: &Native, parts: &KeyParts, key: &TextKey) -> PyResult<bool> {
         let memory = n.memory.get();
         if n.key_prefix.is_empty() {
-            return Ok(memory.adopt(self.py, &n.space, &parts.parts, &key.text));
+            return Ok(memory.adopt(self.py, &n.space, &parts.parts, key.text.cast()?));
         }
-        let full = PyString::new(self.py, &format!("{}{}", n.key_prefix, key.text.to_str()?));
+        let full = PyString::new(self.py, &format!("{}{}", n.key_prefix, key.shown()));
         Ok(memory.adopt(self.py, &n.space, &parts.parts, &full))
     }
 
@@ -359,7 +359,10 @@ impl<'py> Op<'py> {
         let value = match ran.result {
             Ok(v) => v,
             Err(e) => {
-                lead.end(Outcome::Raised(e.clone_ref(py)))?;
+                // An interrupt is the leader's own: its followers look again.
+                if e.is_instance_of::<PyException>(py) {
+                    lead.end(Outcome::Raised(e.clone_ref(py)))?;
+                }
                 return Err(e);
             }
         };
@@ -486,14 +489,26 @@ impl<'py> Op<'py> {
                     Tiers::None => FLIGHTS.with(py, |m| m.supersede(key.of(), token)),
                     rest => rest.supersede(&key, token, value)?.is_some_and(|(_, stands)| stands),
                 };
+                let due = deadline(began, n.timeout);
                 if !stands {
                     add(&counts.refused);
-                } else if let Some(s) = stored {
-                    n.memory.get().fill(py, &n.space, id, &parts.parts, &s, deadline(began, n.timeout));
-                    add(&counts.fills);
-                } else {
-                    // What cannot be stored must not leave an older value behind.
-                    n.memory.get().remove(py, &n.space, &parts.parts);
+                    return Ok(py.None().into_bound(py));
+                }
+                // An entry that was set by text is replaced too.
+                self.adopt(n, parts, &key)?;
+                match stored {
+                    Some(s) if due > clock::now() => {
+                        n.memory.get().fill(py, &n.space, id, &parts.parts, &s, due);
+                        add(&counts.fills);
+                    }
+                    other => {
+                        // What cannot be stored must not leave an older value behind.
+                        n.memory.get().remove(py, &n.space, &parts.parts);
+                        add(&counts.refused);
+                        if other.is_some() {
+                            warn::slower_than_timeout(py, &self.c)?;
+                        }
+                    }
                 }
             }
         }
@@ -507,7 +522,7 @@ impl<'py> Op<'py> {
             Stack::Foreign(tiers) => {
                 let key = self.text_key(parts)?;
                 if debugging(self.py) {
-                    debug(self.py, key.text.to_str()?)?;
+                    debug(self.py, key.shown())?;
                 }
                 tiers.get(&key, token)
             }
@@ -739,7 +754,9 @@ impl<'py> User<'_, 'py> {
         let result = execute(py, self.plan, self.function, lead.flight(), call);
         match result {
             Err(e) => {
-                lead.end(Outcome::Raised(e.clone_ref(py)))?;
+                if e.is_instance_of::<PyException>(py) {
+                    lead.end(Outcome::Raised(e.clone_ref(py)))?;
+                }
                 Err(e)
             }
             Ok(value) => {

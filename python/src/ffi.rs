@@ -4,10 +4,101 @@
 //! public API instead.
 
 pub use pyo3::ffi::*;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
 use std::ffi::c_int;
 
 unsafe extern "C" {
     pub fn PyMethod_New(func: *mut PyObject, self_: *mut PyObject) -> *mut PyObject;
+}
+
+/// The calls into Python that may let go of the GIL for long.
+///
+/// Before CPython 3.14 a thread that wants the GIL back from an interpreter that is ending is ended by `pthread_exit`, which
+/// unwinds it. That must not reach our frames: they would drop references and end flights without the GIL. So the thread is
+/// stopped where it is, for ever, as later CPythons do.
+struct StopIfUnwound;
+
+impl Drop for StopIfUnwound {
+    fn drop(&mut self) {
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+mod unwinding {
+    use super::*;
+
+    pub type VectorcallFunc =
+        unsafe extern "C-unwind" fn(*mut PyObject, *const *mut PyObject, usize, *mut PyObject) -> *mut PyObject;
+
+    unsafe extern "C-unwind" {
+        pub fn PyObject_VectorcallMethod(
+            name: *mut PyObject,
+            args: *const *mut PyObject,
+            nargsf: usize,
+            kwnames: *mut PyObject,
+        ) -> *mut PyObject;
+    }
+}
+
+/// `PyObject_Vectorcall`.
+///
+/// # Safety
+/// As for that function.
+pub unsafe fn call(
+    callable: *mut PyObject,
+    args: *const *mut PyObject,
+    nargsf: usize,
+    kwnames: *mut PyObject,
+) -> *mut PyObject {
+    unsafe {
+        let Some(function) = PyVectorcall_Function(callable) else {
+            return PyObject_Vectorcall(callable, args, nargsf, kwnames);
+        };
+        // SAFETY: the two types differ in whether they may be unwound only.
+        let function = std::mem::transmute::<vectorcallfunc, unwinding::VectorcallFunc>(function);
+        let stop = StopIfUnwound;
+        let result = function(callable, args, nargsf, kwnames);
+        std::mem::forget(stop);
+        result
+    }
+}
+
+/// `PyObject_VectorcallMethod`.
+///
+/// # Safety
+/// As for that function.
+pub unsafe fn call_method(
+    name: *mut PyObject,
+    args: *const *mut PyObject,
+    nargsf: usize,
+    kwnames: *mut PyObject,
+) -> *mut PyObject {
+    unsafe {
+        let stop = StopIfUnwound;
+        let result = unwinding::PyObject_VectorcallMethod(name, args, nargsf, kwnames);
+        std::mem::forget(stop);
+        result
+    }
+}
+
+/// `object.name(*args)`, of at most three arguments.
+pub fn method<'py>(
+    object: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyString>,
+    args: &[&Bound<'py, PyAny>],
+) -> PyResult<Bound<'py, PyAny>> {
+    let mut all = [object.as_ptr(); 4];
+    for (place, arg) in all[1..].iter_mut().zip(args) {
+        *place = arg.as_ptr();
+    }
+    // SAFETY: the arguments are alive for the length of the call.
+    unsafe {
+        let result = call_method(name.as_ptr(), all.as_ptr(), 1 + args.len(), std::ptr::null_mut());
+        Bound::from_owned_ptr_or_err(object.py(), result)
+    }
 }
 
 /// `METH_METHOD_DESCRIPTOR`-like flag: `obj.f(x)` calls us without making a bound method.

@@ -64,7 +64,7 @@ impl Cell {
         // The reference to the task would be a cycle through the flight.
         drop(unsafe { (*self.owner.get()).take() });
         if let Some(e) = event {
-            e.call_method0(py, "set")?;
+            crate::ffi::method(e.bind(py), pyo3::intern!(py, "set"), &[])?;
         }
         // One loop that is gone must not keep the others waiting.
         for c in callbacks {
@@ -108,10 +108,16 @@ impl Cell {
             slot.get_or_insert(fresh).clone_ref(py)
         };
         if self.outcome().is_none() {
-            event.call_method1(py, "wait", (patience.as_secs_f64(),))?;
+            wait(event.bind(py), patience)?;
         }
         Ok(self.outcome())
     }
+}
+
+fn wait(event: &Bound<PyAny>, at_most: Duration) -> PyResult<()> {
+    let py = event.py();
+    let seconds = at_most.as_secs_f64().into_pyobject(py)?;
+    crate::ffi::method(event, pyo3::intern!(py, "wait"), &[seconds.as_any()]).map(|_| ())
 }
 
 fn new_event(py: Python) -> PyResult<Py<PyAny>> {
@@ -133,7 +139,7 @@ pub fn wait_for_stores(py: Python, patience: Duration, done: impl Fn() -> bool) 
         if left.is_zero() {
             return Ok(false);
         }
-        event.call_method1(py, "wait", (left.as_secs_f64(),))?;
+        wait(event.bind(py), left)?;
     }
 }
 

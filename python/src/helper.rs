@@ -9,7 +9,7 @@ use crate::{clock, function};
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyCFunction, PyDict, PyString, PyTuple};
+use pyo3::types::{PyCFunction, PyDict, PyTuple};
 
 pub fn ready<'py>(helper: &Bound<'py, PyAny>) -> PyResult<Option<Op<'py>>> {
     let plan = helper.getattr(intern!(helper.py(), "_plan"))?;
@@ -38,7 +38,7 @@ fn is_function(o: &Bound<PyAny>) -> bool {
 }
 
 #[pyfunction]
-fn get_cache_key<'py>(helper: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, kwargs: &Bound<'py, PyDict>) -> PyResult<Option<Bound<'py, PyString>>> {
+fn get_cache_key<'py>(helper: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, kwargs: &Bound<'py, PyDict>) -> PyResult<Option<Bound<'py, PyAny>>> {
     let Some(op) = ready(helper)? else { return Ok(None) };
     let spread = Spread::new(args, kwargs)?;
     let parts = op.key(&op.values(spread.call())?)?;
@@ -69,13 +69,12 @@ fn clear<'py>(helper: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, kwargs: &B
 fn setter<'py>(helper: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, kwargs: &Bound<'py, PyDict>) -> PyResult<Option<Bound<'py, PyCFunction>>> {
     let Some(op) = ready(helper)? else { return Ok(None) };
     let spread = Spread::new(args, kwargs)?;
-    let values: Vec<Py<PyAny>> = op.values(spread.call())?.into_iter().map(Bound::unbind).collect();
-    // Refused values are refused here, before a value is given.
-    let key = op.text_key(&op.key(&values.iter().map(|v| v.bind(op.py).clone()).collect::<Vec<_>>())?)?;
+    let parts = op.key(&op.values(spread.call())?)?;
+    let key = op.text_key(&parts)?;
     if state::debugging(op.py) {
-        state::debug(op.py, key.text.to_str()?)?;
+        state::debug(op.py, key.shown())?;
     }
-    let helper = helper.clone().unbind();
+    let (helper, kept) = (helper.clone().unbind(), parts.keep());
     let to = move |args: &Bound<PyTuple>, _: Option<&Bound<PyDict>>| -> PyResult<Py<PyAny>> {
         let py = args.py();
         let (value,): (Bound<PyAny>,) = args.extract()?;
@@ -83,8 +82,7 @@ fn setter<'py>(helper: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, kwargs: &
             return Err(PyTypeError::new_err("the helper was changed between set_cached_value and to"));
         };
         let token = FLIGHTS.with(py, |m| m.begin());
-        let parts = op.key(&values.iter().map(|v| v.bind(py).clone()).collect::<Vec<_>>())?;
-        op.store(&parts, token, clock::now(), &value).map(Bound::unbind)
+        op.store(&kept.bind(py), token, clock::now(), &value).map(Bound::unbind)
     };
     PyCFunction::new_closure(op.py, Some(c"to"), None, to).map(Some)
 }
@@ -107,11 +105,7 @@ pub fn text<'py>(helper: &Bound<'py, PyAny>, key: &Bound<'py, PyAny>) -> PyResul
         true => Tiers::Tiered(cache.unbind()),
         false => Tiers::One(cache.unbind()),
     };
-    let key = match key.cast::<PyString>() {
-        Ok(k) => k.clone(),
-        Err(_) => return Err(PyTypeError::new_err(format!("a cache key must be a str, not {}", key.get_type().name()?))),
-    };
-    Ok((tiers, TextKey::new(key, 0)?))
+    Ok((tiers, TextKey::of_any(key)?))
 }
 
 pub fn plan_of<'py>(helper: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Plan>>> {

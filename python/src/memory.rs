@@ -54,6 +54,8 @@ pub struct Space {
     pub function: u32,
     /// The text keys of this space begin so: up to and with the slash.
     pub text: Box<str>,
+    /// How much of `text` the tier has put before the function's own key, which is what flights are known by.
+    own_from: usize,
     /// Of each text key, by its hash, the hash of the typed key. Made when first asked for.
     index: GilCell<Option<HashMap<u64, Vec<u64>>>>,
 }
@@ -122,7 +124,12 @@ impl<'py> FromPyObject<'_, 'py> for Timeout {
         }
         let number = value.is_instance_of::<PyInt>() || value.is_instance_of::<PyFloat>();
         let seconds: f64 = if number && !value.is_instance_of::<PyBool>() {
-            value.extract()?
+            match value.extract() {
+                Ok(seconds) => seconds,
+                // An integer beyond every float.
+                Err(_) if value.gt(0)? => f64::INFINITY,
+                Err(_) => f64::NEG_INFINITY,
+            }
         } else if let Ok(total) = value.call_method0("total_seconds") {
             total.extract()?
         } else {
@@ -148,25 +155,28 @@ pub fn millis(seconds: f64) -> u64 {
 }
 
 /// A bound: a positive integer, or `None` for no bound.
-struct AtMost(Option<u64>);
+struct AtMost<const BYTES: bool>(Option<u64>);
 
-impl<'py> FromPyObject<'_, 'py> for AtMost {
+impl<'py, const BYTES: bool> FromPyObject<'_, 'py> for AtMost<BYTES> {
     type Error = PyErr;
 
     fn extract(value: pyo3::Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
         if value.is_none() {
             return Ok(AtMost(None));
         }
+        let name = if BYTES { "max_bytes" } else { "max_entries" };
         if value.is_instance_of::<PyBool>() || !value.is_instance_of::<PyInt>() {
             return Err(PyTypeError::new_err(format!(
-                "a bound must be an integer or None, not {}",
+                "{name} must be an integer or None, not {}",
                 value.get_type().name()?
             )));
         }
         match value.extract::<i64>() {
             Ok(n) if n > 0 => Ok(AtMost(Some(n as u64))),
+            // More than fits 64 bits is no bound at all.
+            Err(_) if value.gt(0)? => Ok(AtMost(None)),
             _ => Err(PyValueError::new_err(format!(
-                "a bound must be more than 0, not {}; None means no bound",
+                "{name} must be more than 0, not {}; None means no bound",
                 value.repr()?
             ))),
         }
@@ -201,8 +211,8 @@ impl Memory {
         unsafe { self.state.peek() }
     }
 
-    /// The space whose text keys begin with `text`, made when it is not there yet.
-    pub fn space(&self, py: Python, text: &str) -> Arc<Space> {
+    /// The space whose text keys begin with `text`, of which `own_from` bytes are the tier's; made when it is not there yet.
+    pub fn space(&self, py: Python, text: &str, own_from: usize) -> Arc<Space> {
         self.state.with(py, |m| {
             if let Some(space) = m.spaces.get(text) {
                 return space.clone();
@@ -213,6 +223,7 @@ impl Memory {
                 seed: Cell::new(random()),
                 function: next_function(),
                 text: text.into(),
+                own_from,
                 index: GilCell::new(None),
             });
             m.live.insert(m.next);
@@ -270,7 +281,13 @@ impl Memory {
         }
         let Ok(args) = text::args(parts) else { return };
         let typed = unsafe { hash_parts(space.seed.get(), parts) };
+        let entries = self.state.with(py, |m| m.table.len());
         space.index.with(py, |i| {
+            // It keeps what the table let go: past twice the table's size it is made anew, when it is asked again.
+            if i.as_ref().is_some_and(|index| index.len() > 2 * entries + 64) {
+                *i = None;
+                return;
+            }
             let list = i.as_mut().expect("asked above").entry(hash_text(&args)).or_default();
             if !list.contains(&typed) {
                 list.push(typed);
@@ -451,7 +468,7 @@ impl Memory {
             let hash = self.typed(py, &space, args);
             let gone = hash.and_then(|h| self.state.with(py, |m| m.table.remove(h, |e| is_typed(e, &space, args))));
             // A call of the function that runs now must not put back what was removed.
-            let key: Arc<str> = text.into();
+            let key: Arc<str> = text[space.own_from..].into();
             let flight = FlightKey::Text(key.clone());
             FLIGHTS.with(py, |f| f.clear(KeyOf { function: space.function, hash: hash_text(&key), key: &flight }));
             gone
@@ -513,7 +530,7 @@ impl Memory {
         signature = (timeout=Timeout(300_000), *, max_entries=AtMost(Some(10_000)), max_bytes=AtMost(Some(64 << 20)), copy=None),
         text_signature = "(timeout=300, *, max_entries=10000, max_bytes=67108864, copy=None)"
     )]
-    fn py_new(timeout: Timeout, max_entries: AtMost, max_bytes: AtMost, copy: Option<Bound<PyAny>>) -> PyResult<Memory> {
+    fn py_new(timeout: Timeout, max_entries: AtMost<false>, max_bytes: AtMost<true>, copy: Option<Bound<PyAny>>) -> PyResult<Memory> {
         let copy = match copy {
             None => None,
             Some(c) => Some(c.cast::<PyBool>().map(|b| b.is_true()).map_err(|_| {

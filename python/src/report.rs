@@ -177,7 +177,8 @@ fn clear_all(helper: &Bound<PyAny>) -> PyResult<()> {
     let Some(op) = ready(helper)? else { return Err(cannot("behind this helper")) };
     match &op.c.stack {
         Stack::Native(n) => {
-            // Outer tiers first.
+            // What is computed now is stored nowhere. Then outer tiers first.
+            FLIGHTS.with(py, |m| m.clear_all(n.space.function));
             if let Tiers::Behind(rest) = &n.rest {
                 let memories = rest.iter().map(|t| t.bind(py).cast_exact::<Memory>().cloned());
                 let memories: Vec<_> = memories.collect::<Result<_, _>>().map_err(|_| {
@@ -185,7 +186,7 @@ fn clear_all(helper: &Bound<PyAny>) -> PyResult<()> {
                     cannot(&other.and_then(|t| t.bind(py).get_type().qualname().ok()).map_or_else(String::new, |q| q.to_string()))
                 })?;
                 for m in memories.iter().rev() {
-                    let space = m.get().space(py, &n.space.text);
+                    let space = m.get().space(py, &n.space.text[n.key_prefix.len()..], 0);
                     m.get().clear_space(py, &space);
                 }
             }
@@ -201,17 +202,15 @@ fn clear_all(helper: &Bound<PyAny>) -> PyResult<()> {
 #[pyfunction]
 fn clearer<'py>(helper: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, kwargs: &Bound<'py, PyDict>) -> PyResult<Option<Bound<'py, PyCFunction>>> {
     let Some(op) = ready(helper)? else { return Ok(None) };
-    let values = op.values(Spread::new(args, kwargs)?.call())?;
-    op.text_key(&op.key(&values)?)?;
-    let values: Vec<Py<PyAny>> = values.into_iter().map(Bound::unbind).collect();
-    let helper = helper.clone().unbind();
+    let parts = op.key(&op.values(Spread::new(args, kwargs)?.call())?)?;
+    op.text_key(&parts)?;
+    let (helper, kept) = (helper.clone().unbind(), parts.keep());
     let clear = move |args: &Bound<PyTuple>, _: Option<&Bound<PyDict>>| -> PyResult<()> {
         let py = args.py();
         let Some(op) = ready(helper.bind(py))? else {
             return Err(PyRuntimeError::new_err("the helper was changed since the clear was ordered"));
         };
-        let parts = op.key(&values.iter().map(|v| v.bind(py).clone()).collect::<Vec<_>>())?;
-        op.clear(&parts)
+        op.clear(&kept.bind(py))
     };
     PyCFunction::new_closure(op.py, Some(c"clear"), None, clear).map(Some)
 }
@@ -226,7 +225,7 @@ fn hold<'py>(helper: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, kwargs: &Bo
     let (text, function) = (key.text.clone().unbind(), key.function);
     let release = move |args: &Bound<PyTuple>, _: Option<&Bound<PyDict>>| -> PyResult<()> {
         let py = args.py();
-        let key = crate::stack::TextKey::new(text.bind(py).clone(), function)?;
+        let key = crate::stack::TextKey::new(text.bind(py).clone().cast_into()?, function)?;
         if let Some(clearing) = held.with(py, Option::take)
             && FLIGHTS.with(py, |m| m.clear_end(key.of(), clearing)).wake
         {

@@ -1,7 +1,7 @@
 //! Where the values of one function live: the memory tier first, where it is one of ours, then whatever the user gave.
 
 use crate::memory::{Memory, Space, millis};
-use crate::state::{FLIGHTS, debug, debugging, home};
+use crate::state::{self, FLIGHTS, debug, debugging, home};
 use crate::flight::{self, FlightKey};
 use crate::ffi;
 use pyo3::exceptions::PyAttributeError;
@@ -12,6 +12,7 @@ use pyo3::types::{PyBool, PyFloat, PyInt, PyList, PyString, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 use quickcache::protocol::machine::{Clearing, KeyOf, Seq};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 /// How long a clear waits for stores of its key that have begun in a cache of the user's.
@@ -61,7 +62,7 @@ impl Stack {
         }
         guarded.push(home.tiered.clone_ref(py));
         let caches = cache.getattr(intern!(py, "caches"))?;
-        if caches.is_exact_instance_of::<PyList>() || caches.is_exact_instance_of::<PyTuple>() {
+        if drivable(cache)? && (caches.is_exact_instance_of::<PyList>() || caches.is_exact_instance_of::<PyTuple>()) {
             let caches: Vec<Bound<PyAny>> = caches.try_iter()?.collect::<PyResult<_>>()?;
             if let Some((first, rest)) = caches.split_first()
                 && let Some(native) = NativeTier::of(first, &mut guarded)?
@@ -127,7 +128,10 @@ impl<'py> NativeTier<'py> {
             return Ok(Some(tier));
         }
         // A Django backend of ours says which memory it is made of and what it puts before its keys.
-        let Ok(native) = cache.getattr(intern!(py, "_quickcache_tier")) else { return Ok(None) };
+        if !cache.get_type().hasattr(intern!(py, "_quickcache_tier"))? {
+            return Ok(None);
+        }
+        let native = cache.getattr(intern!(py, "_quickcache_tier"))?;
         let Some((memory, key_prefix, class)) = native.call0()?.extract::<Option<(Bound<PyAny>, String, Bound<PyAny>)>>()? else {
             return Ok(None);
         };
@@ -144,7 +148,7 @@ impl<'py> NativeTier<'py> {
         let text = format!("{}quickcache.{}/", self.key_prefix, prefix.to_str()?);
         let memory = self.memory.get();
         Ok(Native {
-            space: memory.space(prefix.py(), &text),
+            space: memory.space(prefix.py(), &text, self.key_prefix.len()),
             timeout: self.timeout,
             copy: self.copies || memory.copy.unwrap_or(serialises),
             key_prefix: self.key_prefix.into(),
@@ -156,7 +160,8 @@ impl<'py> NativeTier<'py> {
 
 /// A text key in the words of the protocol.
 pub struct TextKey<'py> {
-    pub text: Bound<'py, PyString>,
+    /// A str, but for helpers that make other keys.
+    pub text: Bound<'py, PyAny>,
     pub flight: FlightKey,
     pub hash: u64,
     pub function: u32,
@@ -166,7 +171,27 @@ impl<'py> TextKey<'py> {
     pub fn new(text: Bound<'py, PyString>, function: u32) -> PyResult<TextKey<'py>> {
         let shared: Arc<str> = text.to_str()?.into();
         let hash = crate::memory::hash_text(&shared);
-        Ok(TextKey { text, flight: FlightKey::Text(shared), hash, function })
+        Ok(TextKey { text: text.into_any(), flight: FlightKey::Text(shared), hash, function })
+    }
+
+    /// Whatever a helper of the user's makes. Keys that look alike share flights and clears, which is safe.
+    pub fn of_any(key: &Bound<'py, PyAny>) -> PyResult<TextKey<'py>> {
+        if let Ok(text) = key.cast_exact::<PyString>()
+            && text.to_str().is_ok()
+        {
+            return TextKey::new(text.clone(), 0);
+        }
+        let shown = key.repr().and_then(|r| Ok(r.to_string_lossy().into_owned()));
+        let shared: Arc<str> = shown.unwrap_or_default().into();
+        let hash = crate::memory::hash_text(&shared);
+        Ok(TextKey { text: key.clone(), flight: FlightKey::Text(shared), hash, function: 0 })
+    }
+
+    /// For messages.
+    pub fn shown(&self) -> &str {
+        match &self.flight {
+            FlightKey::Text(t) | FlightKey::Of(_, t) => t,
+        }
     }
 
     pub fn of(&self) -> KeyOf<'_, FlightKey> {
@@ -226,6 +251,15 @@ impl Tiers {
         }
     }
 
+    /// The one object that is asked as a whole: a cache of the user's, or a `TieredCache` on which something was changed.
+    fn whole<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        match self {
+            Tiers::One(c) => Ok(Some(c.bind(py).clone())),
+            Tiers::Tiered(c) if !drivable(c.bind(py))? => Ok(Some(c.bind(py).clone())),
+            _ => Ok(None),
+        }
+    }
+
     /// The tiers, fastest first.
     fn list<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
         match self {
@@ -240,8 +274,8 @@ impl Tiers {
     /// `token`, which was read before the call; `None` when no tier has it.
     pub fn get<'py>(&self, key: &TextKey<'py>, token: Seq) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = key.text.py();
-        if let Tiers::One(cache) = self {
-            let content = get(cache.bind(py), &key.text)?;
+        if let Some(cache) = self.whole(py)? {
+            let content = get(&cache, &key.text)?;
             return Ok((!is_ellipsis(&content)).then_some(content));
         }
         let tiers = self.list(py)?;
@@ -300,10 +334,10 @@ impl Tiers {
         Ok(Some((returned, ending.end()?)))
     }
 
-    fn set_all<'py>(&self, text: &Bound<'py, PyString>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    fn set_all<'py>(&self, text: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = text.py();
-        if let Tiers::One(cache) = self {
-            return set(cache.bind(py), text, value);
+        if let Some(cache) = self.whole(py)? {
+            return set(&cache, text, value);
         }
         for tier in self.list(py)? {
             set(&tier, text, value)?;
@@ -320,8 +354,12 @@ impl Tiers {
         let ending = Ending(key, Some(clearing), end_clear);
         wait_for_stores(py, &ending)?;
         let mut failed = None;
-        for tier in self.list(py)?.iter().rev() {
-            if let Err(e) = call_method(tier, intern!(py, "delete"), (&key.text,)) {
+        let tiers = match self.whole(py)? {
+            Some(cache) => vec![cache],
+            None => self.list(py)?,
+        };
+        for tier in tiers.iter().rev() {
+            if let Err(e) = call_method(tier, intern!(py, "delete"), &[key.text.as_any()]) {
                 failed.get_or_insert(e);
             }
         }
@@ -357,6 +395,28 @@ fn announced<'py, R>(key: &TextKey<'py>, token: Seq, store: impl FnOnce() -> PyR
     Ok(Some(result))
 }
 
+/// Whether an exact `TieredCache` is as it was made: neither its class nor itself has been patched.
+fn drivable(cache: &Bound<PyAny>) -> PyResult<bool> {
+    let py = cache.py();
+    let own = cache.getattr(intern!(py, "__dict__"))?;
+    if own.len()? != 1 || !own.contains(intern!(py, "caches"))? {
+        return Ok(false);
+    }
+    // The version of the class when it was last looked at whole.
+    static SEEN: AtomicU32 = AtomicU32::new(0);
+    let class = home(py)?.tiered.bind(py);
+    // SAFETY: a class is a type, and alive.
+    let version = unsafe { state::version_of(class.as_ptr() as *mut ffi::PyTypeObject) };
+    if version != 0 && version == SEEN.load(Relaxed) {
+        return Ok(true);
+    }
+    let as_made = state::as_made(class)?;
+    if as_made {
+        SEEN.store(version, Relaxed);
+    }
+    Ok(as_made)
+}
+
 fn is_ellipsis(v: &Bound<PyAny>) -> bool {
     v.as_ptr() == unsafe { ffi::Py_Ellipsis() }
 }
@@ -366,7 +426,7 @@ fn class_name<'py>(tier: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 }
 
 /// `cache.get(key, default=...)`: the keyword is part of what a backend must understand.
-fn get<'py>(cache: &Bound<'py, PyAny>, key: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+fn get<'py>(cache: &Bound<'py, PyAny>, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = cache.py();
     static NAMES: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
     let names = NAMES.get_or_try_init(py, || PyResult::Ok(PyTuple::new(py, ["default"])?.unbind()))?;
@@ -374,21 +434,21 @@ fn get<'py>(cache: &Bound<'py, PyAny>, key: &Bound<'py, PyString>) -> PyResult<B
     unsafe {
         let args = [cache.as_ptr(), key.as_ptr(), ffi::Py_Ellipsis()];
         let name = intern!(py, "get");
-        let v = ffi::PyObject_VectorcallMethod(name.as_ptr(), args.as_ptr(), 2, names.as_ptr());
+        let v = ffi::call_method(name.as_ptr(), args.as_ptr(), 2, names.as_ptr());
         Bound::from_owned_ptr_or_err(py, v).map_err(|e| explained(cache, "get(key, default)", e))
     }
 }
 
-fn set<'py>(cache: &Bound<'py, PyAny>, key: &Bound<'py, PyString>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    call_method(cache, intern!(cache.py(), "set"), (key, value))
+fn set<'py>(cache: &Bound<'py, PyAny>, key: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    call_method(cache, intern!(cache.py(), "set"), &[key.as_any(), value])
 }
 
 fn call_method<'py>(
     cache: &Bound<'py, PyAny>,
     name: &Bound<'py, PyString>,
-    args: impl pyo3::call::PyCallArgs<'py>,
+    args: &[&Bound<'py, PyAny>],
 ) -> PyResult<Bound<'py, PyAny>> {
-    cache.call_method1(name, args).map_err(|e| {
+    ffi::method(cache, name, args).map_err(|e| {
         let wanted = if name == "set" { "set(key, value)" } else { "delete(key)" };
         explained(cache, wanted, e)
     })

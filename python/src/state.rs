@@ -76,22 +76,32 @@ pub fn pristine(helper: &Bound<PyAny>) -> PyResult<bool> {
     if !helper.get_type().is(&home.helper) {
         return Ok(false);
     }
-    for (class, was) in &home.pristine {
-        let now = class.bind(py).getattr("__dict__")?;
-        let was = was.bind(py);
-        if now.len()? != was.len() {
+    for (class, _) in &home.pristine {
+        if !as_made(class.bind(py))? {
             return Ok(false);
-        }
-        for (name, value) in was {
-            if !now.get_item(&name).is_ok_and(|v| v.is(&value)) {
-                return Ok(false);
-            }
         }
     }
     let own = helper.getattr("__dict__")?;
     let known = ["fn", "cache", "prefix", "vary_on", "skip_arg", "encoding_assert", "_plan"];
     for name in own.cast::<PyDict>()?.keys() {
         if !name.extract::<&str>().is_ok_and(|n| known.contains(&n)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether one of the guarded classes is as we made it.
+pub fn as_made(class: &Bound<PyAny>) -> PyResult<bool> {
+    let py = class.py();
+    let Some((_, was)) = home(py)?.pristine.iter().find(|(c, _)| c.is(class)) else { return Ok(false) };
+    let was = was.bind(py);
+    let now = class.getattr("__dict__")?;
+    if now.len()? != was.len() {
+        return Ok(false);
+    }
+    for (name, value) in was {
+        if !now.get_item(&name).is_ok_and(|v| v.is(&value)) {
             return Ok(false);
         }
     }

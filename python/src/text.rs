@@ -57,8 +57,24 @@ impl<'py> KeyParts<'py> {
         Ok(part)
     }
 
+    pub fn keep(self) -> Kept {
+        Kept { parts: self.parts, held: self.held.into_iter().map(Bound::unbind).collect() }
+    }
+
     pub fn args(&self) -> PyResult<String> {
         args(&self.parts)
+    }
+}
+
+/// The parts of one key, kept beyond the call: what was a mutable value is its text by now.
+pub struct Kept {
+    parts: Vec<Part>,
+    held: Vec<Py<PyAny>>,
+}
+
+impl Kept {
+    pub fn bind<'py>(&self, py: Python<'py>) -> KeyParts<'py> {
+        KeyParts { parts: self.parts.clone(), held: self.held.iter().map(|o| o.bind(py).clone()).collect() }
     }
 }
 

@@ -6,15 +6,10 @@ use std::cell::OnceCell;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
-#[cfg(feature = "cached")]
-use {
-    quickcache::{Memory, QuickCache, quickcache},
-    std::sync::LazyLock,
-};
-
+use quickcache::{Memory, QuickCache, quickcache};
 use rusqlite::Connection;
 
 pub static QUERIES: AtomicU64 = AtomicU64::new(0);
@@ -64,16 +59,12 @@ impl From<rusqlite::Error> for DatabaseError {
     }
 }
 
-#[cfg(feature = "cached")]
 static CACHE: LazyLock<QuickCache> =
     LazyLock::new(|| QuickCache::new(Memory::new().timeout(Duration::from_secs(10))));
 
 /// All posts of a person, oldest first.
-#[cfg_attr(feature = "cached", quickcache(cache = CACHE, vary_on = [person.id], skip_arg = force))] // <- the cache is this line
-#[cfg_attr(
-    not(feature = "cached"),
-    expect(unused_variables, reason = "only skip_arg reads `force`")
-)]
+#[quickcache(cache = CACHE, vary_on = [person.id], skip_arg = force)] // <- the cache is this line
+#[allow(unused_variables, reason = "only skip_arg reads `force`")]
 pub fn get_all_posts(person: &Person, force: bool) -> Result<Arc<[Post]>, DatabaseError> {
     EXECUTIONS.fetch_add(1, Ordering::Relaxed);
     with_connection(|connection| {
@@ -91,20 +82,6 @@ pub fn get_all_posts(person: &Person, force: bool) -> Result<Arc<[Post]>, Databa
         })?;
         rows.collect()
     })
-}
-
-/// Stands in for what the attribute adds, until it is on: the function uncached, and a clear with nothing to clear.
-#[cfg(not(feature = "cached"))]
-#[allow(non_camel_case_types)]
-pub enum get_all_posts {}
-
-#[cfg(not(feature = "cached"))]
-impl get_all_posts {
-    pub fn uncached(person: &Person, force: bool) -> Result<Arc<[Post]>, DatabaseError> {
-        get_all_posts(person, force)
-    }
-
-    pub fn clear(_person: &Person) {}
 }
 
 /// A person writes a new post; gives its id. The caller clears.

@@ -1,0 +1,165 @@
+"""The Rust half: the memory tier, and what a decorated function is. Everything else in it is the package's own affair."""
+from collections.abc import Awaitable, Callable, Coroutine
+from datetime import timedelta
+from types import EllipsisType
+from typing import Any, Concatenate, Generic, Literal, NamedTuple, ParamSpec, Protocol, TypeVar, final, overload, type_check_only
+
+from .reports import Explanation, Stats
+
+_P = ParamSpec('_P')
+_Q = ParamSpec('_Q')
+_R = TypeVar('_R')
+_S = TypeVar('_S')
+_T = TypeVar('_T')
+
+__version__: str
+
+def __getattr__(name: str) -> Any: ...
+
+@final
+class Memory:
+    def __new__(
+        cls,
+        timeout: float | timedelta | None = 300,
+        *,
+        max_entries: int | None = 10000,
+        max_bytes: int | None = 67108864,
+        copy: bool | None = None,
+    ) -> Memory: ...
+    @overload
+    def get(self, key: str, default: None = None) -> Any | None: ...
+    @overload
+    def get(self, key: str, default: _T) -> Any | _T: ...
+    def set(self, key: str, value: object, timeout: float | EllipsisType | None = ...) -> None: ...
+    def delete(self, key: str) -> bool: ...
+    def touch(self, key: str, timeout: float | EllipsisType | None = ...) -> bool: ...
+    def time_left(self, key: str) -> float | None: ...
+    def __contains__(self, key: str, /) -> bool: ...
+    def __len__(self) -> int: ...
+    def clear(self) -> None: ...
+    def sweep(self) -> int: ...
+    def shrink(self, count: int) -> None: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def timeout(self) -> float | None: ...
+
+# The companions are attributes of each decorated object. They take the function's own arguments; on a bound method too, which
+# comes to them through the function: `person.look_up_friends.clear(person)`.
+
+@type_check_only
+class _Settable(NamedTuple, Generic[_R]):
+    to: Callable[[_R], Any]
+
+@type_check_only
+class _AwaitableSettable(NamedTuple, Generic[_R]):
+    to: Callable[[_R], Awaitable[Any]]
+
+@type_check_only
+class _ClearWith(Protocol[_P]):
+    def __call__(
+        self, wait: bool = False, strict: bool = False, settle: float = 0
+    ) -> Callable[_P, Literal['applied', 'pending']]: ...
+
+@final
+class CachedFunction(Generic[_P, _R]):
+    __name__: str
+    __qualname__: str
+    __wrapped__: Callable[_P, _R]
+    prefix: str
+    clear: Callable[_P, None]
+    get_cache_key: Callable[_P, str]
+    get_cached_value: Callable[_P, _R | EllipsisType]
+    set_cached_value: Callable[_P, _Settable[_R]]
+    refresh: Callable[_P, _R]
+    clear_all: Callable[[], None]
+    clear_with: _ClearWith[_P]
+    clear_on_commit: Callable[_P, None]
+    stats: Callable[[], Stats]
+    explain: Callable[_P, Explanation]
+    def __call__(self, /, *args: _P.args, **kwargs: _P.kwargs) -> _R: ...
+    @overload
+    def __get__(self, instance: None, owner: type[Any] | None = None, /) -> CachedFunction[_P, _R]: ...
+    @overload
+    def __get__(
+        self: CachedFunction[Concatenate[_S, _Q], _R], instance: _S, owner: type[Any] | None = None, /
+    ) -> _BoundCachedFunction[_S, _Q, _R]: ...
+    # A static method of an object.
+    @overload
+    def __get__(self, instance: object, owner: type[Any] | None = None, /) -> CachedFunction[_P, _R]: ...
+
+@type_check_only
+class _AsyncCachedFunction(Generic[_P, _R]):
+    __name__: str
+    __qualname__: str
+    __wrapped__: Callable[_P, Coroutine[Any, Any, _R]]
+    prefix: str
+    clear: Callable[_P, Awaitable[None]]
+    get_cache_key: Callable[_P, str]
+    get_cached_value: Callable[_P, Awaitable[_R | EllipsisType]]
+    set_cached_value: Callable[_P, _AwaitableSettable[_R]]
+    refresh: Callable[_P, Coroutine[Any, Any, _R]]
+    clear_all: Callable[[], Awaitable[None]]
+    clear_with: _ClearWith[_P]
+    clear_on_commit: Callable[_P, None]
+    stats: Callable[[], Stats]
+    explain: Callable[_P, Explanation]
+    def __call__(self, /, *args: _P.args, **kwargs: _P.kwargs) -> Coroutine[Any, Any, _R]: ...
+    @overload
+    def __get__(self, instance: None, owner: type[Any] | None = None, /) -> _AsyncCachedFunction[_P, _R]: ...
+    @overload
+    def __get__(
+        self: _AsyncCachedFunction[Concatenate[_S, _Q], _R], instance: _S, owner: type[Any] | None = None, /
+    ) -> _BoundAsyncCachedFunction[_S, _Q, _R]: ...
+    # A static method of an object.
+    @overload
+    def __get__(self, instance: object, owner: type[Any] | None = None, /) -> _AsyncCachedFunction[_P, _R]: ...
+
+@type_check_only
+class _BoundCachedFunction(Generic[_S, _P, _R]):
+    __self__: _S
+    __func__: CachedFunction[Concatenate[_S, _P], _R]
+    __name__: str
+    __qualname__: str
+    __wrapped__: Callable[Concatenate[_S, _P], _R]
+    prefix: str
+    clear: Callable[Concatenate[_S, _P], None]
+    get_cache_key: Callable[Concatenate[_S, _P], str]
+    get_cached_value: Callable[Concatenate[_S, _P], _R | EllipsisType]
+    set_cached_value: Callable[Concatenate[_S, _P], _Settable[_R]]
+    refresh: Callable[Concatenate[_S, _P], _R]
+    clear_all: Callable[[], None]
+    clear_with: _ClearWith[Concatenate[_S, _P]]
+    clear_on_commit: Callable[Concatenate[_S, _P], None]
+    stats: Callable[[], Stats]
+    explain: Callable[Concatenate[_S, _P], Explanation]
+    def __call__(self, /, *args: _P.args, **kwargs: _P.kwargs) -> _R: ...
+
+@type_check_only
+class _BoundAsyncCachedFunction(Generic[_S, _P, _R]):
+    __self__: _S
+    __func__: _AsyncCachedFunction[Concatenate[_S, _P], _R]
+    __name__: str
+    __qualname__: str
+    __wrapped__: Callable[Concatenate[_S, _P], Coroutine[Any, Any, _R]]
+    prefix: str
+    clear: Callable[Concatenate[_S, _P], Awaitable[None]]
+    get_cache_key: Callable[Concatenate[_S, _P], str]
+    get_cached_value: Callable[Concatenate[_S, _P], Awaitable[_R | EllipsisType]]
+    set_cached_value: Callable[Concatenate[_S, _P], _AwaitableSettable[_R]]
+    refresh: Callable[Concatenate[_S, _P], Coroutine[Any, Any, _R]]
+    clear_all: Callable[[], Awaitable[None]]
+    clear_with: _ClearWith[Concatenate[_S, _P]]
+    clear_on_commit: Callable[Concatenate[_S, _P], None]
+    stats: Callable[[], Stats]
+    explain: Callable[Concatenate[_S, _P], Explanation]
+    def __call__(self, /, *args: _P.args, **kwargs: _P.kwargs) -> Coroutine[Any, Any, _R]: ...
+
+@type_check_only
+class _Decorator(Protocol):
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+        self, fn: Callable[_P, Coroutine[Any, Any, _R]], /
+    ) -> _AsyncCachedFunction[_P, _R]: ...
+    @overload
+    def __call__(self, fn: Callable[_P, _R], /) -> CachedFunction[_P, _R]: ...

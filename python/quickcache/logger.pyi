@@ -1,0 +1,5 @@
+from logging import Logger
+
+logger: Logger
+
+def assert_function(assertion: object, message: str) -> None: ...
