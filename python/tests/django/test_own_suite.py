@@ -1,0 +1,32 @@
+"""Django's own cache test suite passes on `MemoryCache`: every case, none skipped."""
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+django = pytest.importorskip('django', reason='Django is not installed in this environment')
+
+HERE = Path(__file__).resolve().parent
+SERIES = '{}.{}'.format(*django.VERSION)
+# Fewer would mean that cases were lost on the way.
+AT_LEAST = 109
+
+
+def source():
+    spec = importlib.util.spec_from_file_location('django_source', HERE.parents[2] / 'tools' / 'setup' / 'django_source.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.folder(SERIES)
+
+
+def test_djangos_own_cache_suite_passes():
+    done = subprocess.run([sys.executable, str(HERE / 'own_suite.py'), str(source())], capture_output=True, text=True, timeout=300)
+    print(done.stdout, done.stderr)
+    assert done.returncode == 0
+    ran, failed, skipped = map(int, re.fullmatch(r'ran (\d+), failed (\d+), skipped (\d+)', done.stdout.splitlines()[-1]).groups())
+    assert failed == 0
+    assert skipped == 0
+    assert ran >= AT_LEAST
