@@ -101,6 +101,16 @@ pub fn method<'py>(
     }
 }
 
+/// `function(*args)`.
+pub fn function<'py>(function: &Bound<'py, PyAny>, args: &[&Bound<'py, PyAny>]) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: the arguments are alive for the length of the call.
+    unsafe {
+        let args: Vec<*mut PyObject> = args.iter().map(|a| a.as_ptr()).collect();
+        let result = call(function.as_ptr(), args.as_ptr(), args.len(), std::ptr::null_mut());
+        Bound::from_owned_ptr_or_err(function.py(), result)
+    }
+}
+
 /// `METH_METHOD_DESCRIPTOR`-like flag: `obj.f(x)` calls us without making a bound method.
 pub const TPFLAGS_METHOD_DESCRIPTOR: u32 = 1 << 17;
 pub const TPFLAGS_DISALLOW_INSTANTIATION: u32 = 1 << 7;

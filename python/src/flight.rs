@@ -68,7 +68,7 @@ impl Cell {
         }
         // One loop that is gone must not keep the others waiting.
         for c in callbacks {
-            if let Err(e) = c.call0(py) {
+            if let Err(e) = crate::ffi::function(c.bind(py), &[]) {
                 e.write_unraisable(py, None);
             }
         }
@@ -123,7 +123,8 @@ fn wait(event: &Bound<PyAny>, at_most: Duration) -> PyResult<()> {
 fn new_event(py: Python) -> PyResult<Py<PyAny>> {
     static THREADING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let module = THREADING.get_or_try_init(py, || PyResult::Ok(py.import("threading")?.into_any().unbind()))?;
-    module.call_method0(py, "Event")
+    // Taken from the module each time: gevent may have patched it since.
+    crate::ffi::method(module.bind(py), pyo3::intern!(py, "Event"), &[]).map(Bound::unbind)
 }
 
 /// Waits until `done` says so, which is asked again after each end of a store; gives up after `patience`.
@@ -148,7 +149,8 @@ static STORES_ENDED: crate::cell::GilCell<Vec<Py<PyAny>>> = crate::cell::GilCell
 /// Some store ended while somebody may be waiting for that.
 pub fn wake_store_waiters(py: Python) -> PyResult<()> {
     let waiting = STORES_ENDED.with(py, std::mem::take);
-    waiting.iter().try_for_each(|e| e.call_method0(py, "set").map(|_| ()))
+    let set = pyo3::intern!(py, "set");
+    waiting.iter().try_for_each(|e| crate::ffi::method(e.bind(py), set, &[]).map(|_| ()))
 }
 
 // ---- the flight whose execution makes a call ----

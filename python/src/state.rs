@@ -159,12 +159,14 @@ pub static FLIGHTS: LazyLock<GilCell<Flights>> = LazyLock::new(|| GilCell::new(F
 /// Whether debug messages are wanted; asked on slow paths only.
 pub fn debugging(py: Python) -> bool {
     let wanted = || -> PyResult<bool> {
-        home(py)?.logger.bind(py).call_method1(pyo3::intern!(py, "isEnabledFor"), (10,))?.is_truthy()
+        let level = 10_i32.into_pyobject(py)?;
+        ffi::method(home(py)?.logger.bind(py), pyo3::intern!(py, "isEnabledFor"), &[level.as_any()])?.is_truthy()
     };
     wanted().unwrap_or(false)
 }
 
 pub fn debug(py: Python, message: &str) -> PyResult<()> {
-    home(py)?.logger.bind(py).call_method1(pyo3::intern!(py, "debug"), (message,))?;
+    let message = message.into_pyobject(py)?;
+    ffi::method(home(py)?.logger.bind(py), pyo3::intern!(py, "debug"), &[message.as_any()])?;
     Ok(())
 }

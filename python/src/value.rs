@@ -52,12 +52,13 @@ fn pickle<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
 
 /// The pickle of a value.
 pub fn encode<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    pickle(value.py(), "dumps")?.call1((value, -1))
+    let protocol = (-1_i32).into_pyobject(value.py())?;
+    ffi::function(&pickle(value.py(), "dumps")?, &[value, protocol.as_any()])
 }
 
 /// A fresh object from a pickle that `encode` made in this process.
 pub fn decode<'py>(pickled: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    pickle(pickled.py(), "loads")?.call1((pickled,))
+    ffi::function(&pickle(pickled.py(), "loads")?, &[pickled])
 }
 
 /// How many objects of one value are looked at before the rest is estimated.
