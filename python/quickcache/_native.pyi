@@ -44,8 +44,8 @@ class Memory:
     @property
     def timeout(self) -> float | None: ...
 
-# The companions are attributes of each decorated object. They take the function's own arguments; on a bound method too, which
-# comes to them through the function: `person.look_up_friends.clear(person)`.
+# The companions are attributes of each decorated object. They take the function's own parameters (`_P`); so they do on a method,
+# where a call takes those that are left (`_Q`): `person.look_up_friends()`, `person.look_up_friends.clear(person)`.
 
 @type_check_only
 class _Settable(NamedTuple, Generic[_R]):
@@ -61,8 +61,8 @@ class _ClearWith(Protocol[_P]):
         self, wait: bool = False, strict: bool = False, settle: float = 0
     ) -> Callable[_P, Literal['applied', 'pending']]: ...
 
-@final
-class CachedFunction(Generic[_P, _R]):
+@type_check_only
+class _Companions(Generic[_P, _R]):
     __name__: str
     __qualname__: str
     __wrapped__: Callable[_P, _R]
@@ -77,19 +77,9 @@ class CachedFunction(Generic[_P, _R]):
     clear_on_commit: Callable[_P, None]
     stats: Callable[[], Stats]
     explain: Callable[_P, Explanation]
-    def __call__(self, /, *args: _P.args, **kwargs: _P.kwargs) -> _R: ...
-    @overload
-    def __get__(self, instance: None, owner: type[Any] | None = None, /) -> CachedFunction[_P, _R]: ...
-    @overload
-    def __get__(
-        self: CachedFunction[Concatenate[_S, _Q], _R], instance: _S, owner: type[Any] | None = None, /
-    ) -> _BoundCachedFunction[_S, _Q, _R]: ...
-    # A static method of an object.
-    @overload
-    def __get__(self, instance: object, owner: type[Any] | None = None, /) -> CachedFunction[_P, _R]: ...
 
 @type_check_only
-class _AsyncCachedFunction(Generic[_P, _R]):
+class _AsyncCompanions(Generic[_P, _R]):
     __name__: str
     __qualname__: str
     __wrapped__: Callable[_P, Coroutine[Any, Any, _R]]
@@ -104,55 +94,73 @@ class _AsyncCachedFunction(Generic[_P, _R]):
     clear_on_commit: Callable[_P, None]
     stats: Callable[[], Stats]
     explain: Callable[_P, Explanation]
+
+@final
+class CachedFunction(_Companions[_P, _R], Generic[_P, _R]):
+    def __call__(self, /, *args: _P.args, **kwargs: _P.kwargs) -> _R: ...
+    # By the class: of a class method. mypy does not look at the type of the first parameter, and comes here always.
+    @overload
+    def __get__(
+        self: CachedFunction[Concatenate[type[_S], _Q], _R], instance: None, owner: type[_S], /
+    ) -> _CachedFunctionOfClass[_Q, _P, _R]: ...
+    # By the class: of a method or a static method.
+    @overload
+    def __get__(self, instance: None, owner: type[Any] | None = None, /) -> CachedFunction[_P, _R]: ...
+    # By an object: of a method, of a class method, of a static method.
+    @overload
+    def __get__(
+        self: CachedFunction[Concatenate[_S, _Q], _R], instance: _S, owner: type[Any] | None = None, /
+    ) -> _BoundCachedFunction[_Q, _P, _R]: ...
+    @overload
+    def __get__(
+        self: CachedFunction[Concatenate[type[_S], _Q], _R], instance: _S, owner: type[Any] | None = None, /
+    ) -> _BoundCachedFunction[_Q, _P, _R]: ...
+    @overload
+    def __get__(self, instance: object, owner: type[Any] | None = None, /) -> CachedFunction[_P, _R]: ...
+
+@type_check_only
+class _BoundCachedFunction(_Companions[_P, _R], Generic[_Q, _P, _R]):
+    def __call__(self, /, *args: _Q.args, **kwargs: _Q.kwargs) -> _R: ...
+
+@type_check_only
+class _CachedFunctionOfClass(_Companions[_P, _R], Generic[_Q, _P, _R]):
+    @overload
+    def __call__(self, /, *args: _Q.args, **kwargs: _Q.kwargs) -> _R: ...
+    @overload
+    def __call__(self, /, *args: _P.args, **kwargs: _P.kwargs) -> _R: ...
+
+@type_check_only
+class _AsyncCachedFunction(_AsyncCompanions[_P, _R], Generic[_P, _R]):
     def __call__(self, /, *args: _P.args, **kwargs: _P.kwargs) -> Coroutine[Any, Any, _R]: ...
+    # By the class: of a class method. mypy does not look at the type of the first parameter, and comes here always.
+    @overload
+    def __get__(
+        self: _AsyncCachedFunction[Concatenate[type[_S], _Q], _R], instance: None, owner: type[_S], /
+    ) -> _AsyncCachedFunctionOfClass[_Q, _P, _R]: ...
+    # By the class: of a method or a static method.
     @overload
     def __get__(self, instance: None, owner: type[Any] | None = None, /) -> _AsyncCachedFunction[_P, _R]: ...
+    # By an object: of a method, of a class method, of a static method.
     @overload
     def __get__(
         self: _AsyncCachedFunction[Concatenate[_S, _Q], _R], instance: _S, owner: type[Any] | None = None, /
-    ) -> _BoundAsyncCachedFunction[_S, _Q, _R]: ...
-    # A static method of an object.
+    ) -> _BoundAsyncCachedFunction[_Q, _P, _R]: ...
+    @overload
+    def __get__(
+        self: _AsyncCachedFunction[Concatenate[type[_S], _Q], _R], instance: _S, owner: type[Any] | None = None, /
+    ) -> _BoundAsyncCachedFunction[_Q, _P, _R]: ...
     @overload
     def __get__(self, instance: object, owner: type[Any] | None = None, /) -> _AsyncCachedFunction[_P, _R]: ...
 
 @type_check_only
-class _BoundCachedFunction(Generic[_S, _P, _R]):
-    __self__: _S
-    __func__: CachedFunction[Concatenate[_S, _P], _R]
-    __name__: str
-    __qualname__: str
-    __wrapped__: Callable[Concatenate[_S, _P], _R]
-    prefix: str
-    clear: Callable[Concatenate[_S, _P], None]
-    get_cache_key: Callable[Concatenate[_S, _P], str]
-    get_cached_value: Callable[Concatenate[_S, _P], _R | EllipsisType]
-    set_cached_value: Callable[Concatenate[_S, _P], _Settable[_R]]
-    refresh: Callable[Concatenate[_S, _P], _R]
-    clear_all: Callable[[], None]
-    clear_with: _ClearWith[Concatenate[_S, _P]]
-    clear_on_commit: Callable[Concatenate[_S, _P], None]
-    stats: Callable[[], Stats]
-    explain: Callable[Concatenate[_S, _P], Explanation]
-    def __call__(self, /, *args: _P.args, **kwargs: _P.kwargs) -> _R: ...
+class _BoundAsyncCachedFunction(_AsyncCompanions[_P, _R], Generic[_Q, _P, _R]):
+    def __call__(self, /, *args: _Q.args, **kwargs: _Q.kwargs) -> Coroutine[Any, Any, _R]: ...
 
 @type_check_only
-class _BoundAsyncCachedFunction(Generic[_S, _P, _R]):
-    __self__: _S
-    __func__: _AsyncCachedFunction[Concatenate[_S, _P], _R]
-    __name__: str
-    __qualname__: str
-    __wrapped__: Callable[Concatenate[_S, _P], Coroutine[Any, Any, _R]]
-    prefix: str
-    clear: Callable[Concatenate[_S, _P], Awaitable[None]]
-    get_cache_key: Callable[Concatenate[_S, _P], str]
-    get_cached_value: Callable[Concatenate[_S, _P], Awaitable[_R | EllipsisType]]
-    set_cached_value: Callable[Concatenate[_S, _P], _AwaitableSettable[_R]]
-    refresh: Callable[Concatenate[_S, _P], Coroutine[Any, Any, _R]]
-    clear_all: Callable[[], Awaitable[None]]
-    clear_with: _ClearWith[Concatenate[_S, _P]]
-    clear_on_commit: Callable[Concatenate[_S, _P], None]
-    stats: Callable[[], Stats]
-    explain: Callable[Concatenate[_S, _P], Explanation]
+class _AsyncCachedFunctionOfClass(_AsyncCompanions[_P, _R], Generic[_Q, _P, _R]):
+    @overload
+    def __call__(self, /, *args: _Q.args, **kwargs: _Q.kwargs) -> Coroutine[Any, Any, _R]: ...
+    @overload
     def __call__(self, /, *args: _P.args, **kwargs: _P.kwargs) -> Coroutine[Any, Any, _R]: ...
 
 @type_check_only

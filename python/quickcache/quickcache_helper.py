@@ -6,9 +6,8 @@ method asks it first.
 """
 import datetime
 import functools
-import hashlib
 import inspect
-import uuid
+import sys
 import warnings
 from collections import namedtuple
 from inspect import getfullargspec
@@ -39,6 +38,12 @@ def callargs(fn, args, kwargs):
             raise
     bound.apply_defaults()
     return bound.arguments
+
+
+def _uuid_class():
+    # Nobody has a UUID who has not imported the module, and importing it costs more than all of quickcache.
+    module = sys.modules.get('uuid')
+    return module.UUID if module else ()
 
 
 class QuickCacheHelper:
@@ -192,7 +197,7 @@ class QuickCacheHelper:
 
     @staticmethod
     def _hash(value, length=32):
-        return hashlib.md5(value.encode('utf-8'), usedforsecurity=False).hexdigest()[-length:]
+        return _native.md5(value.encode('utf-8'))[-length:]
 
     def _serialize_for_key(self, value):
         if isinstance(value, str):
@@ -203,7 +208,7 @@ class QuickCacheHelper:
                 text = value.decode('utf-8')
             except UnicodeDecodeError:
                 self.encoding_assert(False, 'Non-utf8 encoded string used as cache vary on')
-                return 'u' + hashlib.md5(value, usedforsecurity=False).hexdigest()[-32:]
+                return 'u' + _native.md5(value)
             return 'u' + self._hash(text)
         elif isinstance(value, bool):
             return 'b' + str(int(value))
@@ -219,7 +224,7 @@ class QuickCacheHelper:
         elif isinstance(value, set):
             return 'S' + self._hash(
                 ','.join(sorted(map(self._serialize_for_key, value))))
-        elif isinstance(value, uuid.UUID):
+        elif isinstance(value, _uuid_class()):
             return 'U{}'.format(value)
         elif isinstance(value, datetime.datetime):
             # Two datetimes of one instant give one key; naive ones never equal aware ones.

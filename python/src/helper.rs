@@ -96,6 +96,14 @@ fn refresh<'py>(helper: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, kwargs: 
     }
 }
 
+/// The MD5 of bytes in hexadecimal: no `hashlib`, whose MD5 is missing on some builds of Python.
+#[pyfunction]
+fn md5(value: &[u8]) -> String {
+    let mut text = String::with_capacity(33);
+    quickcache::key::seed::write_bytes(&mut text, value);
+    text.split_off(1)
+}
+
 // ---- by text key, for helpers that are not exactly ours ----
 
 pub fn text<'py>(helper: &Bound<'py, PyAny>, key: &Bound<'py, PyAny>) -> PyResult<(Tiers, TextKey<'py>)> {
@@ -170,6 +178,7 @@ pub fn register(m: &Bound<PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(clear, m)?)?;
     m.add_function(wrap_pyfunction!(setter, m)?)?;
     m.add_function(wrap_pyfunction!(refresh, m)?)?;
+    m.add_function(wrap_pyfunction!(md5, m)?)?;
     m.add_function(wrap_pyfunction!(text_call, m)?)?;
     m.add_function(wrap_pyfunction!(text_get, m)?)?;
     m.add_function(wrap_pyfunction!(text_set, m)?)?;

@@ -10,8 +10,10 @@ use crate::ffi::{self, PyObject};
 use crate::function::Function;
 use crate::memory::Entry;
 use crate::part::{self, Part, Tag, hash_one, hash_parts};
-use crate::plan::{Hot, MAX_PARAMS, MAX_PARTS, Plan, Shape};
+use crate::params::Bindings;
+use crate::plan::{Compiled, Hot, MAX_PARTS, Plan, Shape};
 use std::cell::Cell;
+use std::mem::MaybeUninit;
 use std::ptr::null_mut;
 
 /// The values a call varies on, in the order of `vary_on`.
@@ -123,7 +125,10 @@ unsafe fn one_attr(
         if value.is_null() {
             return null_mut();
         }
-        if let Some(part) = Part::of(value) {
+        // Reading it may have run code that retired the plan.
+        if let Some(part) = Part::of(value)
+            && !(*(*f.plan).hot.get()).memory.is_null()
+        {
             let hit = find_one(&*f.plan, part);
             if !hit.is_null() {
                 ffi::Py_DECREF(value);
@@ -162,41 +167,66 @@ unsafe fn general(
     miss: impl FnOnce(Option<Values>) -> *mut PyObject,
 ) -> *mut PyObject {
     unsafe {
-        // Reading an attribute may run code that retires this plan.
-        let _reading = Reading::new(&(*f.plan).readers);
         let compiled = &*hot.compiled;
-        let mut bound = [null_mut::<PyObject>(); MAX_PARAMS];
-        if !compiled.params.bind_plain(&mut bound, call) {
-            return miss(None);
-        }
+        let mut bound = Bindings::new();
+        let Some(bound) = compiled.params.bind_plain(&mut bound, call) else { return miss(None) };
         if let Some(skip) = compiled.skip_param() {
             let v = bound[skip];
             if v != ffi::Py_False() && v != ffi::Py_None() {
                 return miss(None);
             }
         }
+        if compiled.reads_attributes {
+            return with_attributes(f, compiled, bound, miss);
+        }
+        let mut parts = [const { MaybeUninit::<Part>::uninit() }; MAX_PARTS];
+        let n = compiled.sources.len();
+        for (place, source) in parts[..n].iter_mut().zip(&compiled.sources) {
+            match Part::of(bound[source.param]) {
+                Some(p) => place.write(p),
+                None => return miss(None),
+            };
+        }
+        // The first `n` have been written.
+        let hit = find(&*f.plan, std::slice::from_raw_parts(parts.as_ptr() as *const Part, n));
+        if hit.is_null() { miss(None) } else { hit }
+    }
+}
+
+unsafe fn with_attributes(
+    f: &Function,
+    compiled: &Compiled,
+    bound: &[*mut PyObject],
+    miss: impl FnOnce(Option<Values>) -> *mut PyObject,
+) -> *mut PyObject {
+    unsafe {
         let n = compiled.sources.len();
         let mut values = Values { objects: [null_mut(); MAX_PARTS], held: [null_mut(); MAX_PARTS], n };
         let mut parts = [Part { tag: Tag::None, bits: 0 }; MAX_PARTS];
         let mut plain = true;
-        for (i, source) in compiled.sources.iter().enumerate() {
-            let mut o = bound[source.param];
-            for attr in &source.attrs {
-                let next = ffi::PyObject_GetAttr(o, attr.as_ptr());
-                ffi::Py_XDECREF(values.held[i]);
-                values.held[i] = next;
-                if next.is_null() {
-                    return null_mut();
+        {
+            // Reading an attribute may run code that retires this plan.
+            let _reading = Reading::new(&(*f.plan).readers);
+            for (i, source) in compiled.sources.iter().enumerate() {
+                let mut o = bound[source.param];
+                for attr in &source.attrs {
+                    let next = ffi::PyObject_GetAttr(o, attr.as_ptr());
+                    ffi::Py_XDECREF(values.held[i]);
+                    values.held[i] = next;
+                    if next.is_null() {
+                        return null_mut();
+                    }
+                    o = next;
                 }
-                o = next;
-            }
-            values.objects[i] = o;
-            match Part::of(o) {
-                Some(p) => parts[i] = p,
-                None => plain = false,
+                values.objects[i] = o;
+                match Part::of(o) {
+                    Some(p) => parts[i] = p,
+                    None => plain = false,
+                }
             }
         }
-        if plain {
+        // Such code may have changed where this function's values live, too: only a plan that holds still may be asked.
+        if plain && (*(*f.plan).hot.get()).guards_hold() && !(*(*f.plan).hot.get()).memory.is_null() {
             let hit = find(&*f.plan, &parts[..n]);
             if !hit.is_null() {
                 return hit;

@@ -8,6 +8,7 @@ use crate::ffi::{self, PyObject};
 use crate::plan::MAX_PARAMS;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
+use std::mem::MaybeUninit;
 
 const CO_VARARGS: u32 = 0x04;
 const CO_VARKEYWORDS: u32 = 0x08;
@@ -22,6 +23,25 @@ pub struct Params {
     function: Py<PyAny>,
 }
 
+
+/// Room for the bound parameters of one call; not cleared, a hit has no time for that.
+pub struct Bindings([MaybeUninit<*mut PyObject>; MAX_PARAMS]);
+
+impl Bindings {
+    #[inline(always)]
+    pub fn new() -> Bindings {
+        Bindings([MaybeUninit::uninit(); MAX_PARAMS])
+    }
+
+    /// The first `n` places.
+    ///
+    /// # Safety
+    /// `n <= MAX_PARAMS`; the caller writes each place before it reads it.
+    #[inline(always)]
+    unsafe fn first(&mut self, n: usize) -> &mut [*mut PyObject] {
+        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr() as *mut *mut PyObject, n) }
+    }
+}
 
 impl Params {
     /// Of a plain function (`types.FunctionType`, nothing else).
@@ -84,53 +104,50 @@ impl Params {
 
     /// Whether a call with just `n` positional arguments is valid, as the function is now.
     pub fn accepts(&self, n: usize) -> bool {
-        let mut bound = [std::ptr::null_mut(); MAX_PARAMS];
-        let none = [std::ptr::null_mut(); MAX_PARAMS].map(|_: *mut PyObject| 1 as *mut PyObject);
-        n <= MAX_PARAMS
-            && self.names.len() <= MAX_PARAMS
-            && unsafe {
-                self.bind_plain(&mut bound, Call { args: none.as_ptr(), nargsf: n, kwnames: std::ptr::null_mut() })
-            }
+        let mut bound = Bindings::new();
+        let args = [std::ptr::dangling_mut::<PyObject>(); MAX_PARAMS];
+        let call = Call { args: args.as_ptr(), nargsf: n, kwnames: std::ptr::null_mut() };
+        // SAFETY: the arguments are only moved about, never looked into.
+        n <= MAX_PARAMS && unsafe { self.bind_plain(&mut bound, call).is_some() }
     }
 
-    /// Fills `bound` with borrowed references, one for each named parameter; false when the call is not valid or is
-    /// not plain (a keyword that is not an interned name, more names than `bound` holds). Runs no Python code.
+    /// Borrowed references, one for each named parameter; `None` when the call is not valid or is not plain (a keyword
+    /// that is not an interned name, more names than there is room for). Runs no Python code.
     ///
     /// # Safety
     /// `call` is that of a vectorcall; the GIL is held. The references live as long as the call's arguments and the
     /// function's defaults.
-    #[inline]
-    pub unsafe fn bind_plain(&self, bound: &mut [*mut PyObject; MAX_PARAMS], call: Call) -> bool {
+    #[inline(always)]
+    pub unsafe fn bind_plain<'b>(&self, bound: &'b mut Bindings, call: Call) -> Option<&'b [*mut PyObject]> {
         unsafe {
             let (n, nargs) = (self.names.len(), call.nargs());
             if n > MAX_PARAMS || (nargs > self.positional && self.varargs.is_none()) {
-                return false;
+                return None;
             }
+            let bound = bound.first(n);
             let given = nargs.min(self.positional);
-            for (i, place) in bound[..given].iter_mut().enumerate() {
-                *place = *call.args.add(i);
+            for (i, place) in bound.iter_mut().enumerate() {
+                *place = if i < given { *call.args.add(i) } else { std::ptr::null_mut() };
             }
             let mut filled = given;
             if !call.kwnames.is_null() {
                 for k in 0..ffi::PyTuple_GET_SIZE(call.kwnames) as usize {
                     let name = ffi::PyTuple_GET_ITEM(call.kwnames, k as _);
-                    match self.names.iter().position(|n| n.as_ptr() == name) {
-                        Some(i) if i >= self.positional_only && bound[i].is_null() => {
-                            bound[i] = *call.args.add(nargs + k);
-                            filled += 1;
-                        }
-                        // A name that is not interned, a duplicate, or one for **kwargs: not plain.
-                        _ => return false,
+                    // A name that is not interned, a duplicate, or one for **kwargs: not plain.
+                    let i = self.names.iter().position(|n| n.as_ptr() == name)?;
+                    if i < self.positional_only || !bound[i].is_null() {
+                        return None;
                     }
+                    bound[i] = *call.args.add(nargs + k);
+                    filled += 1;
                 }
             }
-            filled == n || self.fill_defaults(bound)
+            (filled == n || self.fill_defaults(bound)).then_some(&*bound)
         }
     }
 
     /// The defaults are read from the function at each call: they may be reassigned.
-    #[inline]
-    unsafe fn fill_defaults(&self, bound: &mut [*mut PyObject; MAX_PARAMS]) -> bool {
+    unsafe fn fill_defaults(&self, bound: &mut [*mut PyObject]) -> bool {
         unsafe {
             let function = self.function.as_ptr();
             let defaults = ffi::PyFunction_GetDefaults(function);

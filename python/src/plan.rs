@@ -110,6 +110,7 @@ pub struct Compiled {
     pub function: Py<PyAny>,
     pub params: Params,
     pub sources: Vec<Source>,
+    pub reads_attributes: bool,
     pub chosen: Chosen,
     pub skip: Skip,
     pub stack: Stack,
@@ -349,6 +350,7 @@ fn compile(helper: &Bound<PyAny>) -> PyResult<Option<Compiled>> {
     Ok(Some(Compiled {
         function: function.unbind(),
         params,
+        reads_attributes: sources.iter().any(|s| !s.attrs.is_empty()),
         sources,
         chosen,
         skip,

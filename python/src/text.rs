@@ -194,7 +194,9 @@ fn serialize<'py>(
         seed::close_sorted(out, &mut items, 'S');
         return Ok(None);
     }
-    if v.is_instance(types.uuid.bind(py))? {
+    if let Some(uuid) = uuid_class(py)?
+        && v.is_instance(uuid)?
+    {
         out.push('U');
         out.push_str(format(v)?.to_str()?);
         return Ok(None);
@@ -288,9 +290,19 @@ impl Drop for Depth {
     }
 }
 
+/// `uuid.UUID`; nobody has one who has not imported the module.
+fn uuid_class(py: Python<'_>) -> PyResult<Option<&Bound<'_, PyAny>>> {
+    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    if CLASS.get(py).is_none() {
+        let modules = py.import("sys")?.getattr("modules")?;
+        let Ok(module) = modules.get_item("uuid") else { return Ok(None) };
+        let _ = CLASS.set(py, module.getattr("UUID")?.unbind());
+    }
+    Ok(CLASS.get(py).map(|c| c.bind(py)))
+}
+
 struct Types {
     bool: Py<PyAny>,
-    uuid: Py<PyAny>,
     datetime: Py<PyAny>,
 }
 
@@ -298,7 +310,7 @@ fn types(py: Python<'_>) -> PyResult<&Types> {
     static TYPES: PyOnceLock<Types> = PyOnceLock::new();
     TYPES.get_or_try_init(py, || {
         let get = |module: &str, name: &str| PyResult::Ok(py.import(module)?.getattr(name)?.unbind());
-        Ok(Types { bool: get("builtins", "bool")?, uuid: get("uuid", "UUID")?, datetime: get("datetime", "datetime")? })
+        Ok(Types { bool: get("builtins", "bool")?, datetime: get("datetime", "datetime")? })
     })
 }
 
