@@ -23,7 +23,9 @@ pub fn expand(mut item: ItemImpl) -> syn::Result<TokenStream> {
     let context = Context::of(&item);
     for part in &mut item.items {
         let ImplItem::Fn(method) = part else { continue };
-        let Some(options) = take_options(&mut method.attrs) else { continue };
+        let Some(options) = take_options(&mut method.attrs) else {
+            continue;
+        };
         found = true;
         match options.and_then(|options| expand_method(&context, &options, method)) {
             Ok(tokens) => siblings.extend(tokens),
@@ -59,7 +61,10 @@ pub fn without_attributes(item: TokenStream) -> TokenStream {
 }
 
 fn is_ours(attr: &Attribute) -> bool {
-    attr.path().segments.last().is_some_and(|last| last.ident == "quickcache")
+    attr.path()
+        .segments
+        .last()
+        .is_some_and(|last| last.ident == "quickcache")
 }
 
 fn take_options(attrs: &mut Vec<Attribute>) -> Option<syn::Result<Options>> {
@@ -95,13 +100,27 @@ impl Context {
         let belongs = |param: &GenericParam| in_type.contains(&param_name(param));
         let mut generics = item.generics.clone();
         let mut moved = Generics::default();
-        generics.params = item.generics.params.iter().filter(|param| belongs(param)).cloned().collect();
-        moved.params = item.generics.params.iter().filter(|param| !belongs(param)).cloned().collect();
+        generics.params = item
+            .generics
+            .params
+            .iter()
+            .filter(|param| belongs(param))
+            .cloned()
+            .collect();
+        moved.params = item
+            .generics
+            .params
+            .iter()
+            .filter(|param| !belongs(param))
+            .cloned()
+            .collect();
         let moved_names: Vec<String> = moved.params.iter().map(param_name).collect();
         if let Some(clause) = &item.generics.where_clause {
             let (to_moved, stay): (Vec<WherePredicate>, Vec<WherePredicate>) =
                 clause.predicates.iter().cloned().partition(|predicate| {
-                    idents(predicate.to_token_stream()).iter().any(|name| moved_names.contains(name))
+                    idents(predicate.to_token_stream())
+                        .iter()
+                        .any(|name| moved_names.contains(name))
                 });
             generics.where_clause = None;
             generics.make_where_clause().predicates.extend(stay);
@@ -117,7 +136,11 @@ impl Context {
             moved,
             self_ty: (*item.self_ty).clone(),
             of_trait: item.trait_.as_ref().map(|(path, _)| path.clone()),
-            types: if item.trait_.is_some() { types.collect() } else { Vec::new() },
+            types: if item.trait_.is_some() {
+                types.collect()
+            } else {
+                Vec::new()
+            },
         }
     }
 
@@ -133,7 +156,9 @@ impl Context {
             .cloned()
             .collect();
         if let Some(clause) = &self.moved.where_clause {
-            all.make_where_clause().predicates.extend(clause.predicates.iter().cloned());
+            all.make_where_clause()
+                .predicates
+                .extend(clause.predicates.iter().cloned());
         }
         all
     }
@@ -206,24 +231,44 @@ impl VisitMut for NameLifetimes<'_> {
         let lifetime = self.0;
         ty.bounds.push(syn::parse_quote!(#lifetime));
     }
-    fn visit_parenthesized_generic_arguments_mut(&mut self, _: &mut syn::ParenthesizedGenericArguments) {}
+    fn visit_parenthesized_generic_arguments_mut(
+        &mut self,
+        _: &mut syn::ParenthesizedGenericArguments,
+    ) {
+    }
     fn visit_type_fn_ptr_mut(&mut self, _: &mut syn::TypeFnPtr) {}
 }
 
-fn expand_method(context: &Context, options: &Options, method: &mut ImplItemFn) -> syn::Result<TokenStream> {
+fn expand_method(
+    context: &Context,
+    options: &Options,
+    method: &mut ImplItemFn,
+) -> syn::Result<TokenStream> {
     let written = method.to_token_stream();
     let function = Function::read(&method.sig, options.keep_errors)?;
     let plan = KeyPlan::read(options, &function)?;
     let krate = &options.krate;
-    let Attributes { outer, body: body_attrs, shared } = Attributes::sort(&method.attrs);
+    let Attributes {
+        outer,
+        body: body_attrs,
+        shared,
+    } = Attributes::sort(&method.attrs);
     let name = &function.sig.ident;
     let vis = match context.of_trait {
         Some(_) => Visibility::Public(Default::default()),
         None => method.vis.clone(),
     };
     let hidden = |what: &str| format_ident!("__quickcache_{}_{}", what, name);
-    let (site_fn, kind_fn, identity_fn, body_fn) = (hidden("site"), hidden("kind"), hidden("identity"), hidden("uncached"));
-    let entry_fn = options.entry.clone().unwrap_or_else(|| format_ident!("{}_entry", name, span = name.span()));
+    let (site_fn, kind_fn, identity_fn, body_fn) = (
+        hidden("site"),
+        hidden("kind"),
+        hidden("identity"),
+        hidden("uncached"),
+    );
+    let entry_fn = options
+        .entry
+        .clone()
+        .unwrap_or_else(|| format_ident!("{}_entry", name, span = name.span()));
     let generics = context.with_moved(&function.sig.generics);
     let wheres = &generics.where_clause;
     let fish = turbofish(&generics);
@@ -260,7 +305,11 @@ fn expand_method(context: &Context, options: &Options, method: &mut ImplItemFn) 
         None => (quote!(lead), quote!(Entry)),
         Some(_) => (quote!(lead_async), quote!(EntryAsync)),
     };
-    let of = if function.split { quote!(OfValue) } else { quote!(OfWhole) };
+    let of = if function.split {
+        quote!(OfValue)
+    } else {
+        quote!(OfWhole)
+    };
     let call = quote!(#krate::internal::Call::new(Self::#site_fn(), Self::#identity_fn #identity_fish(), Self::#kind_fn #fish()));
     let pending = Ident::new("__quickcache_pending", proc_macro2::Span::mixed_site());
 
@@ -317,7 +366,10 @@ fn expand_method(context: &Context, options: &Options, method: &mut ImplItemFn) 
     };
     let inputs = function.forwarding().inputs;
     let is_rest = |at: usize| !function.args[at].receiver && !plan.mentioned.contains(&at);
-    let params: Vec<FnArg> = (0..inputs.len()).filter(|&at| !is_rest(at)).map(|at| named(&inputs[at])).collect();
+    let params: Vec<FnArg> = (0..inputs.len())
+        .filter(|&at| !is_rest(at))
+        .map(|at| named(&inputs[at]))
+        .collect();
     let rest: Vec<usize> = (0..inputs.len()).filter(|&at| is_rest(at)).collect();
     let rest_types: Vec<Type> = rest
         .iter()
@@ -327,27 +379,38 @@ fn expand_method(context: &Context, options: &Options, method: &mut ImplItemFn) 
         })
         .collect();
     let rest_names: Vec<&Ident> = rest.iter().map(|&at| &function.args[at].ident).collect();
-    let nameable = !rest_types.iter().any(|ty| matches!(ty, Type::ImplTrait(_))) && rest_types.len() <= 6;
+    let nameable =
+        !rest_types.iter().any(|ty| matches!(ty, Type::ImplTrait(_))) && rest_types.len() <= 6;
     let how = Ident::new("__quickcache_how", proc_macro2::Span::mixed_site());
     let handle = Ident::new("__quickcache_handle", proc_macro2::Span::mixed_site());
     let (value, returned) = (&moved.value, &moved.returned);
     let (rest_tuple, runs) = if nameable {
         let body = match asynchronous {
             None => quote!(#pending.how(#how).lead(move || Self::#body_fn #fish(#(#args),*))),
-            Some(_) => quote!(async move { #pending.how(#how).lead_async(move || Self::#body_fn #fish(#(#args),*)).await }),
+            Some(_) => {
+                quote!(async move { #pending.how(#how).lead_async(move || Self::#body_fn #fish(#(#args),*)).await })
+            }
         };
-        (quote!((#(#rest_types,)*)), quote!(move |#how, (#(#rest_names,)*)| #body))
+        (
+            quote!((#(#rest_types,)*)),
+            quote!(move |#how, (#(#rest_names,)*)| #body),
+        )
     } else {
         let never = match asynchronous {
             None => quote!(match never {}),
             Some(_) => quote!(async move { match never {} }),
         };
-        (quote!(#krate::internal::Unnameable), quote!(move |_, never| #never))
+        (
+            quote!(#krate::internal::Unnameable),
+            quote!(move |_, never| #never),
+        )
     };
     let pending_for_run = nameable.then(|| quote!(let #pending = #call.anew(&#key);));
     let (own_impl, _, own_where) = context.generics.split_for_impl();
     let self_ty = &context.self_ty;
-    let about = companion_doc(&format!("The entry of these arguments in the cache of `{name}`: to clear it, to read it, to set it, to explain it."));
+    let about = companion_doc(&format!(
+        "The entry of these arguments in the cache of `{name}`: to clear it, to read it, to set it, to explain it."
+    ));
     Ok(quote! {
         #[allow(
             dead_code, non_snake_case, private_interfaces, private_bounds, unused_lifetimes, unused_variables,

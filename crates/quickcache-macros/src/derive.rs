@@ -15,11 +15,6 @@ pub fn expand(item: DeriveInput) -> syn::Result<TokenStream> {
         let part = crate::vary_on::placed(part.clone(), ty.span());
         quote_spanned!(ty.span()=> <#ty as #part>)
     };
-    let mut bounds = wheres.cloned().unwrap_or_else(|| syn::parse_quote!(where));
-    for param in item.generics.type_params() {
-        let name = &param.ident;
-        bounds.predicates.push(syn::parse_quote!(#name: #part));
-    }
     let variants: Vec<Variant> = match &item.data {
         Data::Struct(data) => vec![Variant::of(quote!(#name), String::new(), &data.fields)],
         Data::Enum(data) => data
@@ -36,7 +31,18 @@ pub fn expand(item: DeriveInput) -> syn::Result<TokenStream> {
         }
     };
     if variants.is_empty() {
-        return Err(syn::Error::new(name.span(), "an enum without members has no values"));
+        return Err(syn::Error::new(
+            name.span(),
+            "an enum without members has no values",
+        ));
+    }
+    // Asked of each field's type, at that type, and taken for granted in the rest of the impl block: so a field without a
+    // key form is one error.
+    let mut bounds = wheres.cloned().unwrap_or_else(|| syn::parse_quote!(where));
+    for ty in variants.iter().flat_map(|variant| &variant.types) {
+        let part = crate::vary_on::placed(part.clone(), ty.span());
+        let bound = quote_spanned!(ty.span()=> #ty: #part);
+        bounds.predicates.push(syn::parse2(bound)?);
     }
     // The kept form is a tuple: the number of the member, and the kept fields of the one that it is.
     let tuple = |inner: &dyn Fn(&Variant) -> TokenStream| {
@@ -51,7 +57,11 @@ pub fn expand(item: DeriveInput) -> syn::Result<TokenStream> {
         quote!(::core::option::Option<(#(#types,)*)>)
     });
     let hash = variants.iter().enumerate().map(|(at, variant)| {
-        let (pattern, names, types) = (&variant.pattern, &variant.names, variant.types.iter().map(as_part));
+        let (pattern, names, types) = (
+            &variant.pattern,
+            &variant.names,
+            variant.types.iter().map(as_part),
+        );
         let at = at as u32;
         quote!(#pattern => {
             ::core::hash::Hasher::write_u32(state, #at);
@@ -67,7 +77,11 @@ pub fn expand(item: DeriveInput) -> syn::Result<TokenStream> {
         })
     });
     let own = variants.iter().enumerate().map(|(at, variant)| {
-        let (pattern, names, types) = (&variant.pattern, &variant.names, variant.types.iter().map(as_part).collect::<Vec<_>>());
+        let (pattern, names, types) = (
+            &variant.pattern,
+            &variant.names,
+            variant.types.iter().map(as_part).collect::<Vec<_>>(),
+        );
         let members = (0..variants.len()).map(|other| {
             if other == at {
                 quote!(::core::option::Option::Some((#(#types::to_owned_part(#names),)*)))
@@ -80,7 +94,12 @@ pub fn expand(item: DeriveInput) -> syn::Result<TokenStream> {
     // A struct of one unnamed field is its field.
     let transparent = matches!(&item.data, Data::Struct(data) if matches!(&data.fields, Fields::Unnamed(fields) if fields.unnamed.len() == 1));
     let value = variants.iter().map(|variant| {
-        let (pattern, names, types, text_of) = (&variant.pattern, &variant.names, variant.types.iter().map(as_part), &variant.text);
+        let (pattern, names, types, text_of) = (
+            &variant.pattern,
+            &variant.names,
+            variant.types.iter().map(as_part),
+            &variant.text,
+        );
         if transparent {
             return quote!(#pattern => #(#types::value(#names))*);
         }
@@ -97,6 +116,7 @@ pub fn expand(item: DeriveInput) -> syn::Result<TokenStream> {
     });
     Ok(quote! {
         #[automatically_derived]
+        #[allow(private_bounds)]
         impl #generics #part for #name #arguments #bounds {
             type Owned = #owned;
             fn hash_part<__H: ::core::hash::Hasher>(&self, state: &mut __H) {
@@ -128,7 +148,9 @@ struct Variant {
 
 impl Variant {
     fn of(path: TokenStream, text: String, fields: &Fields) -> Variant {
-        let names: Vec<_> = (0..fields.len()).map(|at| format_ident!("field_{at}")).collect();
+        let names: Vec<_> = (0..fields.len())
+            .map(|at| format_ident!("field_{at}"))
+            .collect();
         let pattern = match fields {
             Fields::Named(fields) => {
                 let idents = fields.named.iter().map(|field| &field.ident);
@@ -137,14 +159,23 @@ impl Variant {
             Fields::Unnamed(_) => quote!(#path(#(#names),*)),
             Fields::Unit => path,
         };
-        Variant { pattern, names, types: fields.iter().map(|field| field.ty.clone()).collect(), text }
+        Variant {
+            pattern,
+            names,
+            types: fields.iter().map(|field| field.ty.clone()).collect(),
+            text,
+        }
     }
 }
 
 /// `#[quickcache(crate = path)]`, or `::quickcache`.
 fn krate(item: &DeriveInput) -> syn::Result<syn::Path> {
     let mut krate = syn::parse_quote!(::quickcache);
-    for attr in item.attrs.iter().filter(|attr| attr.path().is_ident("quickcache")) {
+    for attr in item
+        .attrs
+        .iter()
+        .filter(|attr| attr.path().is_ident("quickcache"))
+    {
         attr.parse_nested_meta(|meta| {
             if meta.path.is_ident("crate") {
                 krate = meta.value()?.parse()?;

@@ -14,11 +14,14 @@ impl Span {
     /// Reads the value of `option`.
     pub fn from_expr(option: &str, expr: Expr) -> syn::Result<Span> {
         let fail = |message: String| Err(syn::Error::new(expr.span(), message));
-        let advice = "write a number and a unit, as in \"250ms\", \"10s\", \"5m\", \"1h\" or \"7d\"";
+        let advice =
+            "write a number and a unit, as in \"250ms\", \"10s\", \"5m\", \"1h\" or \"7d\"";
         match &expr {
             Expr::Lit(lit) => match &lit.lit {
                 Lit::Str(text) => match millis(&text.value()) {
-                    Ok(0) => fail(format!("{option} of zero: nothing would ever be cached; {advice}")),
+                    Ok(0) => fail(format!(
+                        "{option} of zero: nothing would ever be cached; {advice}"
+                    )),
                     Ok(millis) => Ok(Span::Millis(millis)),
                     Err(why) => fail(format!("{option}: {why}; {advice}")),
                 },
@@ -29,8 +32,12 @@ impl Span {
             Expr::Unary(unary) if matches!(unary.op, syn::UnOp::Neg(_)) => {
                 fail(format!("{option} cannot be negative; {advice}"))
             }
-            Expr::Path(_) | Expr::Call(_) | Expr::MethodCall(_) => Ok(Span::Expression(Box::new(expr))),
-            _ => fail(format!("{option} is a span of time; {advice}, or a `Duration`")),
+            Expr::Path(_) | Expr::Call(_) | Expr::MethodCall(_) => {
+                Ok(Span::Expression(Box::new(expr)))
+            }
+            _ => fail(format!(
+                "{option} is a span of time; {advice}, or a `Duration`"
+            )),
         }
     }
 
@@ -91,7 +98,15 @@ mod tests {
 
     #[test]
     fn what_is_not_a_span_is_refused() {
-        for bad in ["", "5", "m", "-1s", "5 minutes", "1.5h", "99999999999999999d"] {
+        for bad in [
+            "",
+            "5",
+            "m",
+            "-1s",
+            "5 minutes",
+            "1.5h",
+            "99999999999999999d",
+        ] {
             assert!(millis(bad).is_err(), "{bad}");
         }
     }

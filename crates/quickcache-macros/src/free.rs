@@ -9,7 +9,7 @@ use syn::{FnArg, Ident, ItemFn};
 
 use crate::options::Options;
 use crate::signature::{Function, turbofish};
-use crate::source::{self, Words, companion_doc, Attributes};
+use crate::source::{self, Attributes, Words, companion_doc};
 use crate::vary_on::KeyPlan;
 
 pub fn expand(options: &Options, item: ItemFn) -> syn::Result<TokenStream> {
@@ -20,18 +20,34 @@ pub fn expand(options: &Options, item: ItemFn) -> syn::Result<TokenStream> {
         ));
     }
     if let Some(entry) = &options.entry {
-        return Err(syn::Error::new_spanned(entry, "entry is for methods; the operations of a function are `name::clear(...)` and the like"));
+        return Err(syn::Error::new_spanned(
+            entry,
+            "entry is for methods; the operations of a function are `name::clear(...)` and the like",
+        ));
     }
     let function = Function::read(&item.sig, options.keep_errors)?;
     let plan = KeyPlan::read(options, &function)?;
     let krate = &options.krate;
-    let Attributes { outer: outer_attrs, body: body_attrs, shared } = Attributes::sort(&item.attrs);
+    let Attributes {
+        outer: outer_attrs,
+        body: body_attrs,
+        shared,
+    } = Attributes::sort(&item.attrs);
     let vis = &item.vis;
     let name = &function.sig.ident;
     let asynchronous = function.sig.asyncness;
     let awaits = asynchronous.map(|_| quote!(.await));
     let words = Words::of(&function);
-    let Words { run, replace, clear, clear_all, get, set, setting, explain } = &words;
+    let Words {
+        run,
+        replace,
+        clear,
+        clear_all,
+        get,
+        set,
+        setting,
+        explain,
+    } = &words;
     let outer_sig = function.forwarding();
     let body_sig = {
         let mut sig = function.sig.clone();
@@ -47,7 +63,11 @@ pub fn expand(options: &Options, item: ItemFn) -> syn::Result<TokenStream> {
     let fish = turbofish(&function.sig.generics);
     let args = function.forwarded();
     let (generics, wheres) = (&function.sig.generics, &function.sig.generics.where_clause);
-    let params: Vec<&FnArg> = plan.mentioned.iter().map(|&at| &outer_sig.inputs[at]).collect();
+    let params: Vec<&FnArg> = plan
+        .mentioned
+        .iter()
+        .map(|&at| &outer_sig.inputs[at])
+        .collect();
     let site = source::site(options, &plan, &name.to_string(), &item);
     let kind = source::kind(options, &function);
     let kind_type = source::kind_type(options, &function);
@@ -64,12 +84,19 @@ pub fn expand(options: &Options, item: ItemFn) -> syn::Result<TokenStream> {
         #name::__site(), #name::__identity #identity_fish(), #name::__kind #fish()
     ));
     let pending = Ident::new("__quickcache_pending", proc_macro2::Span::mixed_site());
-    let clear_doc = companion_doc("Clears the entry of these arguments: a call that starts after this returned gets a new value.");
+    let clear_doc = companion_doc(
+        "Clears the entry of these arguments: a call that starts after this returned gets a new value.",
+    );
     let get_doc = companion_doc("The value of these arguments if one is cached; runs nothing.");
-    let set_doc = companion_doc("`set_cached_value(...).to(value)` caches a value of the caller's own.");
-    let refresh_doc = companion_doc("Runs the function now and caches the result, whatever was cached.");
-    let key_doc = companion_doc("The text of these arguments' key, as a tier outside the process knows it.");
-    let explain_doc = companion_doc("The key and its parts, which tier holds it, its age and time left, why the last call missed.");
+    let set_doc =
+        companion_doc("`set_cached_value(...).to(value)` caches a value of the caller's own.");
+    let refresh_doc =
+        companion_doc("Runs the function now and caches the result, whatever was cached.");
+    let key_doc =
+        companion_doc("The text of these arguments' key, as a tier outside the process knows it.");
+    let explain_doc = companion_doc(
+        "The key and its parts, which tier holds it, its age and time left, why the last call missed.",
+    );
     let clear_all_doc = companion_doc("Clears every entry of the function, at once.");
     let stats_doc = companion_doc("What the cache did for this function so far.");
     let uncached_doc = companion_doc("The function itself, without a cache.");

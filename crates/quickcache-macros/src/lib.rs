@@ -24,7 +24,10 @@ pub fn quickcache(attr: TokenStream, item: TokenStream) -> TokenStream {
         Ok(tokens) => tokens.into(),
         // The item stays, so that what uses it is not an error too.
         Err(error) => {
-            let (error, item) = (error.into_compile_error(), block::without_attributes(original));
+            let (error, item) = (
+                error.into_compile_error(),
+                block::without_attributes(original),
+            );
             quote::quote!(#error #item).into()
         }
     }

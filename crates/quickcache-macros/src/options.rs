@@ -96,12 +96,15 @@ fn option_name(input: ParseStream<'_>) -> syn::Result<(String, Place)> {
         let word: Token![crate] = input.parse()?;
         return Ok(("crate".to_owned(), word.span()));
     }
-    let advice = "options are written `name = value`, as in `vary_on = [person.id], timeout = \"1h\"`";
+    let advice =
+        "options are written `name = value`, as in `vary_on = [person.id], timeout = \"1h\"`";
     if input.peek(syn::token::Bracket) {
         let message = format!("the list of key values needs its name: `vary_on = [...]`; {advice}");
         return Err(input.error(message));
     }
-    let word: Ident = input.parse().map_err(|e| syn::Error::new(e.span(), advice))?;
+    let word: Ident = input
+        .parse()
+        .map_err(|e| syn::Error::new(e.span(), advice))?;
     let name = word.to_string();
     if NAMES.contains(&name.as_str()) {
         return Ok((name, word.span()));
@@ -142,18 +145,32 @@ impl Options {
                 self.version = Some(number.map_err(|e| syn::Error::new(e.span(), advice))?);
             }
             "errors" => {
-                let advice = "errors takes one word: `errors = keep` caches an `Err` as it caches an `Ok`";
-                let word: Ident = input.parse().map_err(|e| syn::Error::new(e.span(), advice))?;
+                let advice =
+                    "errors takes one word: `errors = keep` caches an `Err` as it caches an `Ok`";
+                let word: Ident = input
+                    .parse()
+                    .map_err(|e| syn::Error::new(e.span(), advice))?;
                 if word != "keep" {
                     return Err(syn::Error::new(word.span(), advice));
                 }
                 self.keep_errors = true;
             }
-            "codec" => self.codec = Some(path(input, "codec takes the path of a type: `codec = MessagePack`")?),
-            "weigh" => self.weigh = Some(path(input, "weigh takes a function: `weigh = bytes_of`")?),
+            "codec" => {
+                self.codec = Some(path(
+                    input,
+                    "codec takes the path of a type: `codec = MessagePack`",
+                )?)
+            }
+            "weigh" => {
+                self.weigh = Some(path(input, "weigh takes a function: `weigh = bytes_of`")?)
+            }
             "entry" => {
                 let advice = "entry takes the name of the method that is to hand out an entry";
-                self.entry = Some(input.parse().map_err(|e| syn::Error::new(e.span(), advice))?);
+                self.entry = Some(
+                    input
+                        .parse()
+                        .map_err(|e| syn::Error::new(e.span(), advice))?,
+                );
             }
             "crate" => self.krate = path(input, "crate takes the path of this library")?,
             _ => return Err(syn::Error::new(place, "quickcache has no such option")),
@@ -168,10 +185,15 @@ fn literal<T: Parse>(input: ParseStream<'_>, advice: &str) -> syn::Result<T> {
 }
 
 fn path(input: ParseStream<'_>, advice: &str) -> syn::Result<Path> {
-    let expr: Expr = input.parse().map_err(|e| syn::Error::new(e.span(), advice))?;
+    let expr: Expr = input
+        .parse()
+        .map_err(|e| syn::Error::new(e.span(), advice))?;
     match expr {
         Expr::Path(path) if path.qself.is_none() => Ok(path.path),
-        Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => {
+        Expr::Lit(ExprLit {
+            lit: Lit::Str(text),
+            ..
+        }) => {
             let message = format!("{advice}; without the quotes: `{}`", text.value());
             Err(syn::Error::new(text.span(), message))
         }
@@ -183,7 +205,11 @@ fn vary_on(expr: Expr) -> syn::Result<VaryOn> {
     match expr {
         Expr::Array(list) => {
             for part in &list.elems {
-                if let Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) = part {
+                if let Expr::Lit(ExprLit {
+                    lit: Lit::Str(text),
+                    ..
+                }) = part
+                {
                     let message = format!(
                         "vary_on takes expressions over the arguments, not text; without the quotes: `{}`",
                         text.value()

@@ -44,7 +44,13 @@ impl Function {
             Some(value) if !keep_errors => (value, true),
             _ => (returned.clone(), false),
         };
-        Ok(Function { sig, args, returned, value, split })
+        Ok(Function {
+            sig,
+            args,
+            returned,
+            value,
+            split,
+        })
     }
 
     pub fn names(&self) -> Vec<String> {
@@ -93,13 +99,22 @@ pub fn turbofish(generics: &Generics) -> TokenStream {
 fn refuse(sig: &Signature) -> syn::Result<()> {
     let fail = |place: Place, message: &str| Err(syn::Error::new(place, message));
     if let Some(word) = &sig.constness {
-        return fail(word.span(), "a `const fn` cannot be cached: a cache is filled while the program runs");
+        return fail(
+            word.span(),
+            "a `const fn` cannot be cached: a cache is filled while the program runs",
+        );
     }
     if let Some(dots) = &sig.variadic {
-        return fail(dots.span(), "a function with variable arguments cannot be cached");
+        return fail(
+            dots.span(),
+            "a function with variable arguments cannot be cached",
+        );
     }
     if let syn::Safety::Unsafe(word) = &sig.safety {
-        return fail(word.span(), "an `unsafe fn` cannot be cached: its caller's promises end with the call; cache a safe function around it");
+        return fail(
+            word.span(),
+            "an `unsafe fn` cannot be cached: its caller's promises end with the call; cache a safe function around it",
+        );
     }
     if let ReturnType::Type(_, ty) = &sig.output {
         let mut borrowed = Borrowed(None);
@@ -116,7 +131,8 @@ struct Borrowed(Option<syn::Error>);
 
 impl Borrowed {
     fn found(&mut self, place: impl ToTokens, message: &str) {
-        self.0.get_or_insert_with(|| syn::Error::new_spanned(place, message));
+        self.0
+            .get_or_insert_with(|| syn::Error::new_spanned(place, message));
     }
 }
 

@@ -81,7 +81,11 @@ pub struct Attributes {
 
 impl Attributes {
     pub fn sort(attrs: &[Attribute]) -> Attributes {
-        let mut sorted = Attributes { outer: Vec::new(), body: Vec::new(), shared: Vec::new() };
+        let mut sorted = Attributes {
+            outer: Vec::new(),
+            body: Vec::new(),
+            shared: Vec::new(),
+        };
         for attr in attrs {
             let is = |name: &str| attr.path().is_ident(name);
             if is("cfg") {
@@ -115,7 +119,10 @@ pub fn site(options: &Options, plan: &KeyPlan, name: &str, item: &impl ToTokens)
             quote!(|| #span)
         }))
     };
-    let (timeout, memoize_timeout) = (duration(&options.timeout), duration(&options.memoize_timeout));
+    let (timeout, memoize_timeout) = (
+        duration(&options.timeout),
+        duration(&options.memoize_timeout),
+    );
     let given = option(options.name.as_ref().map(ToTokens::to_token_stream));
     let version = option(options.version.map(|version| quote!(#version)));
     quote! {
@@ -234,7 +241,11 @@ pub fn plain(generics: &Generics) -> TokenStream {
         }
         GenericParam::Lifetime(param) => quote!(#param),
     });
-    if generics.params.is_empty() { TokenStream::new() } else { quote!(<#(#params),*>) }
+    if generics.params.is_empty() {
+        TokenStream::new()
+    } else {
+        quote!(<#(#params),*>)
+    }
 }
 
 /// An expression of type `Identity`, in a function that declares `generics` as [`plain`] does; `this` is `Self` in an impl.
@@ -271,12 +282,15 @@ fn fingerprint(tokens: TokenStream) -> u64 {
         for token in tokens {
             match token {
                 TokenTree::Group(group) => {
-                    feed(hash, match group.delimiter() {
-                        proc_macro2::Delimiter::Parenthesis => "(",
-                        proc_macro2::Delimiter::Brace => "{",
-                        proc_macro2::Delimiter::Bracket => "[",
-                        proc_macro2::Delimiter::None => "",
-                    });
+                    feed(
+                        hash,
+                        match group.delimiter() {
+                            proc_macro2::Delimiter::Parenthesis => "(",
+                            proc_macro2::Delimiter::Brace => "{",
+                            proc_macro2::Delimiter::Bracket => "[",
+                            proc_macro2::Delimiter::None => "",
+                        },
+                    );
                     walk(hash, group.stream());
                     feed(hash, ")");
                 }
@@ -292,7 +306,11 @@ fn fingerprint(tokens: TokenStream) -> u64 {
 /// What a type is called in names: its path without arguments.
 pub fn type_name(ty: &Type) -> String {
     match ty {
-        Type::Path(path) => path.path.segments.last().map_or_else(String::new, |last| last.ident.to_string()),
+        Type::Path(path) => path
+            .path
+            .segments
+            .last()
+            .map_or_else(String::new, |last| last.ident.to_string()),
         other => crate::vary_on::written(other),
     }
 }

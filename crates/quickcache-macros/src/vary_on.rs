@@ -88,8 +88,9 @@ impl KeyPlan {
                     let message = format!("vary_on takes a list: `vary_on = [{name}]`");
                     return Err(syn::Error::new(path.span(), message));
                 }
-                let mentioned: Vec<usize> =
-                    (0..function.args.len()).filter(|at| Some(*at) != skip_at).collect();
+                let mentioned: Vec<usize> = (0..function.args.len())
+                    .filter(|at| Some(*at) != skip_at)
+                    .collect();
                 let args = mentioned.iter().map(|&at| handed(&function.args[at]));
                 let call = quote_spanned!(path.span()=> #path(#(#args),*));
                 Ok(KeyPlan {
@@ -126,7 +127,10 @@ impl KeyPlan {
 
     fn each(&self, write: impl Fn(Span, TokenStream) -> TokenStream) -> Vec<TokenStream> {
         match &self.parts {
-            Parts::Expressions(exprs) => exprs.iter().map(|expr| write(expr.span(), expr.to_token_stream())).collect(),
+            Parts::Expressions(exprs) => exprs
+                .iter()
+                .map(|expr| write(expr.span(), expr.to_token_stream()))
+                .collect(),
             Parts::Function(call) => vec![write(call.span(), call.clone())],
         }
     }
@@ -166,8 +170,8 @@ fn handed(arg: &Arg) -> TokenStream {
 
 fn is_plain(name: &Ident) -> bool {
     const PLAIN: [&str; 16] = [
-        "bool", "char", "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128",
-        "isize", "f32", "f64",
+        "bool", "char", "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64",
+        "i128", "isize", "f32", "f64",
     ];
     PLAIN.contains(&name.to_string().as_str())
 }
@@ -185,16 +189,24 @@ fn skip(options: &Options, function: &Function) -> syn::Result<Skip> {
             return Err(syn::Error::new(name.span(), message));
         }
         let args = function.args.iter().map(handed);
-        return Ok(Skip::Function(quote_spanned!(path.span()=> #path(#(#args),*))));
+        return Ok(Skip::Function(
+            quote_spanned!(path.span()=> #path(#(#args),*)),
+        ));
     };
     let name = &arg.ident;
     if let Type::Path(ty) = &arg.ty
         && ty.path.is_ident("bool")
     {
-        return Ok(Skip::Argument(format_ident!("{}", name, span = path.span())));
+        return Ok(Skip::Argument(format_ident!(
+            "{}",
+            name,
+            span = path.span()
+        )));
     }
     let ty = written(&arg.ty);
-    let message = format!("skip_arg must be a `bool`; `{name}` is `{ty}` (a function of the arguments can turn it into one)");
+    let message = format!(
+        "skip_arg must be a `bool`; `{name}` is `{ty}` (a function of the arguments can turn it into one)"
+    );
     Err(syn::Error::new(path.span(), message))
 }
 
@@ -202,18 +214,28 @@ fn skip(options: &Options, function: &Function) -> syn::Result<Skip> {
 fn whole_argument(expr: &Expr, function: &Function) -> Option<usize> {
     match expr {
         Expr::Reference(expr) => whole_argument(&expr.expr, function),
-        Expr::Unary(expr) if matches!(expr.op, syn::UnOp::Deref(_)) => whole_argument(&expr.expr, function),
+        Expr::Unary(expr) if matches!(expr.op, syn::UnOp::Deref(_)) => {
+            whole_argument(&expr.expr, function)
+        }
         Expr::Paren(expr) => whole_argument(&expr.expr, function),
         Expr::Path(path) => {
             let name = path.path.get_ident()?;
-            function.args.iter().position(|arg| arg.ident == *name && !arg.receiver)
+            function
+                .args
+                .iter()
+                .position(|arg| arg.ident == *name && !arg.receiver)
         }
         _ => None,
     }
 }
 
 fn mentions(expr: &Expr, function: &Function, found: &mut BTreeSet<usize>) -> syn::Result<()> {
-    let mut mentions = Mentions { function, found, bound: Vec::new(), error: None };
+    let mut mentions = Mentions {
+        function,
+        found,
+        bound: Vec::new(),
+        error: None,
+    };
     mentions.visit_expr(expr);
     mentions.error.map_or(Ok(()), Err)
 }
@@ -229,7 +251,10 @@ struct Mentions<'a> {
 impl Mentions<'_> {
     fn name(&mut self, name: &Ident) -> bool {
         match self.function.args.iter().position(|arg| arg.ident == *name) {
-            Some(at) => self.found.insert(at) || true,
+            Some(at) => {
+                self.found.insert(at);
+                true
+            }
             None => false,
         }
     }
@@ -249,7 +274,9 @@ impl Mentions<'_> {
 
 impl<'ast> Visit<'ast> for Mentions<'_> {
     fn visit_expr_path(&mut self, expr: &'ast ExprPath) {
-        let Some(name) = expr.path.get_ident() else { return };
+        let Some(name) = expr.path.get_ident() else {
+            return;
+        };
         let text = name.to_string();
         // A name in capitals is a constant, or a unit struct.
         if self.name(name) || self.bound.contains(&text) || text.starts_with(char::is_uppercase) {
@@ -265,7 +292,8 @@ impl<'ast> Visit<'ast> for Mentions<'_> {
             let known = list(&names);
             format!("vary_on: no argument named `{text}`{near}\nthe arguments are {known}")
         };
-        self.error.get_or_insert(syn::Error::new(name.span(), message));
+        self.error
+            .get_or_insert(syn::Error::new(name.span(), message));
     }
 
     fn visit_expr_call(&mut self, call: &'ast syn::ExprCall) {
@@ -291,8 +319,21 @@ impl<'ast> Visit<'ast> for Mentions<'_> {
 pub fn written(tokens: &impl ToTokens) -> String {
     let mut text = tokens.to_token_stream().to_string();
     for (spaced, tight) in [
-        (" . ", "."), (" :: ", "::"), (":: ", "::"), (" (", "("), ("( ", "("), (" )", ")"), ("& ", "&"), (" [", "["),
-        ("[ ", "["), (" ]", "]"), (" < ", "<"), ("< ", "<"), (" >", ">"), (" ,", ","), ("* ", "*"),
+        (" . ", "."),
+        (" :: ", "::"),
+        (":: ", "::"),
+        (" (", "("),
+        ("( ", "("),
+        (" )", ")"),
+        ("& ", "&"),
+        (" [", "["),
+        ("[ ", "["),
+        (" ]", "]"),
+        (" < ", "<"),
+        ("< ", "<"),
+        (" >", ">"),
+        (" ,", ","),
+        ("* ", "*"),
     ] {
         text = text.replace(spaced, tight);
     }

@@ -113,8 +113,9 @@ mod system {
 
     /// How far `now` can be behind, rounded up, and one for cutting off what is less than a millisecond.
     pub(super) fn step() -> u64 {
-        static STEP: LazyLock<u64> =
-            LazyLock::new(|| (clock_getres(ClockId::MonotonicCoarse).tv_nsec as u64).div_ceil(1_000_000) + 1);
+        static STEP: LazyLock<u64> = LazyLock::new(|| {
+            (clock_getres(ClockId::MonotonicCoarse).tv_nsec as u64).div_ceil(1_000_000) + 1
+        });
         *STEP
     }
 }
@@ -149,7 +150,10 @@ mod tests {
         let started = clock.exactly();
         let deadline = clock.deadline(started, Duration::from_millis(30));
         while clock.now() < deadline {
-            assert!(clock.exactly() - started <= 30, "a value would be served after its time");
+            assert!(
+                clock.exactly() - started <= 30,
+                "a value would be served after its time"
+            );
         }
     }
 }

@@ -59,7 +59,8 @@ impl<V: serde::Serialize + serde::de::DeserializeOwned> Codec<V> for MessagePack
 
     fn decode(bytes: &[u8]) -> Result<V, Error> {
         let mut rest = bytes;
-        let value = V::deserialize(&mut rmp_serde::Deserializer::new(&mut rest)).map_err(Error::codec)?;
+        let value =
+            V::deserialize(&mut rmp_serde::Deserializer::new(&mut rest)).map_err(Error::codec)?;
         if rest.is_empty() {
             Ok(value)
         } else {
@@ -85,6 +86,10 @@ impl<V> Copy for CodecOf<V> {}
 
 impl<V> CodecOf<V> {
     pub(crate) fn new<C: Codec<V>>() -> Self {
-        CodecOf { id: C::ID, encode: C::encode, decode: C::decode }
+        CodecOf {
+            id: C::ID,
+            encode: C::encode,
+            decode: C::decode,
+        }
     }
 }

@@ -62,7 +62,10 @@ pub(crate) struct Functions(Arc<Mutex<Vec<&'static Function>>>);
 impl Functions {
     /// Called when a function has come to be.
     pub(crate) fn add(&self, function: &'static Function) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(function);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(function);
     }
 }
 
@@ -121,7 +124,13 @@ impl QuickCache {
     /// Clears every entry of this cache's functions in the memory tier: between two tests, that neither sees what the
     /// other computed. Tiers behind memory keep theirs.
     pub fn clear_everything(&self) {
-        let functions = self.config.functions.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let functions = self
+            .config
+            .functions
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         functions.iter().for_each(|function| function.clear_all());
         if let Some(memory) = self.config.tiers.memory() {
             memory.forget();
@@ -196,7 +205,9 @@ impl Builder {
     /// The cache.
     #[must_use]
     pub fn build(self) -> QuickCache {
-        QuickCache { config: Arc::new(self.0) }
+        QuickCache {
+            config: Arc::new(self.0),
+        }
     }
 }
 
@@ -208,8 +219,15 @@ pub(crate) struct Times {
 
 impl Config {
     /// `timeout` and `memoize_timeout` are those of the function.
-    pub(crate) fn times(&self, timeout: Option<Duration>, memoize_timeout: Option<Duration>) -> Times {
-        let (timeout, memoize) = (timeout.or(self.timeout), memoize_timeout.or(self.memoize_timeout));
+    pub(crate) fn times(
+        &self,
+        timeout: Option<Duration>,
+        memoize_timeout: Option<Duration>,
+    ) -> Times {
+        let (timeout, memoize) = (
+            timeout.or(self.timeout),
+            memoize_timeout.or(self.memoize_timeout),
+        );
         let outer: Vec<Duration> = self
             .tiers
             .outer()
@@ -223,7 +241,10 @@ impl Config {
         } else {
             memoize.or(of_memory).or(timeout)
         };
-        Times { memory: memory.unwrap_or(TIMEOUT), outer }
+        Times {
+            memory: memory.unwrap_or(TIMEOUT),
+            outer,
+        }
     }
 }
 
@@ -259,7 +280,9 @@ impl Timeout {
 
 fn parse(text: &str) -> Result<Duration, Error> {
     let trimmed = text.trim();
-    let end = trimmed.find(|c: char| !c.is_ascii_digit()).unwrap_or(trimmed.len());
+    let end = trimmed
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(trimmed.len());
     let (number, unit) = (&trimmed[..end], trimmed[end..].trim());
     let factor = match unit {
         "ms" => 1,
@@ -270,8 +293,12 @@ fn parse(text: &str) -> Result<Duration, Error> {
         "" => return Err(Error::span(text, "has no unit")),
         _ => return Err(Error::span(text, "is not a span of time")),
     };
-    let number: u64 = number.parse().map_err(|_| Error::span(text, "is not a span of time"))?;
-    let millis = number.checked_mul(factor).ok_or_else(|| Error::span(text, "is too long"))?;
+    let number: u64 = number
+        .parse()
+        .map_err(|_| Error::span(text, "is not a span of time"))?;
+    let millis = number
+        .checked_mul(factor)
+        .ok_or_else(|| Error::span(text, "is too long"))?;
     Ok(Duration::from_millis(millis))
 }
 
@@ -318,7 +345,15 @@ mod tests {
     fn text_is_read_as_a_span_of_time() {
         assert_eq!(parse("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(parse(" 2 h "), Ok(Duration::from_secs(7200)));
-        for bad in ["", "5", "h", "-5s", "1.5h", "5 minutes", "999999999999999999d"] {
+        for bad in [
+            "",
+            "5",
+            "h",
+            "-5s",
+            "1.5h",
+            "5 minutes",
+            "999999999999999999d",
+        ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }
@@ -327,12 +362,24 @@ mod tests {
     fn a_later_stage_overrides_an_earlier_one() {
         let seconds = Duration::from_secs;
         let memory = Memory::new().timeout("1s");
-        assert_eq!(QuickCache::new(memory.clone()).config.times(None, None).memory, seconds(1));
+        assert_eq!(
+            QuickCache::new(memory.clone())
+                .config
+                .times(None, None)
+                .memory,
+            seconds(1)
+        );
         let cache = QuickCache::builder(memory).timeout("2s").build();
         assert_eq!(cache.config.times(None, None).memory, seconds(2));
         let cache = cache.but_with(|options| options.timeout("3s"));
         assert_eq!(cache.config.times(None, None).memory, seconds(3));
-        assert_eq!(cache.config.times(Some(seconds(4)), None).memory, seconds(4));
-        assert_eq!(QuickCache::shared().config.times(None, None).memory, seconds(300));
+        assert_eq!(
+            cache.config.times(Some(seconds(4)), None).memory,
+            seconds(4)
+        );
+        assert_eq!(
+            QuickCache::shared().config.times(None, None).memory,
+            seconds(300)
+        );
     }
 }

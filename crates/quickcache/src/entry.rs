@@ -37,7 +37,8 @@ impl Seal {
         life: Duration,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<Vec<u8>, E> {
-        let deadline = unix_millis().saturating_add(u64::try_from(life.as_millis()).unwrap_or(u64::MAX));
+        let deadline =
+            unix_millis().saturating_add(u64::try_from(life.as_millis()).unwrap_or(u64::MAX));
         let mut entry = Vec::with_capacity(256);
         entry.extend_from_slice(&MAGIC);
         entry.extend_from_slice(&[VERSION, codec]);
@@ -51,7 +52,12 @@ impl Seal {
     }
 
     /// The payload and what is left of its life; `None` if this is no entry for the key, or one that is over.
-    pub(crate) fn read<'a>(&self, key: &Digest, codec: u8, entry: &'a [u8]) -> Option<(&'a [u8], Duration)> {
+    pub(crate) fn read<'a>(
+        &self,
+        key: &Digest,
+        codec: u8,
+        entry: &'a [u8],
+    ) -> Option<(&'a [u8], Duration)> {
         let header = entry.get(..HEADER)?;
         if header[..4] != [MAGIC[0], MAGIC[1], VERSION, codec] {
             return None;
@@ -65,19 +71,26 @@ impl Seal {
             return None;
         }
         let deadline = u64::from_le_bytes(header[4..12].try_into().ok()?);
-        let left = deadline.checked_sub(unix_millis()).filter(|left| *left > 0)?;
+        let left = deadline
+            .checked_sub(unix_millis())
+            .filter(|left| *left > 0)?;
         Some((&entry[HEADER..], Duration::from_millis(left)))
     }
 
     fn tag(&self, key: &Digest, entry: &[u8]) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
-        hasher.update(key.as_bytes()).update(&entry[..TAG_AT]).update(&entry[HEADER..]);
+        hasher
+            .update(key.as_bytes())
+            .update(&entry[..TAG_AT])
+            .update(&entry[HEADER..]);
         hasher.finalize()
     }
 }
 
 fn unix_millis() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -87,7 +100,12 @@ mod tests {
     use crate::key::v1::{Identity, Scheme};
 
     fn digest(name: &str) -> Digest {
-        Scheme::new(b"").function(Identity { name, ..Identity::default() }).key(&[])
+        Scheme::new(b"")
+            .function(Identity {
+                name,
+                ..Identity::default()
+            })
+            .key(&[])
     }
 
     fn sealed(life: Duration) -> Vec<u8> {
@@ -114,7 +132,10 @@ mod tests {
             for bit in 0..8 {
                 let mut damaged = entry.clone();
                 damaged[at] ^= 1 << bit;
-                assert!(seal.read(&key, 1, &damaged).is_none(), "byte {at}, bit {bit}");
+                assert!(
+                    seal.read(&key, 1, &damaged).is_none(),
+                    "byte {at}, bit {bit}"
+                );
             }
             assert!(seal.read(&key, 1, &entry[..at]).is_none(), "cut at {at}");
         }
@@ -127,6 +148,9 @@ mod tests {
         assert!(seal.read(&digest("g"), 1, &entry).is_none());
         assert!(seal.read(&digest("f"), 2, &entry).is_none());
         assert!(Seal::new(b"other").read(&digest("f"), 1, &entry).is_none());
-        assert!(seal.read(&digest("f"), 1, &sealed(Duration::ZERO)).is_none());
+        assert!(
+            seal.read(&digest("f"), 1, &sealed(Duration::ZERO))
+                .is_none()
+        );
     }
 }

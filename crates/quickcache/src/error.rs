@@ -10,7 +10,10 @@ pub struct Error(Box<Kind>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Kind {
     /// A clear that is in force here, but not yet in every tier.
-    Pending { function: String, failures: Vec<String> },
+    Pending {
+        function: String,
+        failures: Vec<String>,
+    },
     /// An operation that a tier cannot do.
     CannotClearAll { function: String, tier: String },
     /// Text that is not a span of time.
@@ -21,21 +24,32 @@ enum Kind {
 
 impl Error {
     pub(crate) fn pending(function: &str, failures: Vec<String>) -> Self {
-        Error(Box::new(Kind::Pending { function: function.to_owned(), failures }))
+        Error(Box::new(Kind::Pending {
+            function: function.to_owned(),
+            failures,
+        }))
     }
 
     pub(crate) fn cannot_clear_all(function: &str, tier: &str) -> Self {
-        Error(Box::new(Kind::CannotClearAll { function: function.to_owned(), tier: tier.to_owned() }))
+        Error(Box::new(Kind::CannotClearAll {
+            function: function.to_owned(),
+            tier: tier.to_owned(),
+        }))
     }
 
     pub(crate) fn span(text: &str, why: &'static str) -> Self {
-        Error(Box::new(Kind::Span { text: text.to_owned(), why }))
+        Error(Box::new(Kind::Span {
+            text: text.to_owned(),
+            why,
+        }))
     }
 
     /// For a [`Codec`](crate::Codec): the value cannot be written, or the bytes cannot be read.
     #[must_use]
     pub fn codec(why: impl fmt::Display) -> Self {
-        Error(Box::new(Kind::Codec { why: why.to_string() }))
+        Error(Box::new(Kind::Codec {
+            why: why.to_string(),
+        }))
     }
 
     /// Whether a clear did not reach every tier.

@@ -86,7 +86,11 @@ impl<V, E> Copy for Hooks<V, E> {}
 
 impl<V, E> Hooks<V, E> {
     fn of_value(&self) -> ValueHooks<V> {
-        ValueHooks { copy: self.copy, codec: self.codec, weigh: self.weigh }
+        ValueHooks {
+            copy: self.copy,
+            codec: self.codec,
+            weigh: self.weigh,
+        }
     }
 }
 
@@ -97,7 +101,12 @@ impl<V> Whole<V> {
     /// The value alone, whatever it was a part of.
     pub(crate) fn of(hooks: ValueHooks<V>) -> Self {
         let ValueHooks { copy, codec, weigh } = hooks;
-        Whole(Hooks { copy, codec, weigh, share: None })
+        Whole(Hooks {
+            copy,
+            codec,
+            weigh,
+            share: None,
+        })
     }
 }
 

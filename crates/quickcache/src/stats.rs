@@ -47,7 +47,10 @@ impl Stats {
         if self.tier_hits.len() < other.tier_hits.len() {
             self.tier_hits.resize(other.tier_hits.len(), 0);
         }
-        self.tier_hits.iter_mut().zip(&other.tier_hits).for_each(|(sum, hits)| *sum += hits);
+        self.tier_hits
+            .iter_mut()
+            .zip(&other.tier_hits)
+            .for_each(|(sum, hits)| *sum += hits);
         self.misses += other.misses;
         self.fills += other.fills;
         self.refused_fills += other.refused_fills;
@@ -129,7 +132,10 @@ pub(crate) fn count(counter: &AtomicU64) {
 
 impl Counters {
     pub(crate) fn new(tiers: usize) -> Self {
-        Counters { tier_hits: (0..tiers).map(|_| AtomicU64::new(0)).collect(), ..Self::default() }
+        Counters {
+            tier_hits: (0..tiers).map(|_| AtomicU64::new(0)).collect(),
+            ..Self::default()
+        }
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -152,7 +158,11 @@ impl Counters {
     pub(crate) fn missed(&self, hash: u64, known: Option<Miss>) {
         count(&self.misses);
         let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = events.iter().rev().find(|(of, _)| *of == hash).map(|(_, event)| *event);
+        let last = events
+            .iter()
+            .rev()
+            .find(|(of, _)| *of == hash)
+            .map(|(_, event)| *event);
         let why = known.unwrap_or(match last {
             None => Miss::First,
             Some(Event::Cleared) => Miss::Cleared,
@@ -169,7 +179,10 @@ impl Counters {
 
     pub(crate) fn all_cleared(&self) {
         let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        for (_, event) in events.iter_mut().filter(|(_, event)| *event == Event::Stored) {
+        for (_, event) in events
+            .iter_mut()
+            .filter(|(_, event)| *event == Event::Stored)
+        {
             *event = Event::Cleared;
         }
     }

@@ -36,7 +36,26 @@ macro_rules! flat {
         }
     )*};
 }
-flat!(bool, char, u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, isize, f32, f64, (), std::time::Duration);
+flat!(
+    bool,
+    char,
+    u8,
+    u16,
+    u32,
+    u64,
+    u128,
+    usize,
+    i8,
+    i16,
+    i32,
+    i64,
+    i128,
+    isize,
+    f32,
+    f64,
+    (),
+    std::time::Duration
+);
 
 impl Weigh for String {
     fn heap(&self) -> usize {

@@ -1,7 +1,7 @@
 //! Async functions: on any runtime, cancelled or not.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use quickcache::quickcache;
@@ -32,7 +32,10 @@ async fn an_async_function_and_its_companions() {
     assert_eq!(load(1, "c", false).await, Ok("set".to_owned()));
     assert_eq!(load(1, "d", true).await, Ok("d1true".to_owned()));
     assert_eq!(load::refresh(1, "e", false).await, Ok("e1false".to_owned()));
-    assert_eq!(load::uncached(1, "f", false).await, Ok("f1false".to_owned()));
+    assert_eq!(
+        load::uncached(1, "f", false).await,
+        Ok("f1false".to_owned())
+    );
     assert_eq!(load(1, "g", false).await, Ok("e1false".to_owned()));
     assert_eq!(load::explain(1).await.tier.as_deref(), Some("memory"));
     assert!(load::stats().executions >= 3);
@@ -49,8 +52,13 @@ async fn a_cached_future_is_send() {
     }
     let task = tokio::spawn(async { load(77, "x", false).await });
     assert_eq!(task.await.unwrap(), Ok("x77false".to_owned()));
-    tokio::spawn(async { load::clear(77).await.is_applied() }).await.unwrap();
-    tokio::spawn(async { load::refresh(77, "y", false).await }).await.unwrap().unwrap();
+    tokio::spawn(async { load::clear(77).await.is_applied() })
+        .await
+        .unwrap();
+    tokio::spawn(async { load::refresh(77, "y", false).await })
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 #[tokio::test]
@@ -101,7 +109,10 @@ async fn p11_followers_get_a_copy_of_an_error_that_can_be_copied() {
         Err("failed".to_owned())
     }
     let (one, two) = tokio::join!(failing(), failing());
-    assert_eq!((one, two), (Err("failed".to_owned()), Err("failed".to_owned())));
+    assert_eq!(
+        (one, two),
+        (Err("failed".to_owned()), Err("failed".to_owned()))
+    );
     assert_eq!(RUNS.load(Ordering::SeqCst), 1);
 }
 

@@ -18,7 +18,10 @@ struct Person {
 }
 
 fn person(id: u64) -> Person {
-    Person { id, name: format!("person {id}") }
+    Person {
+        id,
+        name: format!("person {id}"),
+    }
 }
 
 /// Counts the executions of a function on this thread.
@@ -42,7 +45,9 @@ runs!(POSTS);
 fn get_all_posts(person: &Person, locale: &str, force: bool) -> Vec<Post> {
     let _ = force;
     run(&POSTS);
-    vec![Post { title: format!("{} in {locale}", person.name) }]
+    vec![Post {
+        title: format!("{} in {locale}", person.name),
+    }]
 }
 
 #[test]
@@ -58,7 +63,10 @@ fn a_second_call_is_a_hit_and_another_key_is_a_miss() {
 
 #[test]
 fn only_vary_on_counts() {
-    let renamed = Person { id: 11, name: "renamed".to_owned() };
+    let renamed = Person {
+        id: 11,
+        name: "renamed".to_owned(),
+    };
     let before = get_all_posts(&person(11), "en", false);
     assert_eq!(get_all_posts(&renamed, "en", false), before);
     assert_eq!(ran(&POSTS), 1);
@@ -82,7 +90,10 @@ fn skip_arg_computes_and_stores() {
     get_all_posts(&ann, "en", false);
     get_all_posts(&ann, "en", true);
     assert_eq!(ran(&POSTS), 2);
-    let renamed = Person { id: 31, name: "renamed".to_owned() };
+    let renamed = Person {
+        id: 31,
+        name: "renamed".to_owned(),
+    };
     let new = get_all_posts(&renamed, "en", true);
     assert_eq!(new[0].title, "renamed in en");
     assert_eq!(get_all_posts(&ann, "en", false), new);
@@ -96,7 +107,9 @@ mod blog {
         #[quickcache::quickcache(vary_on = [id])]
         pub fn titles(id: u64) -> Vec<super::Post> {
             super::run(&super::NESTED);
-            vec![super::Post { title: id.to_string() }]
+            vec![super::Post {
+                title: id.to_string(),
+            }]
         }
     }
     pub use inner::titles;
@@ -156,7 +169,11 @@ struct Refused(Cell<u64>);
 #[quickcache(vary_on = [n])]
 fn fallible(n: u64) -> Result<u64, Refused> {
     run(&FALLIBLE);
-    if n == 0 { Err(Refused(Cell::new(n))) } else { Ok(n) }
+    if n == 0 {
+        Err(Refused(Cell::new(n)))
+    } else {
+        Ok(n)
+    }
 }
 
 #[test]
@@ -190,7 +207,11 @@ type Answer = Result<u64, String>;
 #[quickcache(vary_on = [n])]
 fn aliased(n: u64) -> Answer {
     run(&ALIASED);
-    if n == 0 { Err("zero".to_owned()) } else { Ok(n) }
+    if n == 0 {
+        Err("zero".to_owned())
+    } else {
+        Ok(n)
+    }
 }
 
 #[test]
@@ -419,7 +440,12 @@ fn derived(page: &Page<&str>) -> String {
 
 #[test]
 fn derived_key_parts_are_key_values() {
-    let orders = [Order::Newest, Order::Best(1), Order::Best(2), Order::Between { low: 1, high: 2 }];
+    let orders = [
+        Order::Newest,
+        Order::Best(1),
+        Order::Best(2),
+        Order::Between { low: 1, high: 2 },
+    ];
     for order in orders.into_iter().chain(orders) {
         derived(&Page { of: "x", order });
     }
@@ -427,9 +453,14 @@ fn derived_key_parts_are_key_values() {
 }
 
 static CLOCK: LazyLock<FakeClock> = LazyLock::new(FakeClock::new);
-static CACHE: LazyLock<QuickCache> =
-    LazyLock::new(|| QuickCache::builder(Memory::new()).timeout("10s").clock(&CLOCK).build());
-static LONGER: LazyLock<QuickCache> = LazyLock::new(|| CACHE.but_with(|options| options.timeout("20s")));
+static CACHE: LazyLock<QuickCache> = LazyLock::new(|| {
+    QuickCache::builder(Memory::new())
+        .timeout("10s")
+        .clock(&CLOCK)
+        .build()
+});
+static LONGER: LazyLock<QuickCache> =
+    LazyLock::new(|| CACHE.but_with(|options| options.timeout("20s")));
 
 runs!(STAGES, SLOW);
 
@@ -467,7 +498,11 @@ fn p6_a_value_lives_as_long_as_the_last_stage_says_counted_from_its_start() {
         CLOCK.advance(Duration::from_millis(9_999));
         let _ = (ten::get_cached_value(), twenty::get_cached_value());
         CLOCK.advance(Duration::from_millis(1));
-        let left = [ten::get_cached_value(), twenty::get_cached_value(), thirty::get_cached_value()];
+        let left = [
+            ten::get_cached_value(),
+            twenty::get_cached_value(),
+            thirty::get_cached_value(),
+        ];
         assert_eq!(left.iter().flatten().count(), 3 - expired);
     }
     ten();
@@ -476,11 +511,19 @@ fn p6_a_value_lives_as_long_as_the_last_stage_says_counted_from_its_start() {
     slow(4);
     CLOCK.advance(Duration::from_secs(5));
     slow(4);
-    assert_eq!(ran(&SLOW), 1, "4 s of running and 5 s of waiting are less than 10");
+    assert_eq!(
+        ran(&SLOW),
+        1,
+        "4 s of running and 5 s of waiting are less than 10"
+    );
     CLOCK.advance(Duration::from_secs(1));
     assert_eq!(slow::get_cached_value(4), None, "age counts from the start");
     slow(10);
-    assert_eq!(slow::get_cached_value(10), None, "slower than its timeout: not stored");
+    assert_eq!(
+        slow::get_cached_value(10),
+        None,
+        "slower than its timeout: not stored"
+    );
     assert_eq!(slow::stats().refused_fills, 1);
 }
 
@@ -514,16 +557,34 @@ fn explain_and_stats_tell_what_happened() {
     told("a", 7);
     let after = told::explain("a", 5);
     assert_eq!(after.function, "told");
-    assert_eq!(after.parts, [("name".to_owned(), "\"a\"".to_owned()), ("n % 2".to_owned(), "1".to_owned())]);
+    assert_eq!(
+        after.parts,
+        [
+            ("name".to_owned(), "\"a\"".to_owned()),
+            ("n % 2".to_owned(), "1".to_owned())
+        ]
+    );
     assert_eq!(after.tier.as_deref(), Some("memory"));
     assert_eq!(after.last_miss, Some(Miss::First));
     assert_eq!(after.key, told::key("a", 1));
-    assert!(after.time_left.is_some_and(|left| left > Duration::from_secs(290)));
+    assert!(
+        after
+            .time_left
+            .is_some_and(|left| left > Duration::from_secs(290))
+    );
     told::clear("a", 5);
     told("a", 5);
     assert_eq!(told::explain("a", 5).last_miss, Some(Miss::Cleared));
     let stats = told::stats();
-    assert_eq!((stats.memory_hits, stats.misses, stats.fills, stats.executions), (1, 2, 2, 2));
+    assert_eq!(
+        (
+            stats.memory_hits,
+            stats.misses,
+            stats.fills,
+            stats.executions
+        ),
+        (1, 2, 2, 2)
+    );
     assert_eq!(stats.entries, 1);
     assert!(stats.bytes > 0);
 }
@@ -620,8 +681,16 @@ fn p1_clear_beats_a_running_flight() {
     is_running.recv().unwrap();
     ROUND.store(1, Ordering::SeqCst);
     assert!(source::clear().is_applied());
-    assert_eq!(source(), 1, "a call after the clear does not join a flight from before it");
+    assert_eq!(
+        source(),
+        1,
+        "a call after the clear does not join a flight from before it"
+    );
     go_on.send(()).unwrap();
-    assert_eq!(old.join().unwrap(), 0, "who began before the clear gets the old value");
+    assert_eq!(
+        old.join().unwrap(),
+        0,
+        "who began before the clear gets the old value"
+    );
     assert_eq!(source(), 1, "and does not store it");
 }

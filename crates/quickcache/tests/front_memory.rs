@@ -24,7 +24,10 @@ fn the_bound_on_entries_is_of_all_functions_together() {
         assert!(MEMORY.len() <= 100, "{} entries", MEMORY.len());
     }
     assert!(MEMORY.len() > 90);
-    assert_eq!(one::stats().entries + two::stats().entries, MEMORY.len() as u64);
+    assert_eq!(
+        one::stats().entries + two::stats().entries,
+        MEMORY.len() as u64
+    );
 }
 
 #[test]
@@ -43,12 +46,20 @@ fn the_bound_on_bytes_counts_what_values_and_keys_hold() {
         large(n);
     }
     assert!(MEMORY.weight() <= 100_000);
-    assert!((80..=100).contains(&MEMORY.len()), "{} entries of a kilobyte", MEMORY.len());
+    assert!(
+        (80..=100).contains(&MEMORY.len()),
+        "{} entries of a kilobyte",
+        MEMORY.len()
+    );
     for n in 0..500 {
         of_large_key(&format!("{n:1000}"));
     }
     assert!(MEMORY.weight() <= 100_000);
-    assert!((80..=100).contains(&MEMORY.len()), "{} keys of a kilobyte", MEMORY.len());
+    assert!(
+        (80..=100).contains(&MEMORY.len()),
+        "{} keys of a kilobyte",
+        MEMORY.len()
+    );
 }
 
 #[test]
@@ -90,8 +101,12 @@ fn expired_entries_are_freed_without_being_asked_for() {
     static ALIVE: AtomicUsize = AtomicUsize::new(0);
     static CLOCK: LazyLock<FakeClock> = LazyLock::new(FakeClock::new);
     static MEMORY: LazyLock<Memory> = LazyLock::new(Memory::new);
-    static CACHE: LazyLock<QuickCache> =
-        LazyLock::new(|| QuickCache::builder(MEMORY.clone()).timeout("10s").clock(&CLOCK).build());
+    static CACHE: LazyLock<QuickCache> = LazyLock::new(|| {
+        QuickCache::builder(MEMORY.clone())
+            .timeout("10s")
+            .clock(&CLOCK)
+            .build()
+    });
     #[quickcache(cache = CACHE, vary_on = [n])]
     fn counted(n: u64) -> Arc<Counted> {
         let _ = n;
@@ -101,13 +116,18 @@ fn expired_entries_are_freed_without_being_asked_for() {
     assert_eq!(ALIVE.load(Ordering::SeqCst), 1_000);
     CLOCK.advance(Duration::from_secs(11));
     (1_000..2_000).for_each(|n| drop(counted(n)));
-    assert_eq!(ALIVE.load(Ordering::SeqCst), 1_000, "new entries sweep the old ones away");
+    assert_eq!(
+        ALIVE.load(Ordering::SeqCst),
+        1_000,
+        "new entries sweep the old ones away"
+    );
 }
 
 #[test]
 fn what_is_cleared_or_evicted_is_dropped() {
     static ALIVE: AtomicUsize = AtomicUsize::new(0);
-    static CACHE: LazyLock<QuickCache> = LazyLock::new(|| QuickCache::new(Memory::new().entries(10)));
+    static CACHE: LazyLock<QuickCache> =
+        LazyLock::new(|| QuickCache::new(Memory::new().entries(10)));
     #[quickcache(cache = CACHE, vary_on = [n])]
     fn counted(n: u64) -> Arc<Counted> {
         let _ = n;
@@ -172,7 +192,11 @@ fn p1_no_call_gets_a_value_from_before_a_clear_that_returned() {
                         FLOOR[key].fetch_max(version, Ordering::SeqCst);
                     } else {
                         let floor = FLOOR[key].load(Ordering::SeqCst);
-                        let value = if turn % 11 == 0 { read::refresh(key) } else { read(key) };
+                        let value = if turn % 11 == 0 {
+                            read::refresh(key)
+                        } else {
+                            read(key)
+                        };
                         assert!(value >= floor, "got {value} after a clear at {floor}");
                     }
                 }

@@ -20,7 +20,9 @@ struct Repo {
 }
 
 fn repo(name: &str) -> Repo {
-    Repo { name: name.to_owned() }
+    Repo {
+        name: name.to_owned(),
+    }
 }
 
 #[quickcache]
@@ -33,7 +35,12 @@ impl Repo {
     }
 
     #[quickcache(vary_on = [self.name, key], skip_arg = force)]
-    fn find(&self, key: &str, force: bool, extra: &mut Vec<u64>) -> Result<String, std::num::ParseIntError> {
+    fn find(
+        &self,
+        key: &str,
+        force: bool,
+        extra: &mut Vec<u64>,
+    ) -> Result<String, std::num::ParseIntError> {
         run(1);
         extra.push(1);
         let number: u64 = key.parse()?;
@@ -60,7 +67,10 @@ impl Repo {
 #[test]
 fn a_method_is_cached_by_what_it_varies_on() {
     let (a, b) = (repo("a"), repo("b"));
-    assert_eq!((a.get("x"), a.get("x"), b.get("x")), ("a/x".into(), "a/x".into(), "b/x".into()));
+    assert_eq!(
+        (a.get("x"), a.get("x"), b.get("x")),
+        ("a/x".into(), "a/x".into(), "b/x".into())
+    );
     assert_eq!(ran(0), 2);
     assert_eq!(repo("a").get("x"), "a/x");
     assert_eq!(ran(0), 0);
@@ -72,7 +82,10 @@ fn an_entry_clears_reads_sets_and_explains() {
     let repo = repo("entry");
     assert_eq!(repo.get_entry("x").get_cached_value(), None);
     repo.get("x");
-    assert_eq!(repo.get_entry("x").get_cached_value(), Some("entry/x".to_owned()));
+    assert_eq!(
+        repo.get_entry("x").get_cached_value(),
+        Some("entry/x".to_owned())
+    );
     assert!(repo.get_entry("x").clear().is_applied());
     assert_eq!(repo.get_entry("x").get_cached_value(), None);
     repo.get_entry("x").set_cached_value().to("mine".to_owned());
@@ -82,8 +95,15 @@ fn an_entry_clears_reads_sets_and_explains() {
     assert_eq!(repo.get_entry("x").refresh(), "entry/x");
     assert_eq!(repo.get("x"), "entry/x");
     let explained = repo.get_entry("x").explain();
-    assert_eq!(explained.parts[0], ("self.name".to_owned(), "\"entry\"".to_owned()));
-    assert!(explained.function.ends_with("Repo::get"), "{}", explained.function);
+    assert_eq!(
+        explained.parts[0],
+        ("self.name".to_owned(), "\"entry\"".to_owned())
+    );
+    assert!(
+        explained.function.ends_with("Repo::get"),
+        "{}",
+        explained.function
+    );
     assert_eq!(explained.key, repo.get_entry("x").key());
     assert!(repo.get_entry("x").stats().executions >= 2);
 }
@@ -95,8 +115,14 @@ fn an_entry_takes_the_arguments_that_the_key_mentions_and_refresh_the_others() {
     assert_eq!(repo.find("5", false, &mut extra), Ok("5false".to_owned()));
     assert_eq!(repo.find("5", false, &mut extra), Ok("5false".to_owned()));
     assert_eq!(ran(1), 1);
-    assert_eq!(repo.find_entry("5").get_cached_value(), Some("5false".to_owned()));
-    assert_eq!(repo.find_entry("5").refresh(true, &mut extra), Ok("5true".to_owned()));
+    assert_eq!(
+        repo.find_entry("5").get_cached_value(),
+        Some("5false".to_owned())
+    );
+    assert_eq!(
+        repo.find_entry("5").refresh(true, &mut extra),
+        Ok("5true".to_owned())
+    );
     assert_eq!(repo.find("5", false, &mut extra), Ok("5true".to_owned()));
     assert!(repo.find_entry("x").refresh(true, &mut extra).is_err());
     assert_eq!(extra.len(), 3);
@@ -104,7 +130,10 @@ fn an_entry_takes_the_arguments_that_the_key_mentions_and_refresh_the_others() {
 
 #[test]
 fn a_function_without_a_receiver_has_a_sibling_too() {
-    assert_eq!((Repo::new_name(1), Repo::new_name(1)), ("1".to_owned(), "1".to_owned()));
+    assert_eq!(
+        (Repo::new_name(1), Repo::new_name(1)),
+        ("1".to_owned(), "1".to_owned())
+    );
     assert_eq!(ran(2), 1);
     Repo::new_name_entry(1).clear();
     Repo::new_name(1);
@@ -150,13 +179,23 @@ where
 #[test]
 fn a_generic_trait_impl_is_cached_per_type() {
     let label = String::from("label");
-    let shelf = Shelf { label: &label, _kind: 'x' };
+    let shelf = Shelf {
+        label: &label,
+        _kind: 'x',
+    };
     assert_eq!((shelf.fetch(1_u8), shelf.fetch(1_u8)), ((1, 7), (1, 7)));
     assert_eq!(ran(4), 1);
-    let other = Shelf { label: &label, _kind: 1_u8 };
+    let other = Shelf {
+        label: &label,
+        _kind: 1_u8,
+    };
     assert_eq!(other.fetch(1_u8), (1, 7));
     assert_eq!(shelf.fetch(1_u32), (1, 7));
-    assert_eq!(ran(4), 2, "another type of self, and another parameter of the trait");
+    assert_eq!(
+        ran(4),
+        2,
+        "another type of self, and another parameter of the trait"
+    );
     shelf.fetch_entry(1_u8).clear();
     other.fetch(1_u8);
     assert_eq!(ran(4), 0, "the entry of another type stays");
@@ -183,11 +222,20 @@ async fn an_async_method_has_an_async_entry() {
     assert_eq!(client.load("p", 1).await, Ok("p1".to_owned()));
     assert_eq!(client.load("p", 2).await, Ok("p1".to_owned()));
     assert_eq!(ran(5), 1);
-    assert_eq!(client.load_entry("p").get_cached_value().await, Some("p1".to_owned()));
+    assert_eq!(
+        client.load_entry("p").get_cached_value().await,
+        Some("p1".to_owned())
+    );
     assert_eq!(client.load_entry("p").refresh(3).await, Ok("p3".to_owned()));
     assert!(client.load_entry("p").clear().await.is_applied());
     assert_eq!(client.load_entry("p").get_cached_value().await, None);
-    client.load_entry("p").set_cached_value().to("set".to_owned()).await;
+    client
+        .load_entry("p")
+        .set_cached_value()
+        .to("set".to_owned())
+        .await;
     assert_eq!(client.load("p", 1).await, Ok("set".to_owned()));
-    tokio::spawn(async { Client.load_entry("p").clear().await.is_applied() }).await.unwrap();
+    tokio::spawn(async { Client.load_entry("p").clear().await.is_applied() })
+        .await
+        .unwrap();
 }

@@ -18,7 +18,11 @@ struct Dict {
 impl Dict {
     fn done(&self, what: &'static str) -> Result<(), &'static str> {
         self.log.lock().unwrap().push(what);
-        if self.broken.load(Ordering::SeqCst) { Err("broken") } else { Ok(()) }
+        if self.broken.load(Ordering::SeqCst) {
+            Err("broken")
+        } else {
+            Ok(())
+        }
     }
 
     fn log(&self) -> Vec<&'static str> {
@@ -40,11 +44,21 @@ impl Cache for Handle {
     type Error = &'static str;
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Self::Error> {
         self.0.done("get")?;
-        Ok(self.0.entries.lock().unwrap().get(key).map(|(bytes, _)| bytes.clone()))
+        Ok(self
+            .0
+            .entries
+            .lock()
+            .unwrap()
+            .get(key)
+            .map(|(bytes, _)| bytes.clone()))
     }
     fn set(&self, key: &str, value: &[u8], timeout: Duration) -> Result<(), Self::Error> {
         self.0.done("set")?;
-        self.0.entries.lock().unwrap().insert(key.to_owned(), (value.to_owned(), timeout));
+        self.0
+            .entries
+            .lock()
+            .unwrap()
+            .insert(key.to_owned(), (value.to_owned(), timeout));
         Ok(())
     }
     fn delete(&self, key: &str) -> Result<(), Self::Error> {
@@ -92,7 +106,10 @@ macro_rules! cached {
 }
 
 fn memory_first(dict: Handle) -> TieredCache {
-    TieredCache::new([Memory::new().timeout("10s").into(), Tier::cache(dict).named("dict")])
+    TieredCache::new([
+        Memory::new().timeout("10s").into(),
+        Tier::cache(dict).named("dict"),
+    ])
 }
 
 fn alone(dict: Handle) -> TieredCache {
@@ -115,12 +132,19 @@ fn a_value_outlives_the_memory_tier_in_the_cache_behind_it() {
     assert_eq!(row::explain(1).tier.as_deref(), Some("dict"));
     DICT.0.log();
     assert_eq!(row(1), first);
-    assert_eq!(DICT.0.log(), ["get"], "a hit is copied into the memory tier and not set again");
+    assert_eq!(
+        DICT.0.log(),
+        ["get"],
+        "a hit is copied into the memory tier and not set again"
+    );
     assert_eq!(row(1), first);
     assert_eq!(DICT.0.log(), [""; 0]);
     assert_eq!(RUNS.load(Ordering::SeqCst), 1);
     let stats = row::stats();
-    assert_eq!((stats.tier_hits.as_slice(), stats.memory_hits, stats.misses), ([1].as_slice(), 2, 2));
+    assert_eq!(
+        (stats.tier_hits.as_slice(), stats.memory_hits, stats.misses),
+        ([1].as_slice(), 2, 2)
+    );
 }
 
 #[test]
@@ -140,7 +164,10 @@ fn a_cache_alone_serves_every_call() {
     cached!([] row, alone);
     assert_eq!(row(1), row(1));
     assert_eq!(DICT.0.log(), ["get", "set", "get"]);
-    row::set_cached_value(1).to(Row { id: 9, name: "set".to_owned() });
+    row::set_cached_value(1).to(Row {
+        id: 9,
+        name: "set".to_owned(),
+    });
     assert_eq!(row::get_cached_value(1).unwrap().id, 9);
     assert_eq!(row::refresh(1).id, 1);
     assert_eq!(row(1).id, 1);
@@ -157,9 +184,16 @@ fn errors_of_a_cache_are_counted_and_never_reach_the_caller() {
     assert!(!cleared.is_applied());
     let error = cleared.strict().unwrap_err();
     assert!(error.is_pending());
-    assert_eq!(error.to_string(), "the clear of `row` is not applied in every tier: tier `dict`: broken");
+    assert_eq!(
+        error.to_string(),
+        "the clear of `row` is not applied in every tier: tier `dict`: broken"
+    );
     assert_eq!(row(1).id, 1);
-    assert_eq!(RUNS.load(Ordering::SeqCst), 2, "the clear is in force in the memory tier all the same");
+    assert_eq!(
+        RUNS.load(Ordering::SeqCst),
+        2,
+        "the clear is in force in the memory tier all the same"
+    );
     DICT.0.broken.store(false, Ordering::SeqCst);
     assert!(row::clear(1).strict().is_ok());
 }
@@ -180,13 +214,25 @@ fn functions_of_one_name_and_version_share_entries_and_others_do_not() {
     cached!([] row, alone);
     #[quickcache(cache = CACHE, vary_on = [id], name = "row", version = 1)]
     fn same(id: u64) -> Row {
-        Row { id, name: "never".to_owned() }
+        Row {
+            id,
+            name: "never".to_owned(),
+        }
     }
     #[quickcache(cache = CACHE, vary_on = [id], name = "row", version = 2)]
     fn newer(id: u64) -> Row {
-        Row { id, name: "newer".to_owned() }
+        Row {
+            id,
+            name: "newer".to_owned(),
+        }
     }
-    assert_eq!(same(1), Row { id: 1, name: "never".to_owned() });
+    assert_eq!(
+        same(1),
+        Row {
+            id: 1,
+            name: "never".to_owned()
+        }
+    );
     assert_eq!(row(1).name, "never");
     assert_eq!(newer(1).name, "newer");
     assert_eq!(row::key(1), same::key(1));
@@ -197,7 +243,8 @@ fn functions_of_one_name_and_version_share_entries_and_others_do_not() {
 #[test]
 fn a_value_without_a_codec_stays_in_the_memory_tier() {
     static DICT: LazyLock<Handle> = LazyLock::new(Handle::default);
-    static CACHE: LazyLock<QuickCache> = LazyLock::new(|| QuickCache::new(memory_first(DICT.clone())));
+    static CACHE: LazyLock<QuickCache> =
+        LazyLock::new(|| QuickCache::new(memory_first(DICT.clone())));
     #[derive(Clone, Debug, PartialEq)]
     struct Plain(u64);
     #[quickcache(cache = CACHE, vary_on = [n])]
@@ -247,7 +294,10 @@ fn a_tier_is_told_what_is_left_of_the_timeout() {
     hour();
     let entries = DICT.0.entries.lock().unwrap();
     let timeout = entries.values().next().unwrap().1;
-    assert!(timeout <= Duration::from_millis(3_600_000 - 14), "age counts from the start: {timeout:?}");
+    assert!(
+        timeout <= Duration::from_millis(3_600_000 - 14),
+        "age counts from the start: {timeout:?}"
+    );
     assert!(timeout > Duration::from_secs(3590));
 }
 
@@ -256,7 +306,12 @@ fn clear_all_is_an_error_on_a_tier_that_cannot_do_it() {
     cached!([] row, memory_first);
     row(1);
     let error = row::clear_all().strict().unwrap_err();
-    assert!(error.to_string().contains("`row::clear_all` cannot clear tier `dict`"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("`row::clear_all` cannot clear tier `dict`"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -276,7 +331,12 @@ async fn an_async_cache_serves_async_functions() {
     assert_eq!(DICT.0.log(), ["delete"]);
     row(1).await;
     assert_eq!(row::refresh(1).await, first);
-    row::set_cached_value(1).to(Row { id: 5, name: String::new() }).await;
+    row::set_cached_value(1)
+        .to(Row {
+            id: 5,
+            name: String::new(),
+        })
+        .await;
     new_process(&CACHE);
     assert_eq!(row(1).await.id, 5);
     assert_eq!(RUNS.load(Ordering::SeqCst), 3);
@@ -323,7 +383,10 @@ fn p1_a_clear_waits_for_a_set_that_has_begun() {
     ROUND.store(1, Ordering::SeqCst);
     let clear = std::thread::spawn(source::clear);
     std::thread::sleep(Duration::from_millis(20));
-    assert!(!clear.is_finished(), "the clear returned while an old value was on its way into the cache");
+    assert!(
+        !clear.is_finished(),
+        "the clear returned while an old value was on its way into the cache"
+    );
     go_on.send(()).unwrap();
     assert_eq!(old.join().unwrap(), 0);
     assert!(clear.join().unwrap().is_applied());

@@ -41,7 +41,10 @@ impl Function {
 
 impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
     /// Ends the call: `body` makes the function's future.
-    pub async fn lead_async<F: Future<Output = O::Returned>>(self, body: impl FnOnce() -> F) -> O::Returned {
+    pub async fn lead_async<F: Future<Output = O::Returned>>(
+        self,
+        body: impl FnOnce() -> F,
+    ) -> O::Returned {
         match self.how {
             How::Alone => body().await,
             How::Anew => self.refresh_async(body).await,
@@ -52,7 +55,10 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
     async fn fly_async(self, body: impl Future<Output = O::Returned>) -> O::Returned {
         let work = Work::new(self);
         let whole = work.whole();
-        let asked = Asked { key: work.key_of(&whole), generation: 0 };
+        let asked = Asked {
+            key: work.key_of(&whole),
+            generation: 0,
+        };
         let mut body = std::pin::pin!(Some(body));
         let flown = asynchronous::run(
             protocol(),
@@ -70,7 +76,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
                         None => Flown::Lone,
                     }
                 },
-                store: work.has_outer().then_some(async |flown: Flown| work.store_async(&flown).await),
+                store: work
+                    .has_outer()
+                    .then_some(async |flown: Flown| work.store_async(&flown).await),
                 keep: |flown: &Flown| work.keep(flown),
             },
         )
@@ -86,7 +94,10 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
     }
 
     /// Runs the function, and stores the result in place of what is there.
-    pub async fn refresh_async<F: Future<Output = O::Returned>>(self, body: impl FnOnce() -> F) -> O::Returned {
+    pub async fn refresh_async<F: Future<Output = O::Returned>>(
+        self,
+        body: impl FnOnce() -> F,
+    ) -> O::Returned {
         if !self.function.enabled() {
             return body().await;
         }
@@ -97,7 +108,10 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
         if matches!(flown, Flown::Value(_)) && work.has_outer() {
             let whole = work.whole();
             let key = work.key_of(&whole);
-            asynchronous::supersede(protocol(), key, token, work.store_async(&flown), || work.keep(&flown)).await;
+            asynchronous::supersede(protocol(), key, token, work.store_async(&flown), || {
+                work.keep(&flown)
+            })
+            .await;
         } else {
             work.supersede(token, &flown);
         }
@@ -121,7 +135,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
             match get(tier, &text).await {
                 Ok(None) => {}
                 Ok(Some(bytes)) => {
-                    if let Some((value, left)) = self.function.read(&self.kind, &self.digest, &bytes) {
+                    if let Some((value, left)) =
+                        self.function.read(&self.kind, &self.digest, &bytes)
+                    {
                         return self.found(at, value, left);
                     }
                 }
@@ -132,11 +148,18 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
     }
 
     async fn store_async(&self, flown: &Flown) {
-        let Some(entry) = self.entry(flown) else { return };
+        let Some(entry) = self.entry(flown) else {
+            return;
+        };
         let text = self.digest.text();
         for (at, life) in self.lacking(&entry) {
             let tier = &self.function.outer[at];
-            let Some(bytes) = self.function.write(&self.kind, &self.digest, &entry.value, life) else { return };
+            let Some(bytes) = self
+                .function
+                .write(&self.kind, &self.digest, &entry.value, life)
+            else {
+                return;
+            };
             let stored = match &tier.cache {
                 Erased::Blocking(cache) => cache.set(&text, &bytes, life),
                 Erased::Async(cache) => cache.set(&text, &bytes, life).await,
@@ -150,7 +173,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
 
 /// `set_cached_value(...)` of an async function, before `.to(value).await`.
 #[must_use = "say which value: `.to(value).await`"]
-pub struct SettingAsync<V>(Box<dyn FnOnce(V) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>);
+pub struct SettingAsync<V>(Box<dyn FnOnce(V) -> Stored + Send>);
+
+type Stored = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl<V> SettingAsync<V> {
     /// Caches the value, in place of what is there. A clear that comes between takes it away again.
@@ -191,12 +216,17 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
     /// Its value as what the function would have returned.
     pub async fn get_whole_async(self) -> Option<O::Returned> {
         let kind = self.kind;
-        self.of_value().value_async().await.map(|value| kind.join(value))
+        self.of_value()
+            .value_async()
+            .await
+            .map(|value| kind.join(value))
     }
 
     /// For `.to(value)`.
     pub fn set_async(self) -> SettingAsync<O::Value> {
-        SettingAsync(Box::new(move |value| Box::pin(self.of_value().store_async(value))))
+        SettingAsync(Box::new(move |value| {
+            Box::pin(self.of_value().store_async(value))
+        }))
     }
 
     /// For `.to(returned)`: an `Err` is not stored.
@@ -218,7 +248,10 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
         if work.has_outer() {
             let whole = work.whole();
             let key = work.key_of(&whole);
-            asynchronous::supersede(protocol(), key, token, work.store_async(&flown), || work.keep(&flown)).await;
+            asynchronous::supersede(protocol(), key, token, work.store_async(&flown), || {
+                work.keep(&flown)
+            })
+            .await;
         } else {
             work.supersede(token, &flown);
         }
@@ -231,7 +264,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
         if explanation.tier.is_none() {
             let text = self.digest.text();
             for tier in &self.function.outer {
-                let Ok(Some(bytes)) = get(tier, &text).await else { continue };
+                let Ok(Some(bytes)) = get(tier, &text).await else {
+                    continue;
+                };
                 if let Some((_, left)) = self.function.read(&self.kind, &self.digest, &bytes) {
                     explanation.tier = Some(tier.name.clone());
                     explanation.time_left = Some(left);

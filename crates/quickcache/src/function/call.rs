@@ -48,7 +48,11 @@ impl<O: Outcome> Call<O> {
     /// For the attribute.
     #[inline(always)]
     pub fn new(site: &'static Site, identity: Identity, kind: O) -> Self {
-        Call { site, identity, kind }
+        Call {
+            site,
+            identity,
+            kind,
+        }
     }
 
     /// The value from the memory tier, or what it takes to get it.
@@ -56,7 +60,11 @@ impl<O: Outcome> Call<O> {
     /// # Errors
     /// The error is the call that missed.
     #[inline]
-    pub fn look<K: Key>(self, key: &K, how: impl Into<How>) -> Result<O::Returned, Pending<K::Owned, O>> {
+    pub fn look<K: Key>(
+        self,
+        key: &K,
+        how: impl Into<How>,
+    ) -> Result<O::Returned, Pending<K::Owned, O>> {
         let how = how.into();
         let function = self.site.function::<K::Owned, O::Value>(self.identity);
         let hash = hash(function, key);
@@ -66,7 +74,13 @@ impl<O: Outcome> Call<O> {
         {
             // SAFETY: `Site::function` gives one function, with a number of its own, for these very types.
             let hit = unsafe {
-                tables.hit(function.stamp(), hash, key, self.kind.hooks().copy, &function.clock)
+                tables.hit(
+                    function.stamp(),
+                    hash,
+                    key,
+                    self.kind.hooks().copy,
+                    &function.clock,
+                )
             };
             if let Some(value) = hit {
                 return Ok(self.kind.join(value));
@@ -83,7 +97,12 @@ impl<O: Outcome> Call<O> {
 
     pub(super) fn parts<K: Key>(self, key: &K) -> (&'static Function, O, KeyHash, Digest) {
         let function = self.site.function::<K::Owned, O::Value>(self.identity);
-        (function, self.kind, hash(function, key), function.keys.key(&key.values()))
+        (
+            function,
+            self.kind,
+            hash(function, key),
+            function.keys.key(&key.values()),
+        )
     }
 }
 
@@ -138,11 +157,18 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
 
     /// Is there an entry, expired or not?
     fn is_there(&self) -> bool {
-        let Some(tables) = &self.function.tables else { return false };
+        let Some(tables) = &self.function.tables else {
+            return false;
+        };
         let clock = crate::clock::Clock::Fake(crate::FakeClock::new()); // nothing has expired at its beginning
         // SAFETY: the types are those that `Site::function` was asked with.
         unsafe {
-            tables.peek::<K, O::Value>(self.function.stamp(), self.hash, |key| *key == self.key, &clock)
+            tables.peek::<K, O::Value>(
+                self.function.stamp(),
+                self.hash,
+                |key| *key == self.key,
+                &clock,
+            )
         }
         .is_some()
     }
@@ -161,7 +187,10 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
         let work = Work::new(self);
         let mut body = Some(body);
         let whole = work.whole();
-        let asked = Asked { key: work.key_of(&whole), generation: 0 };
+        let asked = Asked {
+            key: work.key_of(&whole),
+            generation: 0,
+        };
         let flown = blocking::run(
             protocol(),
             asked,
@@ -175,7 +204,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
                         None => Flown::Lone,
                     }
                 },
-                store: work.has_outer().then_some(|flown: &Flown| work.store(flown)),
+                store: work
+                    .has_outer()
+                    .then_some(|flown: &Flown| work.store(flown)),
                 keep: |flown: &Flown| work.keep(flown),
             },
         );
@@ -242,7 +273,15 @@ struct Hand<K, R> {
 
 impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
     pub(super) fn new(pending: Pending<K, O>) -> Self {
-        let Pending { function, kind, hash, digest, key, key_heap, .. } = pending;
+        let Pending {
+            function,
+            kind,
+            hash,
+            digest,
+            key,
+            key_heap,
+            ..
+        } = pending;
         let hand = Hand {
             key: Some(key),
             returned: None,
@@ -253,7 +292,13 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
             computed: false,
             too_slow: false,
         };
-        Work { function, kind, hash, digest, hand: Mutex::new(hand) }
+        Work {
+            function,
+            kind,
+            hash,
+            digest,
+            hand: Mutex::new(hand),
+        }
     }
 
     fn hand(&self) -> MutexGuard<'_, Hand<K, O::Returned>> {
@@ -269,7 +314,11 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
     }
 
     pub(super) fn key_of<'a>(&self, whole: &'a WholeKey) -> KeyOf<'a, WholeKey> {
-        KeyOf { function: self.function.number, hash: self.hash, key: whole }
+        KeyOf {
+            function: self.function.number,
+            hash: self.hash,
+            key: whole,
+        }
     }
 
     pub(super) fn has_outer(&self) -> bool {
@@ -286,31 +335,52 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
             let same = |key: &K| key == wanted;
             tables.peek::<K, O::Value>(self.function.stamp(), self.hash, same, &self.function.clock)
         }?;
-        Some(Found { value: Flown::Value(stored), backfill: false })
+        Some(Found {
+            value: Flown::Value(stored),
+            backfill: false,
+        })
     }
 
     /// A value that slower tier number `tier` had.
-    pub(super) fn found(&self, tier: usize, value: O::Value, left: Duration) -> Option<Found<Flown>> {
+    pub(super) fn found(
+        &self,
+        tier: usize,
+        value: O::Value,
+        left: Duration,
+    ) -> Option<Found<Flown>> {
         count(&self.function.counters.tier_hits[tier]);
         let stamp = self.function.stamp();
         let started = self.function.clock.exactly();
         let mut hand = self.hand();
         hand.lacking = tier;
         hand.left = Some(left);
-        let deadline = self.function.clock.deadline(started, self.function.times.memory.min(left));
+        let deadline = self
+            .function
+            .clock
+            .deadline(started, self.function.times.memory.min(left));
         let flown = self.flown(&mut hand, stamp, started, deadline, value)?;
-        Some(Found { value: flown, backfill: true })
+        Some(Found {
+            value: flown,
+            backfill: true,
+        })
     }
 
     pub(super) fn begin(&self) -> Run {
-        Run { started: self.function.clock.exactly(), instant: Instant::now(), stamp: self.function.stamp() }
+        Run {
+            started: self.function.clock.exactly(),
+            instant: Instant::now(),
+            stamp: self.function.stamp(),
+        }
     }
 
     pub(super) fn finish(&self, run: Run, returned: O::Returned) -> Flown {
         let Function { counters, .. } = self.function;
         let took = run.instant.elapsed();
         count(&counters.executions);
-        counters.nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        counters.nanos.fetch_add(
+            u64::try_from(took.as_nanos()).unwrap_or(u64::MAX),
+            Ordering::Relaxed,
+        );
         let value = match self.kind.split(returned) {
             Ok(value) => value,
             Err(returned) => {
@@ -325,11 +395,15 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
     pub(super) fn keep_value(&self, run: Run, value: O::Value) -> Flown {
         let Function { clock, times, .. } = self.function;
         let deadline = clock.deadline(run.started, times.memory);
-        let longest = times.outer.iter().fold(times.memory, |longest, time| longest.max(*time));
+        let longest = times
+            .outer
+            .iter()
+            .fold(times.memory, |longest, time| longest.max(*time));
         let mut hand = self.hand();
         hand.computed = true;
         hand.too_slow = clock.exactly() >= clock.deadline(run.started, longest);
-        self.flown(&mut hand, run.stamp, run.started, deadline, value).unwrap_or(Flown::Lone)
+        self.flown(&mut hand, run.stamp, run.started, deadline, value)
+            .unwrap_or(Flown::Lone)
     }
 
     fn flown(
@@ -342,7 +416,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
     ) -> Option<Flown> {
         let key = hand.key.take()?;
         hand.weight += (self.hooks().weigh)(&value);
-        Some(Flown::Value(Stored::new(stamp, started, deadline, key, value)))
+        Some(Flown::Value(Stored::new(
+            stamp, started, deadline, key, value,
+        )))
     }
 
     /// The entry that flies, if it is to be stored.
@@ -364,7 +440,10 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
                 None => time.checked_sub(age).filter(|life| !life.is_zero()),
             }
         };
-        (0..hand.lacking).rev().filter_map(|tier| Some((tier, life(tier)?))).collect()
+        (0..hand.lacking)
+            .rev()
+            .filter_map(|tier| Some((tier, life(tier)?)))
+            .collect()
     }
 
     /// Keeps the entry in the memory tier. Runs under the guard of the protocol.
@@ -386,7 +465,13 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         let whole = self.whole();
         let key = self.key_of(&whole);
         if self.has_outer() {
-            blocking::supersede(protocol(), key, token, || self.store(flown), || self.keep(flown));
+            blocking::supersede(
+                protocol(),
+                key,
+                token,
+                || self.store(flown),
+                || self.keep(flown),
+            );
         } else {
             drop(protocol().supersede(key, token, || self.keep(flown)));
         }
@@ -412,7 +497,10 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
     pub(super) fn settle(self) -> Option<O::Returned> {
         let function = self.function;
         let counters = &function.counters;
-        let hand = self.hand.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let hand = self
+            .hand
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
         if hand.stored {
             count(&counters.fills);
             counters.happened(self.hash, Event::Stored);

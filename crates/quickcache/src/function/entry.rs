@@ -87,7 +87,15 @@ impl<O: Outcome> Call<O> {
         let (function, kind, hash, digest) = self.parts(key);
         let values = key.values().iter().map(shown).collect();
         let owned = key.to_owned_part();
-        Handle { function, kind, hash, digest, key_heap: K::owned_heap(&owned), key: owned, values }
+        Handle {
+            function,
+            kind,
+            hash,
+            digest,
+            key_heap: K::owned_heap(&owned),
+            key: owned,
+            values,
+        }
     }
 }
 
@@ -100,7 +108,12 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
             drop(protocol().clear(key, || self.remove()));
             Vec::new()
         } else {
-            blocking::clear(protocol(), key, || self.function.delete(&self.digest), || self.remove())
+            blocking::clear(
+                protocol(),
+                key,
+                || self.function.delete(&self.digest),
+                || self.remove(),
+            )
         };
         self.function.counters.happened(self.hash, Event::Cleared);
         Cleared::new(self.function, failures)
@@ -139,8 +152,24 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
 
     /// The entry without what the function returns around its value.
     pub(super) fn of_value(self) -> Handle<K, Whole<O::Value>> {
-        let Handle { function, kind, hash, digest, key, key_heap, values } = self;
-        Handle { function, kind: Whole::of(kind.hooks()), hash, digest, key, key_heap, values }
+        let Handle {
+            function,
+            kind,
+            hash,
+            digest,
+            key,
+            key_heap,
+            values,
+        } = self;
+        Handle {
+            function,
+            kind: Whole::of(kind.hooks()),
+            hash,
+            digest,
+            key,
+            key_heap,
+            values,
+        }
     }
 
     fn store(self, value: O::Value) {
@@ -165,7 +194,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
         if explanation.tier.is_none() {
             let text = self.digest.text();
             for tier in &self.function.outer {
-                let Ok(Some(bytes)) = self.function.blocking(tier).get(&text) else { continue };
+                let Ok(Some(bytes)) = self.function.blocking(tier).get(&text) else {
+                    continue;
+                };
                 if let Some((_, left)) = self.function.read(&self.kind, &self.digest, &bytes) {
                     explanation.tier = Some(tier.name.clone());
                     explanation.time_left = Some(left);
@@ -193,7 +224,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
             let clock = &self.function.clock;
             let same = |key: &K| *key == self.key;
             // SAFETY: the types are those that `Site::function` was asked with.
-            let stored = unsafe { tables.peek::<K, O::Value>(self.function.stamp(), self.hash, same, clock) };
+            let stored = unsafe {
+                tables.peek::<K, O::Value>(self.function.stamp(), self.hash, same, clock)
+            };
             if let Some(stored) = stored {
                 let now = clock.exactly();
                 let head = &stored.head;
@@ -207,7 +240,11 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
     }
 
     pub(super) fn key_of<'a>(&self, whole: &'a super::WholeKey) -> KeyOf<'a, super::WholeKey> {
-        KeyOf { function: self.function.number, hash: self.hash, key: whole }
+        KeyOf {
+            function: self.function.number,
+            hash: self.hash,
+            key: whole,
+        }
     }
 
     /// Out of the memory tier. Runs under the guard of the protocol.
@@ -219,8 +256,24 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
     }
 
     pub(super) fn pending(self) -> Pending<K, O> {
-        let Handle { function, kind, hash, digest, key, key_heap, .. } = self;
-        Pending { function, kind, hash, digest, key, key_heap, how: How::Cached }
+        let Handle {
+            function,
+            kind,
+            hash,
+            digest,
+            key,
+            key_heap,
+            ..
+        } = self;
+        Pending {
+            function,
+            kind,
+            hash,
+            digest,
+            key,
+            key_heap,
+            how: How::Cached,
+        }
     }
 }
 
@@ -232,8 +285,12 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
     }
 
     pub(super) fn value(&self, flown: Flown) -> Option<O::Value> {
-        let Flown::Value(any) = flown else { return None };
-        let entry = any.downcast::<crate::tier::memory::Stored<K, O::Value>>().ok()?;
+        let Flown::Value(any) = flown else {
+            return None;
+        };
+        let entry = any
+            .downcast::<crate::tier::memory::Stored<K, O::Value>>()
+            .ok()?;
         Some(crate::tier::memory::Stored::into_value(entry))
     }
 }
@@ -246,7 +303,8 @@ impl Site {
         for function in self.functions() {
             function.clear_all();
             if let Some(tier) = function.outer.last() {
-                cleared = Cleared::Pending(Error::cannot_clear_all(&self.declared.name(), &tier.name));
+                cleared =
+                    Cleared::Pending(Error::cannot_clear_all(&self.declared.name(), &tier.name));
             }
         }
         cleared

@@ -3,10 +3,10 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use super::Site;
+use super::asynchronous::SettingAsync;
 use super::call::{How, Pending};
 use super::entry::{Cleared, Handle, Setting};
-use super::asynchronous::SettingAsync;
-use super::Site;
 use crate::probe::Outcome;
 use crate::stats::{Explanation, Stats};
 
@@ -114,7 +114,10 @@ operations! {
 impl<'e, V, R, A> Entry<'e, V, R, A> {
     #[doc(hidden)]
     pub fn new(operations: impl Operations<V> + 'e, run: impl FnOnce(How, A) -> R + 'e) -> Self {
-        Entry { operations: Box::new(operations), run: Box::new(run) }
+        Entry {
+            operations: Box::new(operations),
+            run: Box::new(run),
+        }
     }
 
     /// Clears it: a call that starts after this returned gets a new value.
@@ -248,6 +251,13 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
     /// The same call, wanting something else of the cache.
     #[must_use]
     pub fn how(self, how: How) -> Self {
-        Pending { how: if self.function.enabled() { how } else { How::Alone }, ..self }
+        Pending {
+            how: if self.function.enabled() {
+                how
+            } else {
+                How::Alone
+            },
+            ..self
+        }
     }
 }

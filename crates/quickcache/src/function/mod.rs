@@ -80,7 +80,10 @@ impl Identity {
     #[inline(always)]
     #[must_use]
     pub fn of<T: ?Sized>() -> Self {
-        Identity { types: type_id::<T>(), name: std::any::type_name::<T> }
+        Identity {
+            types: type_id::<T>(),
+            name: std::any::type_name::<T>,
+        }
     }
 }
 
@@ -104,7 +107,8 @@ fn type_id<T: ?Sized>() -> TypeId {
     }
     let phantom = PhantomData::<T>;
     // SAFETY: only the lifetime in the type of the reference changes; `id` reads nothing through it.
-    let phantom = unsafe { std::mem::transmute::<&dyn Identify, &(dyn Identify + 'static)>(&phantom) };
+    let phantom =
+        unsafe { std::mem::transmute::<&dyn Identify, &(dyn Identify + 'static)>(&phantom) };
     phantom.id()
 }
 
@@ -144,12 +148,18 @@ impl Site {
     /// For the attribute.
     #[must_use]
     pub const fn new(declared: Declared) -> Self {
-        Site { declared, first: AtomicPtr::new(ptr::null_mut()) }
+        Site {
+            declared,
+            first: AtomicPtr::new(ptr::null_mut()),
+        }
     }
 
     /// The instantiation of these types.
     #[inline]
-    pub(crate) fn function<K: 'static, V: 'static>(&'static self, identity: Identity) -> &'static Function {
+    pub(crate) fn function<K: 'static, V: 'static>(
+        &'static self,
+        identity: Identity,
+    ) -> &'static Function {
         let first = self.first.load(Ordering::Acquire);
         let types = TypeId::of::<(K, V)>();
         // SAFETY: functions are leaked; a pointer in the list is null or points to one.
@@ -163,12 +173,16 @@ impl Site {
     }
 
     fn cache(&self) -> &'static QuickCache {
-        self.declared.cache.map_or_else(QuickCache::shared, |cache| cache())
+        self.declared
+            .cache
+            .map_or_else(QuickCache::shared, |cache| cache())
     }
 
     #[cold]
     fn find_or_make(&'static self, identity: Identity, types: TypeId) -> &'static Function {
-        let found = |function: &&Function| function.types == types && function.identity.types == identity.types;
+        let found = |function: &&Function| {
+            function.types == types && function.identity.types == identity.types
+        };
         if let Some(function) = self.functions().find(found) {
             return function;
         }
@@ -183,7 +197,11 @@ impl Site {
             }
             // SAFETY: as above; from the exchange on it is not written any more.
             unsafe { (*made).next = first };
-            if self.first.compare_exchange(first, made, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            if self
+                .first
+                .compare_exchange(first, made, Ordering::AcqRel, Ordering::Acquire)
+                .is_ok()
+            {
                 // SAFETY: leaked.
                 let made: &'static Function = unsafe { &*made };
                 self.cache().config.functions.add(made);
@@ -221,7 +239,9 @@ impl Function {
         static NUMBERS: AtomicU32 = AtomicU32::new(0);
         let declared = &site.declared;
         let config = &*site.cache().config;
-        let option = |option: Option<fn() -> Duration>| option.map(|make| make()).filter(|made| !made.is_zero());
+        let option = |option: Option<fn() -> Duration>| {
+            option.map(|make| make()).filter(|made| !made.is_zero())
+        };
         let times = config.times(option(declared.timeout), option(declared.memoize_timeout));
         let version = declared.version.or(config.version);
         let parameters = (identity.name)();
@@ -232,10 +252,20 @@ impl Function {
             (None, parameters) => format!("{}<{parameters}>", declared.function),
         };
         let identity_of_keys = v1::Identity {
-            module: if declared.name.is_some() { "" } else { declared.module },
+            module: if declared.name.is_some() {
+                ""
+            } else {
+                declared.module
+            },
             name: &name,
-            version: &version.map(|version| version.to_string()).unwrap_or_default(),
-            source: if declared.name.is_some() || version.is_some() { &[] } else { &declared.source.to_be_bytes() },
+            version: &version
+                .map(|version| version.to_string())
+                .unwrap_or_default(),
+            source: if declared.name.is_some() || version.is_some() {
+                &[]
+            } else {
+                &declared.source.to_be_bytes()
+            },
         };
         Function {
             site,

@@ -48,12 +48,20 @@ impl Function {
     }
 
     /// A stored value, unless it is damaged, too old or of another version.
-    pub(super) fn read<O: Outcome>(&self, kind: &O, key: &Digest, bytes: &[u8]) -> Option<(O::Value, Duration)> {
+    pub(super) fn read<O: Outcome>(
+        &self,
+        kind: &O,
+        key: &Digest,
+        bytes: &[u8],
+    ) -> Option<(O::Value, Duration)> {
         let codec = kind.hooks().codec?;
-        let read = self.seal.read(key, codec.id, bytes).and_then(|(payload, left)| {
-            let value = (codec.decode)(payload).ok()?;
-            Some((value, left))
-        });
+        let read = self
+            .seal
+            .read(key, codec.id, bytes)
+            .and_then(|(payload, left)| {
+                let value = (codec.decode)(payload).ok()?;
+                Some((value, left))
+            });
         if read.is_none() {
             count(&self.counters.rejected);
         }
@@ -61,7 +69,13 @@ impl Function {
     }
 
     /// The value as bytes; `None`, with one warning, if it cannot be written.
-    pub(super) fn write<O: Outcome>(&self, kind: &O, key: &Digest, value: &O::Value, life: Duration) -> Option<Vec<u8>> {
+    pub(super) fn write<O: Outcome>(
+        &self,
+        kind: &O,
+        key: &Digest,
+        value: &O::Value,
+        life: Duration,
+    ) -> Option<Vec<u8>> {
         let why = match kind.hooks().codec {
             Some(codec) => {
                 match self.seal.write(key, codec.id, life, |bytes| (codec.encode)(value, bytes)) {
@@ -93,26 +107,37 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
             return None;
         }
         let text = self.digest.text();
-        self.function.outer.iter().enumerate().find_map(|(at, tier)| {
-            let bytes = match self.function.blocking(tier).get(&text) {
-                Ok(bytes) => bytes?,
-                Err(error) => {
-                    self.function.failed(tier, "get", &error);
-                    return None;
-                }
-            };
-            let (value, left) = self.function.read(&self.kind, &self.digest, &bytes)?;
-            self.found(at, value, left)
-        })
+        self.function
+            .outer
+            .iter()
+            .enumerate()
+            .find_map(|(at, tier)| {
+                let bytes = match self.function.blocking(tier).get(&text) {
+                    Ok(bytes) => bytes?,
+                    Err(error) => {
+                        self.function.failed(tier, "get", &error);
+                        return None;
+                    }
+                };
+                let (value, left) = self.function.read(&self.kind, &self.digest, &bytes)?;
+                self.found(at, value, left)
+            })
     }
 
     /// Stores into the tiers that lack the value.
     pub(super) fn store(&self, flown: &Flown) {
-        let Some(entry) = self.entry(flown) else { return };
+        let Some(entry) = self.entry(flown) else {
+            return;
+        };
         let text = self.digest.text();
         for (at, life) in self.lacking(&entry) {
             let tier = &self.function.outer[at];
-            let Some(bytes) = self.function.write(&self.kind, &self.digest, &entry.value, life) else { return };
+            let Some(bytes) = self
+                .function
+                .write(&self.kind, &self.digest, &entry.value, life)
+            else {
+                return;
+            };
             if let Err(error) = self.function.blocking(tier).set(&text, &bytes, life) {
                 self.function.failed(tier, "set", &error);
             }

@@ -16,5 +16,5 @@ pub mod v1;
 mod value;
 
 pub use moment::{Date, DateTime, Time};
-pub use part::{Key, KeyPart, Unordered};
+pub use part::{KeptText, Key, KeyPart, Unordered};
 pub use value::{BigInt, Value};

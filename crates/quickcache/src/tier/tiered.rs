@@ -27,12 +27,18 @@ impl TieredCache {
     /// # Panics
     /// If there is none, or more than one memory tier.
     pub fn new(tiers: impl IntoIterator<Item = Tier>) -> Self {
-        let mut this = TieredCache { memory: None, outer: Vec::new() };
+        let mut this = TieredCache {
+            memory: None,
+            outer: Vec::new(),
+        };
         for tier in tiers {
             match tier.kind {
                 Kind::Memory(memory) => {
                     let second = this.memory.replace(memory);
-                    assert!(second.is_none(), "TieredCache: two memory tiers; one is enough");
+                    assert!(
+                        second.is_none(),
+                        "TieredCache: two memory tiers; one is enough"
+                    );
                 }
                 Kind::Outer(outer) => this.outer.push(outer),
             }

@@ -79,7 +79,12 @@ pub trait AsyncCache: Send + Sync + 'static {
     fn get(&self, key: &str) -> impl Future<Output = Result<Option<Vec<u8>>, Self::Error>> + Send;
 
     /// Stores bytes under a key, in place of what is there, for at most `timeout`.
-    fn set(&self, key: &str, value: &[u8], timeout: Duration) -> impl Future<Output = Result<(), Self::Error>> + Send;
+    fn set(
+        &self,
+        key: &str,
+        value: &[u8],
+        timeout: Duration,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
     /// Removes what is stored under a key, if anything.
     fn delete(&self, key: &str) -> impl Future<Output = Result<(), Self::Error>> + Send;
@@ -113,7 +118,10 @@ pub(crate) enum Erased {
 
 impl std::fmt::Debug for Outer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tier").field("name", &self.name).field("timeout", &self.timeout).finish_non_exhaustive()
+        f.debug_struct("Tier")
+            .field("name", &self.name)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
     }
 }
 
@@ -130,8 +138,20 @@ impl Tier {
 
     fn outer<C>(cache: Erased) -> Self {
         let name = std::any::type_name::<C>();
-        let name = name.split('<').next().unwrap_or(name).rsplit("::").next().unwrap_or(name);
-        Tier { kind: Kind::Outer(Outer { name: name.to_owned(), timeout: None, cache }) }
+        let name = name
+            .split('<')
+            .next()
+            .unwrap_or(name)
+            .rsplit("::")
+            .next()
+            .unwrap_or(name);
+        Tier {
+            kind: Kind::Outer(Outer {
+                name: name.to_owned(),
+                timeout: None,
+                cache,
+            }),
+        }
     }
 
     /// How long a value may live in this tier, if the function or the cache says nothing else.
@@ -141,8 +161,12 @@ impl Tier {
     #[must_use]
     pub fn timeout(mut self, timeout: impl Into<Timeout>) -> Self {
         match &mut self.kind {
-            Kind::Memory(memory) => memory.timeout = Some(timeout.into().duration("Memory", "timeout")),
-            Kind::Outer(outer) => outer.timeout = Some(timeout.into().duration(&outer.name, "timeout")),
+            Kind::Memory(memory) => {
+                memory.timeout = Some(timeout.into().duration("Memory", "timeout"))
+            }
+            Kind::Outer(outer) => {
+                outer.timeout = Some(timeout.into().duration(&outer.name, "timeout"))
+            }
         }
         self
     }
@@ -159,7 +183,9 @@ impl Tier {
 
 impl From<super::memory::Memory> for Tier {
     fn from(memory: super::memory::Memory) -> Self {
-        Tier { kind: Kind::Memory(memory) }
+        Tier {
+            kind: Kind::Memory(memory),
+        }
     }
 }
 
@@ -194,7 +220,11 @@ pub(crate) trait Asynchronous: Send + Sync {
 
 impl<C: AsyncCache> Asynchronous for C {
     fn get<'a>(&'a self, key: &'a str) -> Soon<'a, Option<Vec<u8>>> {
-        Box::pin(async move { AsyncCache::get(self, key).await.map_err(|error| error.to_string()) })
+        Box::pin(async move {
+            AsyncCache::get(self, key)
+                .await
+                .map_err(|error| error.to_string())
+        })
     }
     fn set<'a>(&'a self, key: &'a str, value: &'a [u8], timeout: Duration) -> Soon<'a, ()> {
         Box::pin(async move {
@@ -203,6 +233,10 @@ impl<C: AsyncCache> Asynchronous for C {
         })
     }
     fn delete<'a>(&'a self, key: &'a str) -> Soon<'a, ()> {
-        Box::pin(async move { AsyncCache::delete(self, key).await.map_err(|error| error.to_string()) })
+        Box::pin(async move {
+            AsyncCache::delete(self, key)
+                .await
+                .map_err(|error| error.to_string())
+        })
     }
 }

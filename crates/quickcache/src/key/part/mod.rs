@@ -4,6 +4,7 @@
 //! days and times in `time.rs`.
 
 mod many;
+mod text;
 mod time;
 mod tuple;
 
@@ -13,6 +14,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 pub use many::Unordered;
+pub use text::KeptText;
 pub use tuple::Key;
 
 use super::Value;
@@ -195,24 +197,24 @@ floats! {
 }
 
 impl KeyPart for str {
-    type Owned = Box<str>;
+    type Owned = KeptText;
     #[inline]
     fn hash_part<H: Hasher>(&self, state: &mut H) {
         self.hash(state);
     }
     #[inline]
-    fn eq_owned(&self, owned: &Box<str>) -> bool {
-        *self == **owned
+    fn eq_owned(&self, owned: &KeptText) -> bool {
+        self.as_bytes() == owned.as_bytes()
     }
     #[inline]
-    fn to_owned_part(&self) -> Box<str> {
-        self.into()
+    fn to_owned_part(&self) -> KeptText {
+        KeptText::new(self)
     }
     fn value(&self) -> Value<'_> {
         Value::Str(self.into())
     }
-    fn owned_heap(owned: &Box<str>) -> usize {
-        owned.len()
+    fn owned_heap(owned: &KeptText) -> usize {
+        owned.heap()
     }
 }
 

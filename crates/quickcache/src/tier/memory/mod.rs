@@ -3,6 +3,7 @@
 
 mod entry;
 mod ghost;
+mod lock;
 mod policy;
 mod queue;
 mod shards;

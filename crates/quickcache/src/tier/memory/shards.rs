@@ -1,9 +1,10 @@
 //! The memory tier of the Rust front: tables behind locks. Shards are chosen by the upper bits of a key's hash, so that
 //! threads seldom meet; the bounds are divided among them. The table and its policy are in `table`, an entry in `stored`.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use super::lock::{Guard, Lock};
 use super::stored::{Payload, Stamp, Stored};
 use super::{Limits, Table};
 use crate::clock::Clock;
@@ -41,7 +42,7 @@ struct Shards {
 
 /// A shard on cache lines of its own.
 #[repr(align(128))]
-struct Shard(Mutex<Inside>);
+struct Shard(Lock<Inside>);
 
 struct Inside {
     table: Table<Payload>,
@@ -173,7 +174,7 @@ impl Memory {
         self.shards.made.get().map_or(&[], |made| made)
     }
 
-    fn each(&self) -> impl Iterator<Item = MutexGuard<'_, Inside>> {
+    fn each(&self) -> impl Iterator<Item = Guard<'_, Inside>> {
         self.made().iter().map(Shard::lock)
     }
 
@@ -204,7 +205,7 @@ fn make(limits: Limits) -> Arc<[Shard]> {
     };
     (0..count)
         .map(|at| {
-            Shard(Mutex::new(Inside {
+            Shard(Lock::new(Inside {
                 table: Table::new(share(at)),
                 hits: Vec::new(),
             }))
@@ -214,9 +215,9 @@ fn make(limits: Limits) -> Arc<[Shard]> {
 
 impl Shard {
     #[inline]
-    fn lock(&self) -> MutexGuard<'_, Inside> {
+    fn lock(&self) -> Guard<'_, Inside> {
         // A table is whole whatever panicked: it calls nothing but comparisons of keys.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
@@ -357,7 +358,7 @@ impl Tables {
     pub(crate) fn sweep_some(&self, turn: usize, now: u64, live: impl Fn(Stamp) -> bool) {
         const BUDGET: usize = 16;
         let mut out = Vec::new();
-        if let Ok(mut inside) = self.0[turn & (self.0.len() - 1)].0.try_lock() {
+        if let Some(mut inside) = self.0[turn & (self.0.len() - 1)].0.try_lock() {
             inside
                 .table
                 .sweep(now, BUDGET, |payload| !live(payload.head().stamp), &mut out);

@@ -1,0 +1,12 @@
+use quickcache::quickcache;
+
+struct Repo;
+
+#[quickcache]
+impl Repo {
+    fn get(&self, key: &str) -> usize {
+        key.len()
+    }
+}
+
+fn main() {}

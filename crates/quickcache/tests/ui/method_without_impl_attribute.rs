@@ -1,0 +1,12 @@
+use quickcache::quickcache;
+
+struct Repo;
+
+impl Repo {
+    #[quickcache(vary_on = [key])]
+    fn get(&self, key: &str) -> usize {
+        key.len()
+    }
+}
+
+fn main() {}

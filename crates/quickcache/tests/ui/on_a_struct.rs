@@ -1,0 +1,8 @@
+use quickcache::quickcache;
+
+#[quickcache]
+struct Posts {
+    id: u64,
+}
+
+fn main() {}
