@@ -1,6 +1,7 @@
 """R1 to R3, R7: every call of the cache object, what is returned, what is logged, what an error leaves behind."""
 import logging
 import types
+import unittest.mock
 
 import pytest
 from hypothesis import given, settings
@@ -140,9 +141,12 @@ def odd_caches(world):
         def set(self, key, value):
             world.note('set', key, value)
 
-    class PositionalOnly(dict):
+    class PositionalOnly:
+        def get(self, key, default, /):
+            return default
+
         def set(self, key, value, /):
-            self[key] = value
+            world.note('set', key)
 
     class StaticGet:
         get = staticmethod(lambda key, default: default)
@@ -159,10 +163,10 @@ def odd_caches(world):
     module.get = lambda key, default: default
     module.set = lambda key, value: world.note('module', key)
     return {'by getattr': ByGetattr(world.note), 'no delete': NoDelete(), 'dict': {}, 'positional only': PositionalOnly(), 'static': StaticGet(), 'always None': OtherDefault(),
-            'module': module, 'None': None, 'object': object(), 'class': NoDelete, 'text': 'locmem', 'falsy': type('Falsy', (NoDelete,), {'__bool__': lambda self: False})()}
+            'Mock': unittest.mock.Mock(**{'get.return_value': 'from the mock', 'set.side_effect': lambda *args: world.note('set', args)}), 'module': module, 'None': None, 'object': object(), 'class': NoDelete, 'text': 'locmem', 'falsy': type('Falsy', (NoDelete,), {'__bool__': lambda self: False})()}
 
 
-@pytest.mark.parametrize('name', ['by getattr', 'no delete', 'dict', 'positional only', 'static', 'always None', 'module', 'None', 'object', 'class', 'text', 'falsy'])
+@pytest.mark.parametrize('name', ['by getattr', 'no delete', 'dict', 'positional only', 'static', 'always None', 'Mock', 'module', 'None', 'object', 'class', 'text', 'falsy'])
 def test_r2_any_object_may_be_the_cache_and_fails_when_it_is_asked(name):
     def scenario(world):
         cached = world.attempt('decorate', lambda: world.side.get_quickcache(cache=odd_caches(world)[name])(['a'], 'force')(subject))

@@ -20,7 +20,7 @@ def takes(a, b=1, /, c=2, *, d=3):
 
 def test_d8_it_looks_like_the_function():
     def scenario(world):
-        def f(a: int, b: 'text' = 1) -> list:
+        def f(a: int, b: 'list' = 1) -> list:
             """What f does."""
             return [a, b]
         f.note = 'mine'

@@ -13,9 +13,9 @@ from . import sides
 
 pytest.importorskip('django', reason='Django is not installed in this environment: R9 is not tested')
 
-from .allowed import clears_may_begin_at_the_outermost_tier  # noqa: E402
-from .django_caches import NOTES, configure  # noqa: E402
-from .histories import histories, live  # noqa: E402
+from .allowed import clears_may_begin_at_the_outermost_tier
+from .django_caches import NOTES, configure
+from .histories import histories, live
 
 configure()
 from django.core.cache import caches  # noqa: E402

@@ -185,7 +185,9 @@ def test_golden_rows_of_several_values():
     from .golden import build
     for row in golden()['args']:
         arguments = [build(value) for value in row['values']]
-        function_of_all = (lambda *args: args)
+        def function_of_all(*args):
+            return args
+
         helper = sides.OURS.QuickCacheHelper(subject, function_of_all, {}, assert_function=lambda *a: None)
         key = helper.get_cache_key(None, *arguments)        # `subject` needs one argument; the row is what follows it
         prefix, _, text = key.partition('/')
