@@ -37,7 +37,7 @@ impl<T> Lock<T> {
     }
 
     pub(super) fn try_lock(&self) -> Option<Guard<'_, T>> {
-        self.take().then_some(Guard(self))
+        self.take().then(|| Guard(self)) // not `then_some`: a guard that is dropped releases
     }
 
     #[inline]
@@ -109,6 +109,7 @@ mod tests {
         let lock = Lock::new(());
         let guard = lock.lock();
         assert!(lock.try_lock().is_none());
+        assert!(lock.try_lock().is_none(), "a failed try released it");
         drop(guard);
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let _guard = lock.lock();
