@@ -1,8 +1,20 @@
 """The Rust half: the memory tier, and what a decorated function is. Everything else in it is the package's own affair."""
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
-from types import EllipsisType
-from typing import Any, Concatenate, Generic, Literal, NamedTuple, ParamSpec, Protocol, TypeVar, final, overload, type_check_only
+from types import CodeType, EllipsisType
+from typing import (
+    Any,
+    Concatenate,
+    Generic,
+    Literal,
+    NamedTuple,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    final,
+    overload,
+    type_check_only,
+)
 
 from .reports import Explanation, Stats
 
@@ -13,8 +25,6 @@ _S = TypeVar('_S')
 _T = TypeVar('_T')
 
 __version__: str
-
-def __getattr__(name: str) -> Any: ...
 
 @final
 class Memory:
@@ -97,6 +107,9 @@ class _AsyncCompanions(Generic[_P, _R]):
 
 @final
 class CachedFunction(_Companions[_P, _R], Generic[_P, _R]):
+    __code__: CodeType
+    __defaults__: tuple[Any, ...] | None
+    __kwdefaults__: dict[str, Any] | None
     def __call__(self, /, *args: _P.args, **kwargs: _P.kwargs) -> _R: ...
     # By the class: of a class method. mypy does not look at the type of the first parameter, and comes here always.
     @overload
@@ -131,6 +144,9 @@ class _CachedFunctionOfClass(_Companions[_P, _R], Generic[_Q, _P, _R]):
 
 @type_check_only
 class _AsyncCachedFunction(_AsyncCompanions[_P, _R], Generic[_P, _R]):
+    __code__: CodeType
+    __defaults__: tuple[Any, ...] | None
+    __kwdefaults__: dict[str, Any] | None
     def __call__(self, /, *args: _P.args, **kwargs: _P.kwargs) -> Coroutine[Any, Any, _R]: ...
     # By the class: of a class method. mypy does not look at the type of the first parameter, and comes here always.
     @overload
