@@ -354,7 +354,7 @@ struct Parts<'a> {
     names: &'a [&'a str],
 }
 
-#[quickcache(vary_on = [parts.names[0], &*other, parts.names.len() + 1])]
+#[quickcache(vary_on = [parts.names[0], *other, parts.names.len() + 1])]
 fn lifetimes<'a, 'b: 'a>(parts: &Parts<'a>, other: &'b str) -> String {
     run(&LIFETIMES);
     format!("{}{other}", parts.names[0])

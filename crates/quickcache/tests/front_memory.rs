@@ -76,7 +76,9 @@ fn a_function_may_say_what_its_values_weigh() {
         let _ = n;
         Handle
     }
-    (0..10).for_each(|n| drop(handles(n)));
+    for n in 0..10 {
+        let _ = handles(n);
+    }
     assert_eq!(MEMORY.len(), 1);
 }
 
@@ -152,7 +154,7 @@ fn a_clone_that_calls_back_does_not_deadlock() {
     impl Clone for Nested {
         fn clone(&self) -> Self {
             if CALLS.fetch_add(1, Ordering::SeqCst) < 3 {
-                drop(nested());
+                let _ = nested();
             }
             Nested
         }
@@ -161,8 +163,8 @@ fn a_clone_that_calls_back_does_not_deadlock() {
     fn nested() -> Nested {
         Nested
     }
-    drop(nested());
-    drop(nested());
+    let _ = nested();
+    let _ = nested();
     assert!(CALLS.load(Ordering::SeqCst) >= 3);
 }
 
