@@ -1,6 +1,6 @@
 from collections.abc import Callable, Iterable
 from types import EllipsisType
-from typing import Any, NamedTuple, type_check_only
+from typing import NamedTuple, type_check_only
 
 from django.core.cache import caches as caches
 

@@ -59,7 +59,7 @@ f(1, True)
 g(1, None)
 
 # Positional where only names are taken, an unknown option, a wrong type.
-get_quickcache(Memory())  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+get_quickcache(Memory())  # type: ignore[call-arg, arg-type]  # pyright: ignore[reportCallIssue]
 get_quickcache(cache=Memory(), timeout=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 local.but_with(varyon=['a'])  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 local(['a'], skipp='force')  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
