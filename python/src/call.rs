@@ -36,6 +36,12 @@ impl Call {
         unsafe { ffi::PyVectorcall_NARGS(self.nargsf) as usize }
     }
 
+    /// Just `n` positional arguments.
+    #[inline(always)]
+    pub fn is_plain(self, n: usize) -> bool {
+        self.nargs() == n && self.kwnames.is_null()
+    }
+
     pub fn keyword_names<'py>(self, py: Python<'py>) -> Vec<Bound<'py, PyAny>> {
         if self.kwnames.is_null() {
             return vec![];

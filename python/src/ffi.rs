@@ -27,19 +27,28 @@ impl Drop for StopIfUnwound {
     }
 }
 
-mod unwinding {
-    use super::*;
+type Unwinding = unsafe extern "C-unwind" fn(*mut PyObject, *const *mut PyObject, usize, *mut PyObject) -> *mut PyObject;
 
-    pub type VectorcallFunc =
-        unsafe extern "C-unwind" fn(*mut PyObject, *const *mut PyObject, usize, *mut PyObject) -> *mut PyObject;
-
-    unsafe extern "C-unwind" {
-        pub fn PyObject_VectorcallMethod(
-            name: *mut PyObject,
-            args: *const *mut PyObject,
-            nargsf: usize,
-            kwnames: *mut PyObject,
-        ) -> *mut PyObject;
+/// The same function, said to unwind. The compiler must not see which one it is: `pyo3::ffi` promises of all that they do not,
+/// and the guard around the call would be left out.
+///
+/// # Safety
+/// As for the function.
+#[inline(always)]
+unsafe fn guarded(
+    function: vectorcallfunc,
+    first: *mut PyObject,
+    args: *const *mut PyObject,
+    nargsf: usize,
+    kwnames: *mut PyObject,
+) -> *mut PyObject {
+    // SAFETY: the two types differ in whether they may be unwound only.
+    unsafe {
+        let function = std::mem::transmute::<vectorcallfunc, Unwinding>(std::hint::black_box(function));
+        let stop = StopIfUnwound;
+        let result = function(first, args, nargsf, kwnames);
+        std::mem::forget(stop);
+        result
     }
 }
 
@@ -57,12 +66,7 @@ pub unsafe fn call(
         let Some(function) = PyVectorcall_Function(callable) else {
             return PyObject_Vectorcall(callable, args, nargsf, kwnames);
         };
-        // SAFETY: the two types differ in whether they may be unwound only.
-        let function = std::mem::transmute::<vectorcallfunc, unwinding::VectorcallFunc>(function);
-        let stop = StopIfUnwound;
-        let result = function(callable, args, nargsf, kwnames);
-        std::mem::forget(stop);
-        result
+        guarded(function, callable, args, nargsf, kwnames)
     }
 }
 
@@ -76,12 +80,7 @@ pub unsafe fn call_method(
     nargsf: usize,
     kwnames: *mut PyObject,
 ) -> *mut PyObject {
-    unsafe {
-        let stop = StopIfUnwound;
-        let result = unwinding::PyObject_VectorcallMethod(name, args, nargsf, kwnames);
-        std::mem::forget(stop);
-        result
-    }
+    unsafe { guarded(PyObject_VectorcallMethod, name, args, nargsf, kwnames) }
 }
 
 /// `object.name(*args)`, of at most three arguments.

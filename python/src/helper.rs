@@ -9,7 +9,7 @@ use crate::{clock, function};
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyCFunction, PyDict, PyTuple};
+use pyo3::types::{PyCFunction, PyDict, PyString, PyTuple};
 
 pub fn ready<'py>(helper: &Bound<'py, PyAny>) -> PyResult<Option<Op<'py>>> {
     let plan = helper.getattr(intern!(helper.py(), "_plan"))?;
@@ -98,10 +98,15 @@ fn refresh<'py>(helper: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, kwargs: 
 
 /// The MD5 of bytes in hexadecimal: no `hashlib`, whose MD5 is missing on some builds of Python.
 #[pyfunction]
-fn md5(value: &[u8]) -> String {
+fn md5(value: &Bound<PyAny>) -> PyResult<String> {
+    if value.is_instance_of::<PyString>() {
+        return Err(PyTypeError::new_err("Strings must be encoded before hashing"));
+    }
+    let value = pyo3::buffer::PyBuffer::<u8>::get(value)?.to_vec(value.py())?;
+
     let mut text = String::with_capacity(33);
-    quickcache::key::seed::write_bytes(&mut text, value);
-    text.split_off(1)
+    quickcache::key::seed::write_bytes(&mut text, &value);
+    Ok(text.split_off(1))
 }
 
 // ---- by text key, for helpers that are not exactly ours ----

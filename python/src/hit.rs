@@ -53,29 +53,37 @@ pub unsafe fn or_else(
     unsafe {
         let plan = &*f.plan;
         let hot = &*plan.hot.get();
-        if hot.guards_hold() {
-            let plain = call.kwnames.is_null();
-            match hot.shape {
-                Shape::One if plain && call.nargs() == 1 => {
-                    if let Some(part) = Part::of(*call.args) {
-                        let hit = find_one(plan, part);
-                        if !hit.is_null() {
-                            return hit;
-                        }
-                    }
+        if hot.shape == Shape::One && call.is_plain(1) && hot.guards_hold() {
+            if let Some(part) = Part::of(*call.args) {
+                let hit = find_one(plan, part);
+                if !hit.is_null() {
+                    return hit;
                 }
-                Shape::OneAttr if plain && call.nargs() == 1 => return one_attr(f, hot, call, miss),
-                Shape::Nothing if plain && call.nargs() == 0 => {
-                    let hit = find(plan, &[]);
-                    if !hit.is_null() {
-                        return hit;
-                    }
-                }
-                Shape::Never => {}
-                _ => return general(f, hot, call, miss),
             }
+            return miss(None);
         }
-        miss(None)
+        other(f, call, miss)
+    }
+}
+
+/// The other shapes. Out of line, so that the commonest one saves no registers for them.
+#[inline(never)]
+unsafe fn other(f: &Function, call: Call, miss: impl FnOnce(Option<Values>) -> *mut PyObject) -> *mut PyObject {
+    unsafe {
+        let plan = &*f.plan;
+        let hot = &*plan.hot.get();
+        if !hot.guards_hold() {
+            return miss(None);
+        }
+        match hot.shape {
+            Shape::Nothing if call.is_plain(0) => {
+                let hit = find_one(plan, Part::EMPTY);
+                if hit.is_null() { miss(None) } else { hit }
+            }
+            Shape::OneAttr if call.is_plain(1) => one_attr(f, hot, call, miss),
+            Shape::Never => miss(None),
+            _ => general(f, hot, call, miss),
+        }
     }
 }
 
@@ -90,7 +98,7 @@ unsafe fn find_one(plan: &Plan, part: Part) -> *mut PyObject {
     }
 }
 
-#[inline(always)]
+#[inline]
 unsafe fn find(plan: &Plan, parts: &[Part]) -> *mut PyObject {
     unsafe {
         let hot = &*plan.hot.get();
@@ -113,7 +121,7 @@ unsafe fn serve(plan: &Plan, entry: Option<&Entry>) -> *mut PyObject {
     }
 }
 
-#[inline(always)]
+#[inline(never)]
 unsafe fn one_attr(
     f: &Function,
     hot: &Hot,

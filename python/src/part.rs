@@ -16,7 +16,9 @@ pub enum Tag {
     Str,
     /// An exact `str` that holds a seed serialisation, of a value that has no tag of its own.
     Text,
-    /// Several parts, or none: a `Parts` in a box. Only in owned keys.
+    /// No part at all: the key of a function that varies on nothing. Only in owned keys.
+    Empty,
+    /// Several parts: a `Parts` in a box. Only in owned keys.
     Many,
 }
 
@@ -28,6 +30,9 @@ pub struct Part {
 }
 
 impl Part {
+    /// Stands for no part.
+    pub const EMPTY: Part = Part { tag: Tag::Empty, bits: 0 };
+
     /// The part of a plain value; `None` for every other type, which `text::part` serves.
     ///
     /// # Safety
@@ -82,10 +87,13 @@ impl Part {
     /// As for `hash`, which has been asked of both.
     #[inline(always)]
     pub unsafe fn same(self, other: Part) -> bool {
-        self.tag == other.tag
-            && (self.bits == other.bits
-                || (matches!(self.tag, Tag::Str | Tag::Text)
-                    && unsafe { ffi::str_eq(self.bits as _, other.bits as _) }))
+        self.tag == other.tag && (self.bits == other.bits || unsafe { self.same_text(other) })
+    }
+
+    /// Out of line: what compares text is no part of the code that finds integers.
+    #[inline(never)]
+    unsafe fn same_text(self, other: Part) -> bool {
+        matches!(self.tag, Tag::Str | Tag::Text) && unsafe { ffi::str_eq(self.bits as _, other.bits as _) }
     }
 
     fn object(self) -> Option<*mut PyObject> {
@@ -109,6 +117,7 @@ pub fn mix(state: u64, x: u64) -> u64 {
 pub unsafe fn hash_parts(seed: u64, parts: &[Part]) -> u64 {
     match parts {
         [one] => unsafe { hash_one(seed, *one) },
+        [] => unsafe { hash_one(seed, Part::EMPTY) },
         _ => parts.iter().fold(seed ^ parts.len() as u64, |h, p| unsafe { hash_one(h, *p) }),
     }
 }
@@ -118,7 +127,7 @@ pub unsafe fn hash_one(seed: u64, part: Part) -> u64 {
     mix(seed ^ ((part.tag as u64) << 56), unsafe { part.hash() })
 }
 
-/// Several parts, or none, of an owned key.
+/// Several parts of an owned key.
 pub struct Parts(pub Vec<Part>);
 
 /// The tag and bits of a key that owns what it points to; `release` must be called once.
@@ -131,6 +140,7 @@ pub unsafe fn own(parts: &[Part]) -> (Tag, u64) {
     }
     match parts {
         [one] => (one.tag, one.bits),
+        [] => (Tag::Empty, 0),
         _ => (Tag::Many, Box::into_raw(Box::new(Parts(parts.to_vec()))) as u64),
     }
 }
@@ -142,6 +152,7 @@ pub unsafe fn own(parts: &[Part]) -> (Tag, u64) {
 pub unsafe fn with_parts<R>(tag: Tag, bits: u64, f: impl FnOnce(&[Part]) -> R) -> R {
     match tag {
         Tag::Many => f(unsafe { &(*(bits as *const Parts)).0 }),
+        Tag::Empty => f(&[]),
         tag => f(&[Part { tag, bits }]),
     }
 }
@@ -168,12 +179,13 @@ pub unsafe fn is(tag: Tag, bits: u64, parts: &[Part]) -> bool {
     unsafe {
         match parts {
             [one] => Part { tag, bits }.same(*one),
+            [] => tag == Tag::Empty,
             _ => tag == Tag::Many && is_many(&(*(bits as *const Parts)).0, parts),
         }
     }
 }
 
-#[inline(always)]
+#[inline(never)]
 unsafe fn is_many(own: &[Part], parts: &[Part]) -> bool {
     own.len() == parts.len() && own.iter().zip(parts).all(|(a, b)| unsafe { a.same(*b) })
 }

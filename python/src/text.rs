@@ -7,7 +7,7 @@ use crate::ffi::{self, PyObject};
 use crate::part::{Part, Tag};
 use crate::plan::Compiled;
 use crate::state::home;
-use pyo3::exceptions::{PyUnicodeDecodeError, PyValueError};
+use pyo3::exceptions::{PyTypeError, PyUnicodeDecodeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -118,7 +118,7 @@ fn write_part(out: &mut String, p: Part) -> PyResult<()> {
         // SAFETY: the part's object is alive.
         Tag::Str => seed::write_str(out, unsafe { utf8(p.bits as *mut PyObject) }?),
         Tag::Text => out.push_str(unsafe { utf8(p.bits as *mut PyObject) }?),
-        Tag::Many => unreachable!("a part is never many"),
+        Tag::Many | Tag::Empty => unreachable!("of whole keys only"),
     }
     Ok(())
 }
@@ -236,7 +236,10 @@ fn format<'py>(v: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyString>> {
 
 /// Text by its bytes: the text itself where they are UTF-8, else their hash.
 fn as_text<'py>(bytes: &Bound<'py, PyAny>, out: &mut String) -> PyResult<Option<Bound<'py, PyString>>> {
-    let raw: Vec<u8> = bytes.extract()?;
+    if bytes.is_instance_of::<PyString>() {
+        return Err(PyTypeError::new_err("Strings must be encoded before hashing"));
+    }
+    let raw: Vec<u8> = pyo3::buffer::PyBuffer::<u8>::get(bytes)?.to_vec(bytes.py())?;
     match std::str::from_utf8(&raw) {
         Ok(text) => Ok(Some(PyString::new(bytes.py(), text))),
         Err(_) => {
