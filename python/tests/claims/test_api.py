@@ -251,7 +251,7 @@ DJANGO = """
 
 
 def test_clear_on_commit_waits_for_the_commit(tmp_path):
-    pytest.importorskip('django')
+    pytest.importorskip('django.conf')
     done = script(tmp_path, DJANGO + """
     for quickcache in (get_quickcache(cache=Memory()), get_django_quickcache(timeout=100, memoize_timeout=10)):
         @quickcache(['person.id'])

@@ -11,7 +11,7 @@ from .observe import observe
 from . import observe as observing
 from . import sides
 
-pytest.importorskip('django', reason='Django is not installed in this environment: R9 is not tested')
+pytest.importorskip('django.conf', reason='Django is not installed in this environment: R9 is not tested')
 
 from .allowed import clears_may_begin_at_the_outermost_tier
 from .django_caches import NOTES, configure

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-django = pytest.importorskip('django', reason='Django is not installed in this environment')
+pytest.importorskip('django.conf', reason='Django is not installed in this environment')
+
+import django  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 SERIES = '{}.{}'.format(*django.VERSION)
