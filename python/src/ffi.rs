@@ -155,35 +155,43 @@ pub unsafe fn str_eq(a: *mut PyObject, b: *mut PyObject) -> bool {
     }
 }
 
-/// An exact `int` that fits 64 bits.
+/// An exact `int` of one digit, most are.
 ///
 /// # Safety
 /// `o` is an exact `int` and the GIL is held.
 #[inline(always)]
-pub unsafe fn int_value(o: *mut PyObject) -> Option<i64> {
+pub unsafe fn small_int(o: *mut PyObject) -> Option<i64> {
+    // After the head: a word with the size, and digits of 30 bits.
+    let word = unsafe { *((o as *const u8).add(size_of::<PyObject>()) as *const isize) };
+    let digit = || unsafe { *((o as *const u8).add(size_of::<PyObject>() + size_of::<isize>()) as *const u32) as i64 };
     #[cfg(Py_3_12)]
     {
-        // struct _longobject { ob_base; { uintptr_t lv_tag; digit ob_digit[1] } }: compact when lv_tag < 2 << 3.
-        let tag = unsafe { *((o as *const u8).add(size_of::<PyObject>()) as *const usize) };
-        if tag < (2 << 3) {
-            let digit = unsafe {
-                *((o as *const u8).add(size_of::<PyObject>() + size_of::<usize>()) as *const u32)
-            };
-            return Some((1 - (tag & 3) as i64) * digit as i64);
-        }
+        // The number of digits above three bits of which two are the sign: 0 for plus, 1 for zero, 2 for minus.
+        ((word as usize) < (2 << 3)).then(|| (1 - (word & 3) as i64) * digit())
     }
     #[cfg(not(Py_3_12))]
     {
-        // struct _longobject { ob_base; Py_ssize_t ob_size; digit ob_digit[1] }: ob_size is 0, 1 or -1.
-        let size = unsafe { *((o as *const u8).add(size_of::<PyObject>()) as *const isize) };
-        if (-1..=1).contains(&size) {
-            let digit = unsafe {
-                *((o as *const u8).add(size_of::<PyObject>() + size_of::<isize>()) as *const u32)
-            };
-            return Some(size as i64 * digit as i64);
-        }
+        // The number of digits, negative for a negative number.
+        (-1..=1).contains(&word).then(|| word as i64 * digit())
     }
-    unsafe { int_value_by_api(o) }
+}
+
+/// An exact `int` that fits 64 bits.
+///
+/// # Safety
+/// As for `small_int`.
+#[inline(always)]
+pub unsafe fn int_value(o: *mut PyObject) -> Option<i64> {
+    unsafe { small_int(o).or_else(|| int_value_by_api(o)) }
+}
+
+/// Whether the hash of an exact `str` has been asked for.
+///
+/// # Safety
+/// `o` is an exact `str` and the GIL is held.
+#[inline(always)]
+pub unsafe fn str_is_hashed(o: *mut PyObject) -> bool {
+    unsafe { (*(o as *const StrHead)).hash != -1 }
 }
 
 /// How many digits of 30 bits an exact `int` has.
