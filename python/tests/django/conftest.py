@@ -35,13 +35,12 @@ def tool(path):
     return module
 
 
-def pytest_configure():
-    if not HAS_DJANGO:
-        return
+@pytest.fixture(scope='session', autouse=True)
+def django_set_up():
+    """Not earlier: whoever imports this folder beside another may have settings of their own."""
     from django.conf import settings
     if not settings.configured:
-        settings.configure(USE_TZ=True, SECRET_KEY='test', CACHES={'default': {'BACKEND': LOCMEM}},
-                           DATABASES={'default': {'ENGINE': 'django.db.backends.sqlite3', 'NAME': ':memory:'}})
+        settings.configure(USE_TZ=True, SECRET_KEY='test', CACHES={'default': {'BACKEND': LOCMEM}})
         import django
         django.setup()
 
@@ -66,6 +65,9 @@ def servers():
 
 def shared_tier(kind, servers):
     """What CACHES says of the alias 'default'."""
+    if kind in ('redis', 'memcached'):
+        client = {'redis': 'redis', 'memcached': 'pymemcache'}[kind]
+        pytest.importorskip(client, reason=f'{client} is not installed in this environment; matrix.py makes some that have it')
     if kind == 'redis':
         return {'BACKEND': 'django.core.cache.backends.redis.RedisCache', 'LOCATION': servers('redis').url,
                 'OPTIONS': {'socket_timeout': 5, 'socket_connect_timeout': 5}}
@@ -87,6 +89,7 @@ def redis_behind_locmem(servers):
 @pytest.fixture
 def nobody_behind_locmem():
     """A server that does not answer."""
+    pytest.importorskip('redis', reason='redis is not installed in this environment')
     from django.test import override_settings
     nobody = {'BACKEND': 'django.core.cache.backends.redis.RedisCache', 'LOCATION': 'redis://127.0.0.1:1/0'}
     with override_settings(CACHES={'locmem': {'BACKEND': LOCMEM, 'LOCATION': 'front'}, 'default': nobody}):

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip('django.conf', reason='Django is not installed in this environment')
 
-import django  # noqa: E402
+import django
 
 HERE = Path(__file__).resolve().parent
 SERIES = '{}.{}'.format(*django.VERSION)
