@@ -90,6 +90,20 @@ unsafe extern "C" fn enter(
 ) -> *mut PyObject {
     unsafe {
         // SAFETY: the caller holds a reference to us for the length of the call.
+        let hit = hit::one(&*(callable as *const Function), Call { args, nargsf, kwnames });
+        if hit.is_null() { enter_other(callable, args, nargsf, kwnames) } else { hit }
+    }
+}
+
+/// A function of the same signature, so that `enter` ends in a jump and keeps nothing on the stack for it.
+#[inline(never)]
+unsafe extern "C" fn enter_other(
+    callable: *mut PyObject,
+    args: *const *mut PyObject,
+    nargsf: usize,
+    kwnames: *mut PyObject,
+) -> *mut PyObject {
+    unsafe {
         let f = &*(callable as *const Function);
         let call = Call { args, nargsf, kwnames };
         hit::or_else(f, call, |values| call::slow(f, call, values))

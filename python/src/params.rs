@@ -146,6 +146,24 @@ impl Params {
         }
     }
 
+    /// Where among the arguments of a plain call a parameter was given.
+    ///
+    /// # Safety
+    /// `bind_plain` has taken this call, and the GIL is held.
+    pub unsafe fn place(&self, param: usize, call: Call) -> Option<u8> {
+        let nargs = call.nargs();
+        if param < nargs.min(self.positional) {
+            return Some(param as u8);
+        }
+        if call.kwnames.is_null() {
+            return None;
+        }
+        let wanted = self.names[param].as_ptr();
+        let given = |k: &usize| unsafe { ffi::PyTuple_GET_ITEM(call.kwnames, *k as _) == wanted };
+        let k = (0..unsafe { ffi::PyTuple_GET_SIZE(call.kwnames) } as usize).find(given)?;
+        u8::try_from(nargs + k).ok()
+    }
+
     /// The defaults are read from the function at each call: they may be reassigned.
     unsafe fn fill_defaults(&self, bound: &mut [*mut PyObject]) -> bool {
         unsafe {

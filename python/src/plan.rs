@@ -5,6 +5,7 @@
 //! reassigned retires the plan; the next call makes it anew. Where a helper is not exactly ours, there is no plan and
 //! the helper itself is called.
 
+use crate::call::Call;
 use crate::ffi::{self, PyObject, PyTypeObject};
 use crate::memory::{Inner, Space};
 use crate::params::Params;
@@ -25,9 +26,9 @@ pub const MAX_PARTS: usize = 8;
 pub enum Shape {
     /// No call of this function can be served by the hit path.
     Never,
-    /// Varies on nothing.
+    /// Varies on nothing, and is called without arguments.
     Nothing,
-    /// Varies on the first argument.
+    /// Varies on one of its arguments as it is, and is called with all that are needed, by position.
     One,
     /// Varies on one attribute of the first argument.
     OneAttr,
@@ -47,6 +48,9 @@ pub struct Hot {
     more: [Guard; 3],
     more_len: u8,
     pub shape: Shape,
+    /// How many arguments a call of this shape has, and which of them is the key.
+    pub count: u8,
+    pub index: u8,
     pub memory: *const Inner,
     pub space: *const Space,
     pub attr: *mut PyObject,
@@ -78,6 +82,8 @@ impl Hot {
             more: [guard; 3],
             more_len: 0,
             shape: Shape::Never,
+            count: 0,
+            index: 0,
             memory: null(),
             space: null(),
             attr: null_mut(),
@@ -124,6 +130,18 @@ impl Compiled {
         if let Skip::Param(i) = self.skip { Some(i) } else { None }
     }
 
+    /// Of each part its place among the arguments of a plain call; `None` when one of them is a default.
+    ///
+    /// # Safety
+    /// `bind_plain` has taken this call, and the GIL is held.
+    pub unsafe fn places(&self, call: Call) -> Option<[u8; MAX_PARTS]> {
+        let mut places = [0; MAX_PARTS];
+        for (place, source) in places.iter_mut().zip(&self.sources) {
+            *place = unsafe { self.params.place(source.param, call) }?;
+        }
+        Some(places)
+    }
+
     pub fn name<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.function.bind(py).getattr("__name__")
     }
@@ -143,6 +161,16 @@ impl Compiled {
     }
 }
 
+/// Where the parts lie in the arguments of the last call that had names or several parts: `kwnames` is one object per
+/// place in the source, so the next call from there need not bind again.
+pub struct Memo {
+    pub nargs: usize,
+    /// Owned, or null.
+    pub kwnames: *mut PyObject,
+    /// Of each part the place among the arguments.
+    pub places: [u8; MAX_PARTS],
+}
+
 /// The plan of one helper; lives in its `_plan` attribute.
 #[pyclass(frozen, module = "quickcache._native")]
 pub struct Plan {
@@ -152,6 +180,7 @@ pub struct Plan {
     retired: UnsafeCell<Vec<Arc<Compiled>>>,
     /// Hits that are reading attributes, and so may run Python code, now.
     pub readers: Cell<u32>,
+    pub memo: UnsafeCell<Memo>,
     pub hits: Cell<u64>,
     pub counts: state::Counts,
 }
@@ -175,6 +204,7 @@ impl Plan {
             compiled: UnsafeCell::new(None),
             retired: UnsafeCell::new(Vec::new()),
             readers: Cell::new(0),
+            memo: UnsafeCell::new(Memo { nargs: usize::MAX, kwnames: null_mut(), places: [0; MAX_PARTS] }),
             hits: Cell::new(0),
             counts: state::Counts::default(),
         }
@@ -223,6 +253,8 @@ impl Plan {
             hot.memory = native.memory.get().inner();
             hot.space = &*native.space;
             hot.shape = shape(&compiled);
+            hot.index = compiled.sources.first().map_or(0, |s| s.param as u8);
+            hot.count = if hot.shape == Shape::One { hot.index + 1 } else { 0 };
             if hot.shape == Shape::OneAttr {
                 hot.attr = compiled.sources[0].attrs[0].as_ptr();
             }
@@ -230,10 +262,28 @@ impl Plan {
         self.set(py, hot, compiled)
     }
 
+    /// Remembers where the parts of a call lay.
+    ///
+    /// # Safety
+    /// The GIL is held; `kwnames` is null or a tuple.
+    pub unsafe fn remember(&self, memo: Memo) {
+        unsafe {
+            ffi::Py_XINCREF(memo.kwnames);
+            let old = std::mem::replace(&mut *self.memo.get(), memo);
+            ffi::Py_XDECREF(old.kwnames);
+        }
+    }
+
+    fn forget_memo(&self) {
+        // SAFETY: called with the GIL held.
+        unsafe { self.remember(Memo { nargs: usize::MAX, kwnames: null_mut(), places: [0; MAX_PARTS] }) }
+    }
+
     fn set(&self, _py: Python, hot: Hot, compiled: Arc<Compiled>) -> PyResult<()> {
         // SAFETY: GIL held, nothing below runs Python code before the cells are whole again.
         unsafe {
             *self.hot.get() = hot;
+            self.forget_memo();
             let old = (*self.compiled.get()).replace(compiled);
             if let Some(old) = old {
                 (*self.retired.get()).push(old);
@@ -243,6 +293,13 @@ impl Plan {
             }
         }
         Ok(())
+    }
+}
+
+impl Drop for Plan {
+    /// A plan is dropped as a Python object is: with the GIL held.
+    fn drop(&mut self) {
+        self.forget_memo();
     }
 }
 
@@ -258,6 +315,7 @@ impl Plan {
         // SAFETY: as in `set`.
         unsafe {
             *self.hot.get() = Hot::never();
+            self.forget_memo();
             if let Some(old) = (*self.compiled.get()).take() {
                 (*self.retired.get()).push(old);
             }
@@ -295,11 +353,12 @@ fn shape(c: &Compiled) -> Shape {
     if matches!(c.skip, Skip::Never) {
         match &c.sources[..] {
             [] if c.params.accepts(0) => return Shape::Nothing,
-            [s] if s.param == 0 && c.params.positional() > 0 && c.params.accepts(1) => match s.attrs.len() {
-                0 => return Shape::One,
-                1 => return Shape::OneAttr,
-                _ => {}
-            },
+            [s] if s.attrs.is_empty() && s.param < c.params.positional() && c.params.accepts(s.param + 1) => {
+                return Shape::One;
+            }
+            [s] if s.param == 0 && s.attrs.len() == 1 && c.params.positional() > 0 && c.params.accepts(1) => {
+                return Shape::OneAttr;
+            }
             _ => {}
         }
     }
