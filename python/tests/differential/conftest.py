@@ -1,6 +1,7 @@
 """One profile of hypothesis for everybody: the same examples in every run, no deadline."""
 import os
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 common = {'deadline': None, 'database': None, 'suppress_health_check': [HealthCheck.too_slow, HealthCheck.data_too_large]}
@@ -18,3 +19,16 @@ def pytest_configure(config):
 def pytest_report_header():
     from .sides import OURS, UNDER_TEST
     return f'differential: under test is {UNDER_TEST} ({OURS.package.__file__})'
+
+
+@pytest.fixture(autouse=True)
+def classes_as_they_were():
+    """No test may leave a class of ours changed: every later test would then take the Python path, and prove less."""
+    from .sides import OURS
+    classes = [OURS.QuickCacheHelper, OURS.TieredCache, OURS.CacheWithPresets]
+    before = [set(vars(cls)) for cls in classes]
+    yield
+    for cls, names in zip(classes, before, strict=True):
+        if '__slotnames__' in set(vars(cls)) - names:       # left by `copy` and `pickle`
+            del cls.__slotnames__
+        assert set(vars(cls)) == names

@@ -2,12 +2,16 @@
 
 Keys are compared by type and value there, not as text, so this is where the two equalities could part.
 """
+import copy
+import pickle
+import unittest.mock
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from . import sides
-from .observe import same
+from .observe import observe, same
 from .signatures import calls, signatures
 from .values import STRANGE, leaves, values
 
@@ -121,3 +125,37 @@ def test_any_history(steps):
             else:
                 world.attempt(action, cache.get, cached.get_cache_key(argument), 'nothing')
     same(scenario, False)
+
+
+# A native hit logs nothing (design section 11), which shows whether the native path was taken.
+
+def takes_the_native_path(fn=lambda a: a):
+    def scenario(world):
+        cached = world.decorate(fn, ['a'], cache=memory(world))
+        cached(1)
+        world.record.clear()
+        world.attempt('hit', cached, 1)
+    return [entry[0] for entry in observe(sides.OURS, scenario, loud=True)] == ['hit']
+
+
+def test_a_hit_is_native():
+    assert takes_the_native_path()
+
+
+@pytest.mark.parametrize('action', ['copy', 'deepcopy', 'pickle', 'patch and restore', 'subclass'])
+def test_what_users_do_to_helpers_and_caches_does_not_end_the_native_path(action):
+    helper = sides.OURS.QuickCacheHelper(agree, ['arguments'], DictCache())
+    presets, tiered = sides.OURS.CacheWithPresets('c', 5), sides.OURS.TieredCache([])
+    if action == 'copy':
+        copy.copy(helper), copy.copy(presets), copy.copy(tiered)
+    elif action == 'deepcopy':
+        copy.deepcopy(presets), copy.deepcopy(tiered)
+    elif action == 'pickle':
+        pickle.dumps(presets), pickle.dumps(tiered)
+    elif action == 'patch and restore':
+        for name in ('__call__', 'get_cache_key', 'clear'):
+            with unittest.mock.patch.object(sides.OURS.QuickCacheHelper, name, lambda self, *args: None):
+                takes_the_native_path()
+    else:
+        type('Mine', (sides.OURS.QuickCacheHelper,), {'call': None})
+    assert takes_the_native_path()
