@@ -29,7 +29,12 @@ pub struct CachedCall {
 }
 
 enum State {
-    New { function: Py<PyAny>, args: Vec<Py<PyAny>>, kwnames: Option<Py<PyTuple>>, positional: usize },
+    New {
+        function: Py<PyAny>,
+        args: Vec<Py<PyAny>>,
+        kwnames: Option<Py<PyTuple>>,
+        positional: usize,
+    },
     /// Handed on to this coroutine.
     Running(Py<PyAny>),
     Over,
@@ -41,13 +46,21 @@ enum State {
 /// `function` is one of ours, `call` came with it, the GIL is held.
 pub unsafe fn begin(function: *mut PyObject, call: Call) -> *mut PyObject {
     Python::attach(|py| unsafe {
-        let n = call.nargs() + if call.kwnames.is_null() { 0 } else { ffi::PyTuple_GET_SIZE(call.kwnames) as usize };
+        let n = call.nargs()
+            + if call.kwnames.is_null() {
+                0
+            } else {
+                ffi::PyTuple_GET_SIZE(call.kwnames) as usize
+            };
         let own = |o: *mut PyObject| Bound::from_borrowed_ptr(py, o).unbind();
         let state = State::New {
             function: own(function),
             args: (0..n).map(|i| own(*call.args.add(i))).collect(),
-            kwnames: (!call.kwnames.is_null())
-                .then(|| Bound::from_borrowed_ptr(py, call.kwnames).cast_into_unchecked::<PyTuple>().unbind()),
+            kwnames: (!call.kwnames.is_null()).then(|| {
+                Bound::from_borrowed_ptr(py, call.kwnames)
+                    .cast_into_unchecked::<PyTuple>()
+                    .unbind()
+            }),
             positional: call.nargs(),
         };
         match Py::new(py, CachedCall { state }) {
@@ -62,15 +75,28 @@ pub unsafe fn begin(function: *mut PyObject, call: Call) -> *mut PyObject {
 
 fn drive<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
     static MODULE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let module = MODULE.get_or_try_init(py, || PyResult::Ok(py.import("quickcache.aio")?.into_any().unbind()))?;
+    let module = MODULE.get_or_try_init(py, || {
+        PyResult::Ok(py.import("quickcache.aio")?.into_any().unbind())
+    })?;
     module.bind(py).getattr(name)
 }
 
 impl CachedCall {
     /// The first step: a hit, or the coroutine that goes on.
-    fn first<'py>(py: Python<'py>, state: State) -> PyResult<Result<Bound<'py, PyAny>, Bound<'py, PyAny>>> {
-        let State::New { function, args, kwnames, positional } = state else {
-            return Err(PyRuntimeError::new_err("cannot reuse already awaited coroutine"));
+    fn first<'py>(
+        py: Python<'py>,
+        state: State,
+    ) -> PyResult<Result<Bound<'py, PyAny>, Bound<'py, PyAny>>> {
+        let State::New {
+            function,
+            args,
+            kwnames,
+            positional,
+        } = state
+        else {
+            return Err(PyRuntimeError::new_err(
+                "cannot reuse already awaited coroutine",
+            ));
         };
         let call = Call {
             // `Py` is a pointer to the object and nothing else.
@@ -129,7 +155,10 @@ impl CachedCall {
     }
 
     #[pyo3(signature = (*args))]
-    fn throw<'py>(slf: &Bound<'py, Self>, args: &Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
+    fn throw<'py>(
+        slf: &Bound<'py, Self>,
+        args: &Bound<'py, PyTuple>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let state = std::mem::replace(&mut slf.borrow_mut().state, State::Over);
         let State::Running(coroutine) = state else {
@@ -189,7 +218,11 @@ pub struct Step {
 
 impl Step {
     fn op<'py>(&self, py: Python<'py>) -> Option<Op<'py>> {
-        Some(Op { py, plan: self.plan.as_ref()?.bind(py).clone(), c: self.compiled.clone()? })
+        Some(Op {
+            py,
+            plan: self.plan.as_ref()?.bind(py).clone(),
+            c: self.compiled.clone()?,
+        })
     }
 
     fn key<'py>(&self, py: Python<'py>) -> PyResult<TextKey<'py>> {
@@ -212,7 +245,9 @@ impl Step {
     }
 
     fn end(&mut self, py: Python, outcome: Outcome) -> PyResult<()> {
-        let Some(ticket) = self.ticket.take() else { return Ok(()) };
+        let Some(ticket) = self.ticket.take() else {
+            return Ok(());
+        };
         match FLIGHTS.with(py, |m| m.land(ticket)).left {
             Some((_, cell)) => cell.wake(py, outcome),
             None => Ok(()),
@@ -223,7 +258,12 @@ impl Step {
 #[pymethods]
 impl Step {
     #[new]
-    fn new(py: Python, helper: &Bound<PyAny>, args: &Bound<PyTuple>, kwargs: &Bound<PyDict>) -> PyResult<Step> {
+    fn new(
+        py: Python,
+        helper: &Bound<PyAny>,
+        args: &Bound<PyTuple>,
+        kwargs: &Bound<PyDict>,
+    ) -> PyResult<Step> {
         let plan = helper::plan_of(helper)?.map(Bound::unbind);
         let mut step = Step {
             compiled: None,
@@ -273,11 +313,22 @@ impl Step {
         let within = flight::within(py)?;
         let key = self.key(py)?;
         let flight = self.flight(&key, py);
-        let of = KeyOf { function: key.function, hash: key.hash, key: &flight };
+        let of = KeyOf {
+            function: key.function,
+            hash: key.hash,
+            key: &flight,
+        };
         let fresh = Cell::new();
         let entered = FLIGHTS.with(py, |m| {
             let _ = m.begin();
-            m.enter(of, machine::Call { within, generation: 0 }, || fresh.clone())
+            m.enter(
+                of,
+                machine::Call {
+                    within,
+                    generation: 0,
+                },
+                || fresh.clone(),
+            )
         });
         let ticket = match entered {
             Enter::Follow(following, cell) => {
@@ -343,7 +394,9 @@ impl Step {
         }
         match self.cell.take().and_then(|c| c.outcome()).as_deref() {
             Some(Outcome::Raised(e)) => Err(e.clone_ref(py)),
-            Some(Outcome::Value(v, encoded)) => Ok((true, served(v.bind(py).clone(), *encoded)?.unbind())),
+            Some(Outcome::Value(v, encoded)) => {
+                Ok((true, served(v.bind(py).clone(), *encoded)?.unbind()))
+            }
             Some(Outcome::Nothing) | None => Ok((false, py.None())),
         }
     }
@@ -369,7 +422,9 @@ impl Step {
 
     /// Seconds that a follower waits.
     fn patience(&self, py: Python) -> f64 {
-        self.plan.as_ref().map_or(30.0, |p| patience(&p.bind(py).get().counts).as_secs_f64())
+        self.plan
+            .as_ref()
+            .map_or(30.0, |p| patience(&p.bind(py).get().counts).as_secs_f64())
     }
 
     /// The function gave this value.
@@ -379,11 +434,15 @@ impl Step {
         if let Some(op) = self.op(py) {
             let counts = &op.plan.get().counts;
             add(&counts.executions);
-            counts.compute_nanos.set(counts.compute_nanos.get() + (clock::now() - self.began) * 1_000_000);
+            counts
+                .compute_nanos
+                .set(counts.compute_nanos.get() + (clock::now() - self.began) * 1_000_000);
             add(&counts.misses);
             if let Stack::Native(n) = &op.c.stack {
                 let parts = self.parts(&op);
-                let Some(ticket) = self.ticket.take() else { return Ok(()) };
+                let Some(ticket) = self.ticket.take() else {
+                    return Ok(());
+                };
                 let due = deadline(self.began, n.timeout);
                 return op.finish(n, &parts, &key, ticket, self.space, value, due);
             }
@@ -396,7 +455,11 @@ impl Step {
         let filled = tiers.fill(&key, self.token, value);
         if let Some(p) = &self.plan {
             let counts = &p.bind(py).get().counts;
-            add(if matches!(filled, Ok(Some(_))) { &counts.fills } else { &counts.refused });
+            add(if matches!(filled, Ok(Some(_))) {
+                &counts.fills
+            } else {
+                &counts.refused
+            });
             add(&counts.landings);
         }
         self.end(py, Outcome::Nothing)?;
@@ -405,12 +468,17 @@ impl Step {
 
     /// The function raised this exception.
     fn raised(&mut self, error: &Bound<PyAny>) -> PyResult<()> {
-        self.end(error.py(), Outcome::Raised(PyErr::from_value(error.clone())))
+        self.end(
+            error.py(),
+            Outcome::Raised(PyErr::from_value(error.clone())),
+        )
     }
 
     /// The execution was cancelled: its followers look again.
     fn abandon(&mut self, py: Python) -> PyResult<()> {
-        let Some(ticket) = self.ticket.take() else { return Ok(()) };
+        let Some(ticket) = self.ticket.take() else {
+            return Ok(());
+        };
         match FLIGHTS.with(py, |m| m.abandon(ticket)) {
             Some((_, cell)) => cell.wake(py, Outcome::Nothing),
             None => Ok(()),
@@ -445,11 +513,20 @@ pub struct Anew {
 impl Anew {
     #[new]
     fn new(py: Python) -> Anew {
-        Anew { token: FLIGHTS.with(py, |m| m.begin()), began: clock::now() }
+        Anew {
+            token: FLIGHTS.with(py, |m| m.begin()),
+            began: clock::now(),
+        }
     }
 
     /// Stores the value that the function gave, under the key that the arguments have now.
-    fn store(&self, helper: &Bound<PyAny>, args: &Bound<PyTuple>, kwargs: &Bound<PyDict>, value: &Bound<PyAny>) -> PyResult<()> {
+    fn store(
+        &self,
+        helper: &Bound<PyAny>,
+        args: &Bound<PyTuple>,
+        kwargs: &Bound<PyDict>,
+        value: &Bound<PyAny>,
+    ) -> PyResult<()> {
         if let Some(op) = helper::ready(helper)? {
             let parts = op.key(&op.values(Spread::new(args, kwargs)?.call())?)?;
             return op.store(&parts, self.token, self.began, value).map(|_| ());

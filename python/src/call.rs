@@ -47,7 +47,8 @@ impl Call {
             return vec![];
         }
         // SAFETY: the names of a vectorcall are a tuple.
-        let names = unsafe { Bound::from_borrowed_ptr(py, self.kwnames).cast_into_unchecked::<PyTuple>() };
+        let names =
+            unsafe { Bound::from_borrowed_ptr(py, self.kwnames).cast_into_unchecked::<PyTuple>() };
         names.iter().collect()
     }
 
@@ -62,13 +63,19 @@ impl Call {
     }
 
     /// As a tuple and a dict.
-    pub fn spread<'py>(self, py: Python<'py>) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
+    pub fn spread<'py>(
+        self,
+        py: Python<'py>,
+    ) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
         let arg = |i| unsafe { Bound::from_borrowed_ptr(py, *self.args.add(i)) };
         let kwargs = PyDict::new(py);
         for (k, name) in self.keyword_names(py).iter().enumerate() {
             kwargs.set_item(name, arg(self.nargs() + k))?;
         }
-        Ok((PyTuple::new(py, (0..self.nargs()).map(arg).collect::<Vec<_>>())?, kwargs))
+        Ok((
+            PyTuple::new(py, (0..self.nargs()).map(arg).collect::<Vec<_>>())?,
+            kwargs,
+        ))
     }
 }
 
@@ -88,7 +95,11 @@ impl<'py> Spread<'py> {
             false => Some(PyTuple::new(args.py(), kwargs.keys())?),
         };
         objects.extend(kwargs.values());
-        Ok(Spread { objects, positional, names })
+        Ok(Spread {
+            objects,
+            positional,
+            names,
+        })
     }
 
     pub fn call(&self) -> Call {
@@ -132,8 +143,12 @@ pub unsafe fn slow(f: &Function, call: Call, values: Option<Values>) -> *mut PyO
     };
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
-        Python::attach(|py| PySystemError::new_err(format!("quickcache: internal error: {text}")).restore(py));
+        let text = text
+            .or(panic.downcast_ref::<&str>().copied())
+            .unwrap_or("unknown");
+        Python::attach(|py| {
+            PySystemError::new_err(format!("quickcache: internal error: {text}")).restore(py)
+        });
         null_mut()
     })
 }
@@ -193,7 +208,10 @@ impl<'py> Op<'py> {
             return self.compute_and_store(call);
         }
         if debugging(self.py) {
-            debug(self.py, &format!("checking caches for {}", self.c.name(self.py)?))?;
+            debug(
+                self.py,
+                &format!("checking caches for {}", self.c.name(self.py)?),
+            )?;
         }
         self.call_for(&self.values(call)?, call)
     }
@@ -205,7 +223,9 @@ impl<'py> Op<'py> {
             Skip::Param(i) => {
                 let value = match self.c.params.bind(self.py, call)? {
                     Some(bound) => bound[*i].clone(),
-                    None => self.callargs(call)?.get_item(self.c.params.name(*i).expect("compiled").bind(self.py))?,
+                    None => self
+                        .callargs(call)?
+                        .get_item(self.c.params.name(*i).expect("compiled").bind(self.py))?,
                 };
                 value.is_truthy()
             }
@@ -215,7 +235,10 @@ impl<'py> Op<'py> {
     /// What `inspect` makes of a call that we did not bind: the error, most of the time.
     fn callargs(&self, call: Call) -> PyResult<Bound<'py, PyAny>> {
         let (args, kwargs) = call.spread(self.py)?;
-        self.home()?.callargs.bind(self.py).call1((&self.c.function, args, kwargs))
+        self.home()?
+            .callargs
+            .bind(self.py)
+            .call1((&self.c.function, args, kwargs))
     }
 
     /// The values that this call varies on.
@@ -233,7 +256,9 @@ impl<'py> Op<'py> {
         for source in &self.c.sources {
             let mut value = match (&bound, &named) {
                 (Some(b), _) => b[source.param].clone(),
-                (None, Some(n)) => n.get_item(self.c.params.name(source.param).expect("compiled").bind(py))?,
+                (None, Some(n)) => {
+                    n.get_item(self.c.params.name(source.param).expect("compiled").bind(py))?
+                }
                 (None, None) => unreachable!("one of the two was made"),
             };
             for attr in &source.attrs {
@@ -257,7 +282,11 @@ impl<'py> Op<'py> {
         TextKey::new(text, function)
     }
 
-    pub fn call_for(&self, values: &[Bound<'py, PyAny>], call: Call) -> PyResult<Bound<'py, PyAny>> {
+    pub fn call_for(
+        &self,
+        values: &[Bound<'py, PyAny>],
+        call: Call,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let parts = self.key(values)?;
         match &self.c.stack {
             Stack::Native(n) => self.through_memory(n, &parts, call),
@@ -266,7 +295,12 @@ impl<'py> Op<'py> {
                 if debugging(self.py) {
                     debug(self.py, key.shown())?;
                 }
-                let user = User { op: self.py, plan: Some(&self.plan), tiers, function: self.c.function.bind(self.py) };
+                let user = User {
+                    op: self.py,
+                    plan: Some(&self.plan),
+                    tiers,
+                    function: self.c.function.bind(self.py),
+                };
                 user.call(&key, call)
             }
         }
@@ -284,7 +318,12 @@ impl<'py> Op<'py> {
         }
     }
 
-    fn through_memory(&self, n: &Native, parts: &KeyParts<'py>, call: Call) -> PyResult<Bound<'py, PyAny>> {
+    fn through_memory(
+        &self,
+        n: &Native,
+        parts: &KeyParts<'py>,
+        call: Call,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let py = self.py;
         if let Some(v) = self.hit(n, parts)? {
             return Ok(v);
@@ -303,15 +342,26 @@ impl<'py> Op<'py> {
         loop {
             let entered = FLIGHTS.with(py, |m| {
                 let _ = m.begin();
-                m.enter(key.of(), machine::Call { within, generation: 0 }, Cell::new)
+                m.enter(
+                    key.of(),
+                    machine::Call {
+                        within,
+                        generation: 0,
+                    },
+                    Cell::new,
+                )
             });
             match entered {
                 Enter::Lead(ticket) | Enter::Alone(ticket) => {
-                    let lead = Lead { key: &key, ticket: Some(ticket) };
+                    let lead = Lead {
+                        key: &key,
+                        ticket: Some(ticket),
+                    };
                     return self.lead(n, parts, lead, call);
                 }
                 Enter::Follow(following, cell) => {
-                    let outcome = match follow(py, &key, following, &cell, patience(self.counts()))? {
+                    let outcome = match follow(py, &key, following, &cell, patience(self.counts()))?
+                    {
                         Followed::Outcome(o) => o,
                         Followed::GaveUp(_ticket) => return self.execute(None, call).result,
                     };
@@ -342,7 +392,13 @@ impl<'py> Op<'py> {
         Ok(memory.adopt(self.py, &n.space, &parts.parts, &full))
     }
 
-    fn lead(&self, n: &Native, parts: &KeyParts<'py>, mut lead: Lead<'_, 'py>, call: Call) -> PyResult<Bound<'py, PyAny>> {
+    fn lead(
+        &self,
+        n: &Native,
+        parts: &KeyParts<'py>,
+        mut lead: Lead<'_, 'py>,
+        call: Call,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let py = self.py;
         let id = n.space.id.get();
         // Another flight may have landed between our look and now.
@@ -373,12 +429,23 @@ impl<'py> Op<'py> {
             }
         };
         let ticket = lead.ticket.take().expect("not landed yet");
-        self.finish(n, parts, lead.key, ticket, id, &value, deadline(ran.began, n.timeout))?;
+        self.finish(
+            n,
+            parts,
+            lead.key,
+            ticket,
+            id,
+            &value,
+            deadline(ran.began, n.timeout),
+        )?;
         Ok(value)
     }
 
     /// Ends a flight whose function gave `value`: the slower tiers, then the memory tier, then the followers.
-    #[allow(clippy::too_many_arguments, reason = "what an asynchronous flight kept of its beginning")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "what an asynchronous flight kept of its beginning"
+    )]
     pub fn finish(
         &self,
         n: &Native,
@@ -389,7 +456,10 @@ impl<'py> Op<'py> {
         value: &Bound<'py, PyAny>,
         due: u64,
     ) -> PyResult<()> {
-        let mut lead = Lead { key, ticket: Some(ticket) };
+        let mut lead = Lead {
+            key,
+            ticket: Some(ticket),
+        };
         let stored = self.stored(n, value)?;
         if !n.rest.is_none() && n.rest.fill(key, lead.token(), value)?.is_none() {
             add(&self.counts().refused);
@@ -433,15 +503,20 @@ impl<'py> Op<'py> {
                 late = true;
                 add(&counts.refused);
             } else {
-                n.memory.get().fill(py, &n.space, id, &parts.parts, s, deadline);
+                n.memory
+                    .get()
+                    .fill(py, &n.space, id, &parts.parts, s, deadline);
                 add(&counts.fills);
             }
         }
         if let Some((_, cell)) = landed.left {
-            cell.wake(py, match stored {
-                Some(s) => Outcome::Value(s.object.unbind(), s.encoded),
-                None => Outcome::Nothing,
-            })?;
+            cell.wake(
+                py,
+                match stored {
+                    Some(s) => Outcome::Value(s.object.unbind(), s.encoded),
+                    None => Outcome::Nothing,
+                },
+            )?;
         }
         if late {
             warn::slower_than_timeout(py, &self.c)?;
@@ -452,7 +527,13 @@ impl<'py> Op<'py> {
     /// Runs the function as this flight.
     fn execute(&self, flight: Option<machine::FlightId>, call: Call) -> Ran<'py> {
         let began = clock::now();
-        let result = execute(self.py, Some(&self.plan), self.c.function.bind(self.py), flight, call);
+        let result = execute(
+            self.py,
+            Some(&self.plan),
+            self.c.function.bind(self.py),
+            flight,
+            call,
+        );
         Ran { result, began }
     }
 
@@ -493,7 +574,9 @@ impl<'py> Op<'py> {
                 let stored = self.stored(n, value)?;
                 let stands = match &n.rest {
                     Tiers::None => FLIGHTS.with(py, |m| m.supersede(key.of(), token)),
-                    rest => rest.supersede(&key, token, value)?.is_some_and(|(_, stands)| stands),
+                    rest => rest
+                        .supersede(&key, token, value)?
+                        .is_some_and(|(_, stands)| stands),
                 };
                 let due = deadline(began, n.timeout);
                 if !stands {
@@ -542,11 +625,20 @@ impl<'py> Op<'py> {
                 }
                 let began = clock::now();
                 let id = n.space.id.get();
-                let Some(v) = n.rest.get(&key, token)? else { return Ok(None) };
+                let Some(v) = n.rest.get(&key, token)? else {
+                    return Ok(None);
+                };
                 if let Some(s) = self.stored(n, &v)?
                     && FLIGHTS.with(self.py, |m| m.good(key.function, key.hash, token))
                 {
-                    n.memory.get().fill(self.py, &n.space, id, &parts.parts, &s, deadline(began, n.timeout));
+                    n.memory.get().fill(
+                        self.py,
+                        &n.space,
+                        id,
+                        &parts.parts,
+                        &s,
+                        deadline(began, n.timeout),
+                    );
                 }
                 Ok(Some(v))
             }
@@ -603,7 +695,9 @@ fn execute<'py>(
     if let Some(plan) = plan {
         let counts = &plan.get().counts;
         add(&counts.executions);
-        counts.compute_nanos.set(counts.compute_nanos.get() + start.elapsed().as_nanos() as u64);
+        counts
+            .compute_nanos
+            .set(counts.compute_nanos.get() + start.elapsed().as_nanos() as u64);
     }
     result
 }
@@ -636,7 +730,9 @@ impl Lead<'_, '_> {
 impl Drop for Lead<'_, '_> {
     fn drop(&mut self) {
         let py = self.key.text.py();
-        let Some(ticket) = self.ticket.take() else { return };
+        let Some(ticket) = self.ticket.take() else {
+            return;
+        };
         if let Some((_, cell)) = FLIGHTS.with(py, |m| m.abandon(ticket))
             && let Err(e) = cell.wake(py, Outcome::Nothing)
         {
@@ -659,7 +755,9 @@ fn follow(
 ) -> PyResult<Followed> {
     let waited = cell.wait(py, patience);
     match waited {
-        Ok(None) => Ok(Followed::GaveUp(FLIGHTS.with(py, |m| m.give_up(key.of(), following)))),
+        Ok(None) => Ok(Followed::GaveUp(
+            FLIGHTS.with(py, |m| m.give_up(key.of(), following)),
+        )),
         Ok(Some(outcome)) => {
             FLIGHTS.with(py, |m| m.wait_end(following));
             Ok(Followed::Outcome(outcome))
@@ -692,7 +790,13 @@ impl<'py> User<'_, 'py> {
     /// Later calls do not join a flight of this function and key that runs now.
     pub fn detach(py: Python<'py>, plan: &Bound<'py, Plan>, key: &TextKey) -> PyResult<()> {
         let flight = Self::flight_key(Some(plan), key);
-        FLIGHTS.with(py, |m| m.clear(KeyOf { function: key.function, hash: key.hash, key: &flight }));
+        FLIGHTS.with(py, |m| {
+            m.clear(KeyOf {
+                function: key.function,
+                hash: key.hash,
+                key: &flight,
+            })
+        });
         Ok(())
     }
 
@@ -707,17 +811,33 @@ impl<'py> User<'_, 'py> {
             return Ok(v);
         }
         if debugging(py) {
-            debug(py, &format!("cache miss, calling {}", self.function.getattr(intern!(py, "__name__"))?))?;
+            debug(
+                py,
+                &format!(
+                    "cache miss, calling {}",
+                    self.function.getattr(intern!(py, "__name__"))?
+                ),
+            )?;
         }
         let flight = Self::flight_key(self.plan, key);
         let within = flight::within(py)?;
         let mut waited = 0;
         loop {
-            let of = KeyOf { function: key.function, hash: key.hash, key: &flight };
-            let call_of = machine::Call { within, generation: 0 };
+            let of = KeyOf {
+                function: key.function,
+                hash: key.hash,
+                key: &flight,
+            };
+            let call_of = machine::Call {
+                within,
+                generation: 0,
+            };
             match FLIGHTS.with(py, |m| m.enter(of, call_of, Cell::new)) {
                 Enter::Lead(ticket) | Enter::Alone(ticket) => {
-                    let lead = Lead { key, ticket: Some(ticket) };
+                    let lead = Lead {
+                        key,
+                        ticket: Some(ticket),
+                    };
                     // What landed since we looked may have stored our value.
                     if waited == 0 && landings() != seen {
                         let token = FLIGHTS.with(py, |m| m.begin());
@@ -730,7 +850,9 @@ impl<'py> User<'_, 'py> {
                 Enter::Follow(following, cell) => {
                     let patience = counts.map_or(Duration::from_secs(30), patience);
                     match follow(py, key, following, &cell, patience)? {
-                        Followed::GaveUp(_) => return execute(py, self.plan, self.function, None, call),
+                        Followed::GaveUp(_) => {
+                            return execute(py, self.plan, self.function, None, call);
+                        }
                         Followed::Outcome(o) => {
                             counts.inspect(|c| add(&c.followed));
                             if let Outcome::Raised(e) = &*o {
@@ -752,7 +874,12 @@ impl<'py> User<'_, 'py> {
         }
     }
 
-    fn lead(&self, key: &TextKey<'py>, lead: Lead<'_, 'py>, call: Call) -> PyResult<Bound<'py, PyAny>> {
+    fn lead(
+        &self,
+        key: &TextKey<'py>,
+        lead: Lead<'_, 'py>,
+        call: Call,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let py = self.op;
         let counts = self.plan.map(|p| &p.get().counts);
         counts.inspect(|c| add(&c.misses));
@@ -768,7 +895,11 @@ impl<'py> User<'_, 'py> {
             Ok(value) => {
                 let filled = self.tiers.fill(key, token, &value);
                 counts.inspect(|c| {
-                    add(if matches!(filled, Ok(Some(_))) { &c.fills } else { &c.refused });
+                    add(if matches!(filled, Ok(Some(_))) {
+                        &c.fills
+                    } else {
+                        &c.refused
+                    });
                     add(&c.landings);
                 });
                 lead.end(Outcome::Nothing)?;

@@ -16,7 +16,10 @@ unsafe impl<T: Send> Send for GilCell<T> {}
 
 impl<T> GilCell<T> {
     pub const fn new(value: T) -> Self {
-        GilCell { value: UnsafeCell::new(value), busy: Cell::new(false) }
+        GilCell {
+            value: UnsafeCell::new(value),
+            busy: Cell::new(false),
+        }
     }
 
     #[inline]
@@ -27,7 +30,10 @@ impl<T> GilCell<T> {
                 self.0.set(false);
             }
         }
-        assert!(!self.busy.replace(true), "a guarded structure was entered twice");
+        assert!(
+            !self.busy.replace(true),
+            "a guarded structure was entered twice"
+        );
         let _free = Free(&self.busy);
         // SAFETY: the flag says that no other reference exists.
         f(unsafe { &mut *self.value.get() })

@@ -27,7 +27,12 @@ impl Drop for StopIfUnwound {
     }
 }
 
-type Unwinding = unsafe extern "C-unwind" fn(*mut PyObject, *const *mut PyObject, usize, *mut PyObject) -> *mut PyObject;
+type Unwinding = unsafe extern "C-unwind" fn(
+    *mut PyObject,
+    *const *mut PyObject,
+    usize,
+    *mut PyObject,
+) -> *mut PyObject;
 
 /// The same function, said to unwind. The compiler must not see which one it is: `pyo3::ffi` promises of all that they do not,
 /// and the guard around the call would be left out.
@@ -44,7 +49,8 @@ unsafe fn guarded(
 ) -> *mut PyObject {
     // SAFETY: the two types differ in whether they may be unwound only.
     unsafe {
-        let function = std::mem::transmute::<vectorcallfunc, Unwinding>(std::hint::black_box(function));
+        let function =
+            std::mem::transmute::<vectorcallfunc, Unwinding>(std::hint::black_box(function));
         let stop = StopIfUnwound;
         let result = function(first, args, nargsf, kwnames);
         std::mem::forget(stop);
@@ -95,17 +101,30 @@ pub fn method<'py>(
     }
     // SAFETY: the arguments are alive for the length of the call.
     unsafe {
-        let result = call_method(name.as_ptr(), all.as_ptr(), 1 + args.len(), std::ptr::null_mut());
+        let result = call_method(
+            name.as_ptr(),
+            all.as_ptr(),
+            1 + args.len(),
+            std::ptr::null_mut(),
+        );
         Bound::from_owned_ptr_or_err(object.py(), result)
     }
 }
 
 /// `function(*args)`.
-pub fn function<'py>(function: &Bound<'py, PyAny>, args: &[&Bound<'py, PyAny>]) -> PyResult<Bound<'py, PyAny>> {
+pub fn function<'py>(
+    function: &Bound<'py, PyAny>,
+    args: &[&Bound<'py, PyAny>],
+) -> PyResult<Bound<'py, PyAny>> {
     // SAFETY: the arguments are alive for the length of the call.
     unsafe {
         let args: Vec<*mut PyObject> = args.iter().map(|a| a.as_ptr()).collect();
-        let result = call(function.as_ptr(), args.as_ptr(), args.len(), std::ptr::null_mut());
+        let result = call(
+            function.as_ptr(),
+            args.as_ptr(),
+            args.len(),
+            std::ptr::null_mut(),
+        );
         Bound::from_owned_ptr_or_err(function.py(), result)
     }
 }
@@ -131,7 +150,11 @@ pub struct StrHead {
 #[inline(always)]
 pub unsafe fn str_hash(o: *mut PyObject) -> Py_hash_t {
     let h = unsafe { (*(o as *const StrHead)).hash };
-    if h != -1 { h } else { unsafe { PyObject_Hash(o) } }
+    if h != -1 {
+        h
+    } else {
+        unsafe { PyObject_Hash(o) }
+    }
 }
 
 /// Whether two exact `str` hold the same text. Runs no Python code.
@@ -150,7 +173,10 @@ pub unsafe fn str_eq(a: *mut PyObject, b: *mut PyObject) -> bool {
             return false;
         }
         let bytes = x.length as usize * kind as usize;
-        let (p, q) = (PyUnicode_DATA(a) as *const u8, PyUnicode_DATA(b) as *const u8);
+        let (p, q) = (
+            PyUnicode_DATA(a) as *const u8,
+            PyUnicode_DATA(b) as *const u8,
+        );
         std::slice::from_raw_parts(p, bytes) == std::slice::from_raw_parts(q, bytes)
     }
 }
@@ -163,7 +189,9 @@ pub unsafe fn str_eq(a: *mut PyObject, b: *mut PyObject) -> bool {
 pub unsafe fn small_int(o: *mut PyObject) -> Option<i64> {
     // After the head: a word with the size, and digits of 30 bits.
     let word = unsafe { *((o as *const u8).add(size_of::<PyObject>()) as *const isize) };
-    let digit = || unsafe { *((o as *const u8).add(size_of::<PyObject>() + size_of::<isize>()) as *const u32) as i64 };
+    let digit = || unsafe {
+        *((o as *const u8).add(size_of::<PyObject>() + size_of::<isize>()) as *const u32) as i64
+    };
     #[cfg(Py_3_12)]
     {
         // The number of digits above three bits of which two are the sign: 0 for plus, 1 for zero, 2 for minus.
@@ -200,7 +228,11 @@ pub unsafe fn str_is_hashed(o: *mut PyObject) -> bool {
 /// `o` is an exact `int` and the GIL is held.
 pub unsafe fn int_digits(o: *mut PyObject) -> usize {
     let word = unsafe { *((o as *const u8).add(size_of::<PyObject>()) as *const isize) };
-    if cfg!(Py_3_12) { word as usize >> 3 } else { word.unsigned_abs() }
+    if cfg!(Py_3_12) {
+        word as usize >> 3
+    } else {
+        word.unsigned_abs()
+    }
 }
 
 #[cold]

@@ -122,7 +122,9 @@ fn wait(event: &Bound<PyAny>, at_most: Duration) -> PyResult<()> {
 
 fn new_event(py: Python) -> PyResult<Py<PyAny>> {
     static THREADING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let module = THREADING.get_or_try_init(py, || PyResult::Ok(py.import("threading")?.into_any().unbind()))?;
+    let module = THREADING.get_or_try_init(py, || {
+        PyResult::Ok(py.import("threading")?.into_any().unbind())
+    })?;
     // Taken from the module each time: gevent may have patched it since.
     crate::ffi::method(module.bind(py), pyo3::intern!(py, "Event"), &[]).map(Bound::unbind)
 }
@@ -150,7 +152,9 @@ static STORES_ENDED: crate::cell::GilCell<Vec<Py<PyAny>>> = crate::cell::GilCell
 pub fn wake_store_waiters(py: Python) -> PyResult<()> {
     let waiting = STORES_ENDED.with(py, std::mem::take);
     let set = pyo3::intern!(py, "set");
-    waiting.iter().try_for_each(|e| crate::ffi::method(e.bind(py), set, &[]).map(|_| ()))
+    waiting
+        .iter()
+        .try_for_each(|e| crate::ffi::method(e.bind(py), set, &[]).map(|_| ()))
 }
 
 // ---- the flight whose execution makes a call ----
@@ -158,7 +162,10 @@ pub fn wake_store_waiters(py: Python) -> PyResult<()> {
 fn context_variable(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static VAR: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     VAR.get_or_try_init(py, || {
-        let var = py.import("contextvars")?.getattr("ContextVar")?.call1(("quickcache_flight",))?;
+        let var = py
+            .import("contextvars")?
+            .getattr("ContextVar")?
+            .call1(("quickcache_flight",))?;
         PyResult::Ok(var.unbind())
     })
     .map(|v| v.bind(py))
@@ -184,7 +191,9 @@ pub fn within(py: Python) -> PyResult<Option<FlightId>> {
 /// From here on, calls in this context (that of the flight's own task) are made by this flight.
 pub fn stay_inside(py: Python, flight: Option<FlightId>) -> PyResult<()> {
     let Some(flight) = flight else { return Ok(()) };
-    context_variable(py)?.call_method1("set", (flight.to_bits(),)).map(|_| ())
+    context_variable(py)?
+        .call_method1("set", (flight.to_bits(),))
+        .map(|_| ())
 }
 
 /// Runs `f` as the execution of this flight.
@@ -198,7 +207,10 @@ pub fn inside<'py, R>(
     let number = flight.to_bits().into_pyobject(py)?;
     // SAFETY: as above; the token is a new reference.
     let token = unsafe {
-        Bound::from_owned_ptr_or_err(py, pyo3::ffi::PyContextVar_Set(var.as_ptr(), number.as_ptr()))?
+        Bound::from_owned_ptr_or_err(
+            py,
+            pyo3::ffi::PyContextVar_Set(var.as_ptr(), number.as_ptr()),
+        )?
     };
     let result = f();
     // SAFETY: the token is of this variable. It may belong to another context if a greenlet was switched inside; the

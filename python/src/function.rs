@@ -4,9 +4,9 @@
 //! A call first tries the hit path (`hit.rs`); whatever that does not serve goes to `call::slow`. What lives here is the
 //! object; which values a call varies on is the plan's business (`plan.rs`).
 
-use crate::ffi::{self, PyObject, PyTypeObject};
 use crate::asynchronous;
 use crate::call::{self, Call};
+use crate::ffi::{self, PyObject, PyTypeObject};
 use crate::{hit, plan::Plan};
 use pyo3::prelude::*;
 use std::ffi::{c_int, c_void};
@@ -90,8 +90,19 @@ unsafe extern "C" fn enter(
 ) -> *mut PyObject {
     unsafe {
         // SAFETY: the caller holds a reference to us for the length of the call.
-        let hit = hit::one(&*(callable as *const Function), Call { args, nargsf, kwnames });
-        if hit.is_null() { enter_other(callable, args, nargsf, kwnames) } else { hit }
+        let hit = hit::one(
+            &*(callable as *const Function),
+            Call {
+                args,
+                nargsf,
+                kwnames,
+            },
+        );
+        if hit.is_null() {
+            enter_other(callable, args, nargsf, kwnames)
+        } else {
+            hit
+        }
     }
 }
 
@@ -105,7 +116,11 @@ unsafe extern "C" fn enter_other(
 ) -> *mut PyObject {
     unsafe {
         let f = &*(callable as *const Function);
-        let call = Call { args, nargsf, kwnames };
+        let call = Call {
+            args,
+            nargsf,
+            kwnames,
+        };
         hit::or_else(f, call, |values| call::slow(f, call, values))
     }
 }
@@ -117,7 +132,16 @@ unsafe extern "C" fn enter_async(
     nargsf: usize,
     kwnames: *mut PyObject,
 ) -> *mut PyObject {
-    unsafe { asynchronous::begin(callable, Call { args, nargsf, kwnames }) }
+    unsafe {
+        asynchronous::begin(
+            callable,
+            Call {
+                args,
+                nargsf,
+                kwnames,
+            },
+        )
+    }
 }
 
 unsafe extern "C" fn dealloc(o: *mut PyObject) {
@@ -138,7 +162,13 @@ unsafe extern "C" fn traverse(o: *mut PyObject, visit: ffi::visitproc, arg: *mut
     unsafe {
         let f = o as *mut Function;
         let type_ = (*o).ob_type as *mut PyObject;
-        for child in [type_, (*f).dict, (*f).helper, (*f).wrapped, (*f).plan_object] {
+        for child in [
+            type_,
+            (*f).dict,
+            (*f).helper,
+            (*f).wrapped,
+            (*f).plan_object,
+        ] {
             if !child.is_null() {
                 let r = visit(child, arg);
                 if r != 0 {
@@ -169,7 +199,11 @@ unsafe extern "C" fn clear(o: *mut PyObject) -> c_int {
     }
 }
 
-unsafe extern "C" fn bind(o: *mut PyObject, obj: *mut PyObject, _t: *mut PyObject) -> *mut PyObject {
+unsafe extern "C" fn bind(
+    o: *mut PyObject,
+    obj: *mut PyObject,
+    _t: *mut PyObject,
+) -> *mut PyObject {
     unsafe {
         if obj.is_null() || obj == ffi::Py_None() {
             ffi::Py_INCREF(o);
@@ -252,7 +286,9 @@ pub fn make_type(py: Python) -> PyResult<Py<PyAny>> {
     let methods = Box::leak(Box::new([
         ffi::PyMethodDef {
             ml_name: c"__reduce__".as_ptr(),
-            ml_meth: ffi::PyMethodDefPointer { PyCFunction: reduce },
+            ml_meth: ffi::PyMethodDefPointer {
+                PyCFunction: reduce,
+            },
             ml_flags: ffi::METH_NOARGS,
             ml_doc: std::ptr::null(),
         },
@@ -275,9 +311,8 @@ pub fn make_type(py: Python) -> PyResult<Py<PyAny>> {
         name: c"quickcache.CachedFunction".as_ptr(),
         basicsize: size_of::<Function>() as c_int,
         itemsize: 0,
-        flags: (ffi::Py_TPFLAGS_DEFAULT
-            | ffi::Py_TPFLAGS_HAVE_GC
-            | ffi::Py_TPFLAGS_HAVE_VECTORCALL) as u32
+        flags: (ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_HAVE_GC | ffi::Py_TPFLAGS_HAVE_VECTORCALL)
+            as u32
             | ffi::TPFLAGS_METHOD_DESCRIPTOR
             | ffi::TPFLAGS_DISALLOW_INSTANTIATION
             | ffi::TPFLAGS_IMMUTABLETYPE,

@@ -13,7 +13,9 @@ use pyo3::types::{PyCFunction, PyDict, PyString, PyTuple};
 
 pub fn ready<'py>(helper: &Bound<'py, PyAny>) -> PyResult<Option<Op<'py>>> {
     let plan = helper.getattr(intern!(helper.py(), "_plan"))?;
-    let Ok(plan) = plan.cast_into_exact::<Plan>() else { return Ok(None) };
+    let Ok(plan) = plan.cast_into_exact::<Plan>() else {
+        return Ok(None);
+    };
     Ok(match Op::of(helper.clone(), plan)? {
         Ready::Op(op) => Some(op),
         Ready::Helper(_) => None,
@@ -38,8 +40,14 @@ fn is_function(o: &Bound<PyAny>) -> bool {
 }
 
 #[pyfunction]
-fn get_cache_key<'py>(helper: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, kwargs: &Bound<'py, PyDict>) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let Some(op) = ready(helper)? else { return Ok(None) };
+fn get_cache_key<'py>(
+    helper: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: &Bound<'py, PyDict>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let Some(op) = ready(helper)? else {
+        return Ok(None);
+    };
     let spread = Spread::new(args, kwargs)?;
     let parts = op.key(&op.values(spread.call())?)?;
     Ok(Some(op.text_key(&parts)?.text))
@@ -47,17 +55,33 @@ fn get_cache_key<'py>(helper: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, kw
 
 /// `(True, value or Ellipsis)`, or `(False, None)`.
 #[pyfunction]
-fn get_cached_value<'py>(helper: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, kwargs: &Bound<'py, PyDict>) -> PyResult<(bool, Py<PyAny>)> {
+fn get_cached_value<'py>(
+    helper: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: &Bound<'py, PyDict>,
+) -> PyResult<(bool, Py<PyAny>)> {
     let py = helper.py();
-    let Some(op) = ready(helper)? else { return Ok((false, py.None())) };
+    let Some(op) = ready(helper)? else {
+        return Ok((false, py.None()));
+    };
     let spread = Spread::new(args, kwargs)?;
     let parts = op.key(&op.values(spread.call())?)?;
-    Ok((true, op.cached(&parts)?.map_or_else(|| py.Ellipsis(), Bound::unbind)))
+    Ok((
+        true,
+        op.cached(&parts)?
+            .map_or_else(|| py.Ellipsis(), Bound::unbind),
+    ))
 }
 
 #[pyfunction]
-fn clear<'py>(helper: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, kwargs: &Bound<'py, PyDict>) -> PyResult<bool> {
-    let Some(op) = ready(helper)? else { return Ok(false) };
+fn clear<'py>(
+    helper: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: &Bound<'py, PyDict>,
+) -> PyResult<bool> {
+    let Some(op) = ready(helper)? else {
+        return Ok(false);
+    };
     let spread = Spread::new(args, kwargs)?;
     let parts = op.key(&op.values(spread.call())?)?;
     op.clear(&parts)?;
@@ -66,8 +90,14 @@ fn clear<'py>(helper: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, kwargs: &B
 
 /// A function that stores its argument under the key of these arguments, which is made now.
 #[pyfunction]
-fn setter<'py>(helper: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, kwargs: &Bound<'py, PyDict>) -> PyResult<Option<Bound<'py, PyCFunction>>> {
-    let Some(op) = ready(helper)? else { return Ok(None) };
+fn setter<'py>(
+    helper: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: &Bound<'py, PyDict>,
+) -> PyResult<Option<Bound<'py, PyCFunction>>> {
+    let Some(op) = ready(helper)? else {
+        return Ok(None);
+    };
     let spread = Spread::new(args, kwargs)?;
     let parts = op.key(&op.values(spread.call())?)?;
     let key = op.text_key(&parts)?;
@@ -79,17 +109,24 @@ fn setter<'py>(helper: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, kwargs: &
         let py = args.py();
         let (value,): (Bound<PyAny>,) = args.extract()?;
         let Some(op) = ready(helper.bind(py))? else {
-            return Err(PyTypeError::new_err("the helper was changed between set_cached_value and to"));
+            return Err(PyTypeError::new_err(
+                "the helper was changed between set_cached_value and to",
+            ));
         };
         let token = FLIGHTS.with(py, |m| m.begin());
-        op.store(&kept.bind(py), token, clock::now(), &value).map(Bound::unbind)
+        op.store(&kept.bind(py), token, clock::now(), &value)
+            .map(Bound::unbind)
     };
     PyCFunction::new_closure(op.py, Some(c"to"), None, to).map(Some)
 }
 
 /// Computes anew and stores.
 #[pyfunction]
-fn refresh<'py>(helper: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, kwargs: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyAny>> {
+fn refresh<'py>(
+    helper: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: &Bound<'py, PyDict>,
+) -> PyResult<Bound<'py, PyAny>> {
     match ready(helper)? {
         Some(op) => op.compute_and_store(Spread::new(args, kwargs)?.call()),
         None => text_skip(helper, args, kwargs),
@@ -100,7 +137,9 @@ fn refresh<'py>(helper: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, kwargs: 
 #[pyfunction]
 fn md5(value: &Bound<PyAny>) -> PyResult<String> {
     if value.is_instance_of::<PyString>() {
-        return Err(PyTypeError::new_err("Strings must be encoded before hashing"));
+        return Err(PyTypeError::new_err(
+            "Strings must be encoded before hashing",
+        ));
     }
     let value = pyo3::buffer::PyBuffer::<u8>::get(value)?.to_vec(value.py())?;
 
@@ -111,7 +150,10 @@ fn md5(value: &Bound<PyAny>) -> PyResult<String> {
 
 // ---- by text key, for helpers that are not exactly ours ----
 
-pub fn text<'py>(helper: &Bound<'py, PyAny>, key: &Bound<'py, PyAny>) -> PyResult<(Tiers, TextKey<'py>)> {
+pub fn text<'py>(
+    helper: &Bound<'py, PyAny>,
+    key: &Bound<'py, PyAny>,
+) -> PyResult<(Tiers, TextKey<'py>)> {
     let py = helper.py();
     let cache = helper.getattr(intern!(py, "cache"))?;
     let tiers = match cache.get_type().is(&home(py)?.tiered) {
@@ -122,7 +164,10 @@ pub fn text<'py>(helper: &Bound<'py, PyAny>, key: &Bound<'py, PyAny>) -> PyResul
 }
 
 pub fn plan_of<'py>(helper: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Plan>>> {
-    Ok(helper.getattr(intern!(helper.py(), "_plan"))?.cast_into_exact::<Plan>().ok())
+    Ok(helper
+        .getattr(intern!(helper.py(), "_plan"))?
+        .cast_into_exact::<Plan>()
+        .ok())
 }
 
 #[pyfunction]
@@ -135,7 +180,12 @@ fn text_call<'py>(
     let (tiers, key) = text(helper, key)?;
     let function = helper.getattr(intern!(helper.py(), "fn"))?;
     let plan = plan_of(helper)?;
-    let user = User { op: helper.py(), plan: plan.as_ref(), tiers: &tiers, function: &function };
+    let user = User {
+        op: helper.py(),
+        plan: plan.as_ref(),
+        tiers: &tiers,
+        function: &function,
+    };
     user.call(&key, Spread::new(args, kwargs)?.call())
 }
 
@@ -143,15 +193,23 @@ fn text_call<'py>(
 fn text_get<'py>(helper: &Bound<'py, PyAny>, key: &Bound<'py, PyAny>) -> PyResult<Py<PyAny>> {
     let (tiers, key) = text(helper, key)?;
     let token = FLIGHTS.with(helper.py(), |m| m.begin());
-    Ok(tiers.get(&key, token)?.map_or_else(|| helper.py().Ellipsis(), Bound::unbind))
+    Ok(tiers
+        .get(&key, token)?
+        .map_or_else(|| helper.py().Ellipsis(), Bound::unbind))
 }
 
 #[pyfunction]
-fn text_set<'py>(helper: &Bound<'py, PyAny>, key: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> PyResult<Py<PyAny>> {
+fn text_set<'py>(
+    helper: &Bound<'py, PyAny>,
+    key: &Bound<'py, PyAny>,
+    value: &Bound<'py, PyAny>,
+) -> PyResult<Py<PyAny>> {
     let py = helper.py();
     let (tiers, key) = text(helper, key)?;
     let token = FLIGHTS.with(py, |m| m.begin());
-    Ok(tiers.supersede(&key, token, value)?.map_or_else(|| py.None(), |(returned, _)| returned.unbind()))
+    Ok(tiers
+        .supersede(&key, token, value)?
+        .map_or_else(|| py.None(), |(returned, _)| returned.unbind()))
 }
 
 #[pyfunction]
@@ -165,11 +223,19 @@ fn text_clear<'py>(helper: &Bound<'py, PyAny>, key: &Bound<'py, PyAny>) -> PyRes
 
 /// The function, then the key, then the store.
 #[pyfunction]
-fn text_skip<'py>(helper: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, kwargs: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyAny>> {
+fn text_skip<'py>(
+    helper: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: &Bound<'py, PyDict>,
+) -> PyResult<Bound<'py, PyAny>> {
     let py = helper.py();
     let token = FLIGHTS.with(py, |m| m.begin());
-    let value = helper.getattr(intern!(py, "fn"))?.call(args, Some(kwargs))?;
-    let key = helper.getattr(intern!(py, "get_cache_key"))?.call(args, Some(kwargs))?;
+    let value = helper
+        .getattr(intern!(py, "fn"))?
+        .call(args, Some(kwargs))?;
+    let key = helper
+        .getattr(intern!(py, "get_cache_key"))?
+        .call(args, Some(kwargs))?;
     let (tiers, key) = text(helper, &key)?;
     tiers.supersede(&key, token, &value)?;
     Ok(value)

@@ -9,8 +9,8 @@ use crate::call::Call;
 use crate::ffi::{self, PyObject};
 use crate::function::Function;
 use crate::memory::Entry;
-use crate::part::{self, Part, Tag, hash_one, hash_parts};
 use crate::params::Bindings;
+use crate::part::{self, Part, Tag, hash_one, hash_parts};
 use crate::plan::{Compiled, Hot, MAX_PARTS, Memo, Plan, Shape};
 use std::cell::Cell;
 use std::mem::MaybeUninit;
@@ -53,22 +53,47 @@ pub unsafe fn one(f: &Function, call: Call) -> *mut PyObject {
             return null_mut();
         }
         if hot.shape != Shape::One {
-            return if hot.shape == Shape::Nothing { find_one(plan, Part::EMPTY) } else { null_mut() };
+            return if hot.shape == Shape::Nothing {
+                find_one(plan, Part::EMPTY)
+            } else {
+                null_mut()
+            };
         }
         let a = *call.args.add(hot.index as usize);
         let kind = (*a).ob_type;
         let space = &*hot.space;
         let id = space.id.get();
         if kind == &raw mut ffi::PyLong_Type {
-            let Some(v) = ffi::small_int(a) else { return null_mut() };
-            let part = Part { tag: Tag::Int, bits: v as u64 };
+            let Some(v) = ffi::small_int(a) else {
+                return null_mut();
+            };
+            let part = Part {
+                tag: Tag::Int,
+                bits: v as u64,
+            };
             let same = |e: &Entry| e.bits == part.bits && e.space == id && e.tag == Tag::Int;
-            return serve(plan, (*hot.memory).find(hash_one(space.seed.get(), part), same));
+            return serve(
+                plan,
+                (*hot.memory).find(hash_one(space.seed.get(), part), same),
+            );
         }
         if kind == &raw mut ffi::PyUnicode_Type && ffi::str_is_hashed(a) {
-            let part = Part { tag: Tag::Str, bits: a as u64 };
-            let same = |e: &Entry| e.space == id && Part { tag: e.tag, bits: e.bits }.same(part);
-            return serve(plan, (*hot.memory).find(hash_one(space.seed.get(), part), same));
+            let part = Part {
+                tag: Tag::Str,
+                bits: a as u64,
+            };
+            let same = |e: &Entry| {
+                e.space == id
+                    && Part {
+                        tag: e.tag,
+                        bits: e.bits,
+                    }
+                    .same(part)
+            };
+            return serve(
+                plan,
+                (*hot.memory).find(hash_one(space.seed.get(), part), same),
+            );
         }
         null_mut()
     }
@@ -94,7 +119,8 @@ pub unsafe fn or_else(
         match hot.shape {
             Shape::Nothing if call.is_plain(0) => miss(None),
             Shape::One if call.is_plain(hot.count as usize) => {
-                let hit = Part::of(*call.args.add(hot.index as usize)).map_or(null_mut(), |part| find_one(plan, part));
+                let hit = Part::of(*call.args.add(hot.index as usize))
+                    .map_or(null_mut(), |part| find_one(plan, part));
                 if hit.is_null() { miss(None) } else { hit }
             }
             Shape::OneAttr if call.is_plain(1) => one_attr(f, hot, call, miss),
@@ -111,7 +137,17 @@ unsafe fn find_one(plan: &Plan, part: Part) -> *mut PyObject {
         let space = &*hot.space;
         let hash = hash_one(space.seed.get(), part);
         let id = space.id.get();
-        serve(plan, (*hot.memory).find(hash, |e| e.space == id && Part { tag: e.tag, bits: e.bits }.same(part)))
+        serve(
+            plan,
+            (*hot.memory).find(hash, |e| {
+                e.space == id
+                    && Part {
+                        tag: e.tag,
+                        bits: e.bits,
+                    }
+                    .same(part)
+            }),
+        )
     }
 }
 
@@ -122,7 +158,10 @@ unsafe fn find(plan: &Plan, parts: &[Part]) -> *mut PyObject {
         let space = &*hot.space;
         let hash = hash_parts(space.seed.get(), parts);
         let id = space.id.get();
-        serve(plan, (*hot.memory).find(hash, |e| e.space == id && part::is(e.tag, e.bits, parts)))
+        serve(
+            plan,
+            (*hot.memory).find(hash, |e| e.space == id && part::is(e.tag, e.bits, parts)),
+        )
     }
 }
 
@@ -160,7 +199,11 @@ unsafe fn one_attr(
                 return hit;
             }
         }
-        let mut values = Values { objects: [null_mut(); MAX_PARTS], held: [null_mut(); MAX_PARTS], n: 1 };
+        let mut values = Values {
+            objects: [null_mut(); MAX_PARTS],
+            held: [null_mut(); MAX_PARTS],
+            n: 1,
+        };
         values.objects[0] = value;
         values.held[0] = value;
         miss(Some(values))
@@ -204,11 +247,16 @@ unsafe fn general(
                 };
             }
             // The first `n` have been written.
-            let hit = find(&*f.plan, std::slice::from_raw_parts(parts.as_ptr() as *const Part, n));
+            let hit = find(
+                &*f.plan,
+                std::slice::from_raw_parts(parts.as_ptr() as *const Part, n),
+            );
             return if hit.is_null() { miss(None) } else { hit };
         }
         let mut bound = Bindings::new();
-        let Some(bound) = compiled.params.bind_plain(&mut bound, call) else { return miss(None) };
+        let Some(bound) = compiled.params.bind_plain(&mut bound, call) else {
+            return miss(None);
+        };
         if let Some(skip) = compiled.skip_param() {
             let v = bound[skip];
             if v != ffi::Py_False() && v != ffi::Py_None() {
@@ -227,14 +275,21 @@ unsafe fn general(
             };
         }
         // The first `n` have been written.
-        let hit = find(&*f.plan, std::slice::from_raw_parts(parts.as_ptr() as *const Part, n));
+        let hit = find(
+            &*f.plan,
+            std::slice::from_raw_parts(parts.as_ptr() as *const Part, n),
+        );
         if hit.is_null() {
             return miss(None);
         }
         if compiled.skip_param().is_none()
             && let Some(places) = compiled.places(call)
         {
-            (*f.plan).remember(Memo { nargs: call.nargs(), kwnames: call.kwnames, places });
+            (*f.plan).remember(Memo {
+                nargs: call.nargs(),
+                kwnames: call.kwnames,
+                places,
+            });
         }
         hit
     }
@@ -248,8 +303,15 @@ unsafe fn with_attributes(
 ) -> *mut PyObject {
     unsafe {
         let n = compiled.sources.len();
-        let mut values = Values { objects: [null_mut(); MAX_PARTS], held: [null_mut(); MAX_PARTS], n };
-        let mut parts = [Part { tag: Tag::None, bits: 0 }; MAX_PARTS];
+        let mut values = Values {
+            objects: [null_mut(); MAX_PARTS],
+            held: [null_mut(); MAX_PARTS],
+            n,
+        };
+        let mut parts = [Part {
+            tag: Tag::None,
+            bits: 0,
+        }; MAX_PARTS];
         let mut plain = true;
         {
             // Reading an attribute may run code that retires this plan.
@@ -273,7 +335,8 @@ unsafe fn with_attributes(
             }
         }
         // Such code may have changed where this function's values live, too: only a plan that holds still may be asked.
-        if plain && (*(*f.plan).hot.get()).guards_hold() && !(*(*f.plan).hot.get()).memory.is_null() {
+        if plain && (*(*f.plan).hot.get()).guards_hold() && !(*(*f.plan).hot.get()).memory.is_null()
+        {
             let hit = find(&*f.plan, &parts[..n]);
             if !hit.is_null() {
                 return hit;

@@ -151,7 +151,11 @@ impl<'py> FromPyObject<'_, 'py> for Timeout {
 /// At least one millisecond, so that a short timeout is not taken for none.
 pub fn millis(seconds: f64) -> u64 {
     let ms = (seconds * 1000.0).ceil();
-    if ms >= (1u64 << 52) as f64 { NEVER } else { (ms as u64).max(1) }
+    if ms >= (1u64 << 52) as f64 {
+        NEVER
+    } else {
+        (ms as u64).max(1)
+    }
 }
 
 /// A bound: a positive integer, or `None` for no bound.
@@ -194,15 +198,27 @@ impl<'py> Stored<'py> {
     /// Of a value that callers may share, or not. May run Python code: a value that is not shared is pickled.
     pub fn of(value: &Bound<'py, PyAny>, copy: bool) -> PyResult<Stored<'py>> {
         let encoded = copy && !value::immutable(value);
-        let object = if encoded { value::encode(value)? } else { value.clone() };
+        let object = if encoded {
+            value::encode(value)?
+        } else {
+            value.clone()
+        };
         let weight = value::weigh(object.as_ptr()).min(u32::MAX as u64) as u32;
-        Ok(Stored { object, encoded, weight })
+        Ok(Stored {
+            object,
+            encoded,
+            weight,
+        })
     }
 }
 
 /// What a caller gets of a stored value.
 pub fn served<'py>(object: Bound<'py, PyAny>, encoded: bool) -> PyResult<Bound<'py, PyAny>> {
-    if encoded { value::decode(&object) } else { Ok(object) }
+    if encoded {
+        value::decode(&object)
+    } else {
+        Ok(object)
+    }
 }
 
 impl Memory {
@@ -233,7 +249,12 @@ impl Memory {
     }
 
     /// The stored object of a typed key, and whether it is encoded. Counts as a visit.
-    pub fn look<'py>(&self, py: Python<'py>, space: &Space, parts: &[Part]) -> Option<(Bound<'py, PyAny>, bool)> {
+    pub fn look<'py>(
+        &self,
+        py: Python<'py>,
+        space: &Space,
+        parts: &[Part],
+    ) -> Option<(Bound<'py, PyAny>, bool)> {
         let id = space.id.get();
         // SAFETY: the parts are alive; comparing them runs no Python code.
         unsafe {
@@ -250,7 +271,10 @@ impl Memory {
         if !self.state.with(py, |m| m.texts) {
             return false;
         }
-        let key = [Part { tag: Tag::Str, bits: text.as_ptr() as u64 }];
+        let key = [Part {
+            tag: Tag::Str,
+            bits: text.as_ptr() as u64,
+        }];
         let mut out = Vec::new();
         let adopted = self.state.with(py, |m| unsafe {
             let hash = hash_parts(m.seed, &key);
@@ -260,12 +284,26 @@ impl Memory {
             let old = m.table.remove(hash, eq)?;
             let (tag, bits) = part::own(parts);
             ffi::Py_INCREF(old.value);
-            let entry = Entry { value: old.value, bits, space: space.id.get(), tag, encoded: old.encoded };
+            let entry = Entry {
+                value: old.value,
+                bits,
+                space: space.id.get(),
+                tag,
+                encoded: old.encoded,
+            };
             let hash = hash_parts(space.seed.get(), parts);
             out.push(old);
             let id = space.id.get();
             let same = |e: &Entry| e.space == id && part::is(e.tag, e.bits, parts);
-            m.table.insert(hash, entry, standing.weight, standing.deadline, now, same, &mut out);
+            m.table.insert(
+                hash,
+                entry,
+                standing.weight,
+                standing.deadline,
+                now,
+                same,
+                &mut out,
+            );
             Some(())
         });
         if adopted.is_some() {
@@ -284,11 +322,17 @@ impl Memory {
         let entries = self.state.with(py, |m| m.table.len());
         space.index.with(py, |i| {
             // It keeps what the table let go: past twice the table's size it is made anew, when it is asked again.
-            if i.as_ref().is_some_and(|index| index.len() > 2 * entries + 64) {
+            if i.as_ref()
+                .is_some_and(|index| index.len() > 2 * entries + 64)
+            {
                 *i = None;
                 return;
             }
-            let list = i.as_mut().expect("asked above").entry(hash_text(&args)).or_default();
+            let list = i
+                .as_mut()
+                .expect("asked above")
+                .entry(hash_text(&args))
+                .or_default();
             if !list.contains(&typed) {
                 list.push(typed);
             }
@@ -296,14 +340,28 @@ impl Memory {
     }
 
     /// Stores the value of a typed key under the id its execution began with. Runs no Python code before the table is whole.
-    pub fn fill(&self, py: Python, space: &Space, id: u32, parts: &[Part], stored: &Stored, deadline: u64) -> Inserted {
+    pub fn fill(
+        &self,
+        py: Python,
+        space: &Space,
+        id: u32,
+        parts: &[Part],
+        stored: &Stored,
+        deadline: u64,
+    ) -> Inserted {
         let mut out = Vec::new();
         // SAFETY: the parts are alive; the entry takes its own references.
         let done = unsafe {
             let hash = hash_parts(space.seed.get(), parts);
             let (tag, bits) = part::own(parts);
             ffi::Py_INCREF(stored.object.as_ptr());
-            let entry = Entry { value: stored.object.as_ptr(), bits, space: id, tag, encoded: stored.encoded };
+            let entry = Entry {
+                value: stored.object.as_ptr(),
+                bits,
+                space: id,
+                tag,
+                encoded: stored.encoded,
+            };
             let same = |e: &Entry| e.space == id && part::is(e.tag, e.bits, parts);
             self.state.with(py, |m| {
                 let now = clock::now();
@@ -322,18 +380,28 @@ impl Memory {
         let id = space.id.get();
         let gone = unsafe {
             let hash = hash_parts(space.seed.get(), parts);
-            self.state.with(py, |m| m.table.remove(hash, |e| e.space == id && part::is(e.tag, e.bits, parts)))
+            self.state.with(py, |m| {
+                m.table
+                    .remove(hash, |e| e.space == id && part::is(e.tag, e.bits, parts))
+            })
         };
         gone.is_some()
     }
 
     /// What an entry is worth: deadline, lifetime, weight; for `explain`.
-    pub fn standing(&self, py: Python, space: &Space, parts: &[Part]) -> Option<(u64, Option<u64>, u32)> {
+    pub fn standing(
+        &self,
+        py: Python,
+        space: &Space,
+        parts: &[Part],
+    ) -> Option<(u64, Option<u64>, u32)> {
         let id = space.id.get();
         unsafe {
             let hash = hash_parts(space.seed.get(), parts);
             self.state.with(py, |m| {
-                let s = m.table.standing(hash, |e| e.space == id && part::is(e.tag, e.bits, parts))?;
+                let s = m
+                    .table
+                    .standing(hash, |e| e.space == id && part::is(e.tag, e.bits, parts))?;
                 (s.deadline > clock::now()).then_some((s.deadline, s.lifetime, s.weight))
             })
         }
@@ -343,8 +411,16 @@ impl Memory {
     pub fn weigh_space(&self, py: Python, space: &Space) -> (u64, u64) {
         let (id, now) = (space.id.get(), clock::now());
         self.state.with(py, |m| {
-            let own = m.table.iter().filter(|(e, s)| e.space == id && s.deadline > now);
-            own.fold((0, 0), |(n, bytes), (_, s)| (n + 1, bytes + s.weight as u64 + Table::<Entry>::OVERHEAD as u64))
+            let own = m
+                .table
+                .iter()
+                .filter(|(e, s)| e.space == id && s.deadline > now);
+            own.fold((0, 0), |(n, bytes), (_, s)| {
+                (
+                    n + 1,
+                    bytes + s.weight as u64 + Table::<Entry>::OVERHEAD as u64,
+                )
+            })
         })
     }
 
@@ -354,7 +430,9 @@ impl Memory {
         // SAFETY: the parts are alive.
         let hash = unsafe { hash_parts(space.seed.get(), parts) };
         self.state.with(py, |m| {
-            let s = m.table.standing(hash, |e| e.space == id && unsafe { part::is(e.tag, e.bits, parts) });
+            let s = m.table.standing(hash, |e| {
+                e.space == id && unsafe { part::is(e.tag, e.bits, parts) }
+            });
             s.is_some_and(|s| s.deadline <= clock::now())
         })
     }
@@ -376,14 +454,20 @@ impl Memory {
                 return;
             }
             let prefix = &*space.text;
-            m.table.retain(|e| e.space != BY_TEXT || !unsafe { text_of(e) }.starts_with(prefix), &mut out);
+            m.table.retain(
+                |e| e.space != BY_TEXT || !unsafe { text_of(e) }.starts_with(prefix),
+                &mut out,
+            );
         });
     }
 
     // ---- by text ----
 
     fn by_text(text: &Bound<PyString>) -> [Part; 1] {
-        [Part { tag: Tag::Str, bits: text.as_ptr() as u64 }]
+        [Part {
+            tag: Tag::Str,
+            bits: text.as_ptr() as u64,
+        }]
     }
 
     /// The space that a text key belongs to, and the rest of the text.
@@ -407,7 +491,10 @@ impl Memory {
                     unsafe {
                         part::with_parts(e.tag, e.bits, |parts| {
                             if let Ok(args) = text::args(parts) {
-                                index.entry(hash_text(&args)).or_default().push(hash_parts(seed, parts));
+                                index
+                                    .entry(hash_text(&args))
+                                    .or_default()
+                                    .push(hash_parts(seed, parts));
                             }
                         })
                     }
@@ -415,34 +502,61 @@ impl Memory {
             });
             space.index.with(py, |i| *i = Some(index));
         }
-        let candidates = space.index.with(py, |i| i.as_ref()?.get(&hash_text(args)).cloned())?;
-        let live: Vec<u64> =
-            self.state.with(py, |m| candidates.iter().copied().filter(|h| m.table.peek(*h, clock::now, |e| is_typed(e, space, args)).is_some()).collect());
+        let candidates = space
+            .index
+            .with(py, |i| i.as_ref()?.get(&hash_text(args)).cloned())?;
+        let live: Vec<u64> = self.state.with(py, |m| {
+            candidates
+                .iter()
+                .copied()
+                .filter(|h| {
+                    m.table
+                        .peek(*h, clock::now, |e| is_typed(e, space, args))
+                        .is_some()
+                })
+                .collect()
+        });
         if live.len() < candidates.len() {
             space.index.with(py, |i| {
                 let Some(index) = i.as_mut() else { return };
-                if live.is_empty() { index.remove(&hash_text(args)) } else { index.insert(hash_text(args), live.clone()) };
+                if live.is_empty() {
+                    index.remove(&hash_text(args))
+                } else {
+                    index.insert(hash_text(args), live.clone())
+                };
             });
         }
         live.first().copied()
     }
 
     /// The stored object under a text key, whoever stored it.
-    fn look_text<'py>(&self, py: Python<'py>, key: &Bound<'py, PyString>) -> PyResult<Option<(Bound<'py, PyAny>, bool)>> {
+    fn look_text<'py>(
+        &self,
+        py: Python<'py>,
+        key: &Bound<'py, PyString>,
+    ) -> PyResult<Option<(Bound<'py, PyAny>, bool)>> {
         let parts = Self::by_text(key);
         let found = unsafe {
             let hash = hash_parts(self.seed(py), &parts);
             self.state.with(py, |m| {
-                let e = m.find(hash, |e| e.space == BY_TEXT && part::is(e.tag, e.bits, &parts))?;
+                let e = m.find(hash, |e| {
+                    e.space == BY_TEXT && part::is(e.tag, e.bits, &parts)
+                })?;
                 Some((Bound::from_borrowed_ptr(py, e.value), e.encoded))
             })
         };
         if found.is_some() {
             return Ok(found);
         }
-        let Ok(text) = key.to_str() else { return Ok(None) };
-        let Some((space, args)) = self.space_of(py, text) else { return Ok(None) };
-        let Some(hash) = self.typed(py, &space, args) else { return Ok(None) };
+        let Ok(text) = key.to_str() else {
+            return Ok(None);
+        };
+        let Some((space, args)) = self.space_of(py, text) else {
+            return Ok(None);
+        };
+        let Some(hash) = self.typed(py, &space, args) else {
+            return Ok(None);
+        };
         Ok(self.state.with(py, |m| {
             let e = m.find(hash, |e| is_typed(e, &space, args))?;
             Some((unsafe { Bound::from_borrowed_ptr(py, e.value) }, e.encoded))
@@ -459,24 +573,40 @@ impl Memory {
         let gone = unsafe {
             let hash = hash_parts(self.seed(py), &parts);
             self.state.with(py, |m| {
-                m.table
-                    .remove(hash, |e| e.space == BY_TEXT && part::is(e.tag, e.bits, &parts))
+                m.table.remove(hash, |e| {
+                    e.space == BY_TEXT && part::is(e.tag, e.bits, &parts)
+                })
             })
         };
         let typed = key.to_str().ok().and_then(|text| {
             let (space, args) = self.space_of(py, text)?;
             let hash = self.typed(py, &space, args);
-            let gone = hash.and_then(|h| self.state.with(py, |m| m.table.remove(h, |e| is_typed(e, &space, args))));
+            let gone = hash.and_then(|h| {
+                self.state
+                    .with(py, |m| m.table.remove(h, |e| is_typed(e, &space, args)))
+            });
             // A call of the function that runs now must not put back what was removed.
             let key: Arc<str> = text[space.own_from..].into();
             let flight = FlightKey::Text(key.clone());
-            FLIGHTS.with(py, |f| f.clear(KeyOf { function: space.function, hash: hash_text(&key), key: &flight }));
+            FLIGHTS.with(py, |f| {
+                f.clear(KeyOf {
+                    function: space.function,
+                    hash: hash_text(&key),
+                    key: &flight,
+                })
+            });
             gone
         });
         gone.is_some() || typed.is_some()
     }
 
-    fn insert_text(&self, py: Python, key: &Bound<PyString>, stored: &Stored, timeout: u64) -> Inserted {
+    fn insert_text(
+        &self,
+        py: Python,
+        key: &Bound<PyString>,
+        stored: &Stored,
+        timeout: u64,
+    ) -> Inserted {
         self.remove_text(py, key);
         let parts = Self::by_text(key);
         let looks_typed = key.to_str().is_ok_and(|t| t.contains("quickcache."));
@@ -485,13 +615,20 @@ impl Memory {
             let hash = hash_parts(self.seed(py), &parts);
             let (tag, bits) = part::own(&parts);
             ffi::Py_INCREF(stored.object.as_ptr());
-            let entry = Entry { value: stored.object.as_ptr(), bits, space: BY_TEXT, tag, encoded: stored.encoded };
+            let entry = Entry {
+                value: stored.object.as_ptr(),
+                bits,
+                space: BY_TEXT,
+                tag,
+                encoded: stored.encoded,
+            };
             self.state.with(py, |m| {
                 m.texts |= looks_typed;
                 let now = clock::now();
                 let deadline = deadline(now, timeout);
                 let same = |e: &Entry| e.space == BY_TEXT && part::is(e.tag, e.bits, &parts);
-                m.table.insert(hash, entry, stored.weight, deadline, now, same, &mut out)
+                m.table
+                    .insert(hash, entry, stored.weight, deadline, now, same, &mut out)
             })
         }
     }
@@ -499,13 +636,21 @@ impl Memory {
 
 /// `now` and a lifetime, where one may be endless.
 pub fn deadline(now: u64, timeout: u64) -> u64 {
-    if timeout == NEVER { NEVER } else { now.saturating_add(timeout) }
+    if timeout == NEVER {
+        NEVER
+    } else {
+        now.saturating_add(timeout)
+    }
 }
 
 fn is_typed(e: &Entry, space: &Space, args: &str) -> bool {
     // SAFETY: an entry in the table owns its key.
     e.space == space.id.get()
-        && unsafe { part::with_parts(e.tag, e.bits, |parts| text::args(parts).is_ok_and(|t| t == args)) }
+        && unsafe {
+            part::with_parts(e.tag, e.bits, |parts| {
+                text::args(parts).is_ok_and(|t| t == args)
+            })
+        }
 }
 
 /// The text of an entry that was set by text.
@@ -520,7 +665,10 @@ fn text_key<'py>(key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyString>> {
     if key.is_instance_of::<PyString>() {
         return Ok(key.str()?);
     }
-    Err(PyTypeError::new_err(format!("a key of Memory must be a str, not {}", key.get_type().name()?)))
+    Err(PyTypeError::new_err(format!(
+        "a key of Memory must be a str, not {}",
+        key.get_type().name()?
+    )))
 }
 
 #[pymethods]
@@ -530,13 +678,19 @@ impl Memory {
         signature = (timeout=Timeout(300_000), *, max_entries=AtMost(Some(10_000)), max_bytes=AtMost(Some(64 << 20)), copy=None),
         text_signature = "(timeout=300, *, max_entries=10000, max_bytes=67108864, copy=None)"
     )]
-    fn py_new(timeout: Timeout, max_entries: AtMost<false>, max_bytes: AtMost<true>, copy: Option<Bound<PyAny>>) -> PyResult<Memory> {
-        let copy = match copy {
-            None => None,
-            Some(c) => Some(c.cast::<PyBool>().map(|b| b.is_true()).map_err(|_| {
-                PyTypeError::new_err("Memory: copy must be True, False or None")
-            })?),
-        };
+    fn py_new(
+        timeout: Timeout,
+        max_entries: AtMost<false>,
+        max_bytes: AtMost<true>,
+        copy: Option<Bound<PyAny>>,
+    ) -> PyResult<Memory> {
+        let copy =
+            match copy {
+                None => None,
+                Some(c) => Some(c.cast::<PyBool>().map(|b| b.is_true()).map_err(|_| {
+                    PyTypeError::new_err("Memory: copy must be True, False or None")
+                })?),
+            };
         let limits = Limits {
             entries: max_entries.0.map_or(usize::MAX, |n| n as usize),
             bytes: max_bytes.0.unwrap_or(u64::MAX),
@@ -557,7 +711,11 @@ impl Memory {
 
     /// The value of `key`, or `default`.
     #[pyo3(signature = (key, default=None))]
-    fn get<'py>(&self, key: &Bound<'py, PyAny>, default: Option<Bound<'py, PyAny>>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    fn get<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        default: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = key.py();
         match self.look_text(py, &text_key(key)?)? {
             Some((object, encoded)) => served(object, encoded).map(Some),
@@ -593,15 +751,30 @@ impl Memory {
     fn touch(&self, key: &Bound<PyAny>, timeout: Lifetime) -> PyResult<bool> {
         let py = key.py();
         let key = text_key(key)?;
-        let Some((object, encoded)) = self.look_text(py, &key)? else { return Ok(false) };
+        let Some((object, encoded)) = self.look_text(py, &key)? else {
+            return Ok(false);
+        };
         match timeout {
             Lifetime::None => {
                 self.remove_text(py, &key);
             }
             Lifetime::Own | Lifetime::Given(_) => {
-                let ms = if let Lifetime::Given(ms) = timeout { ms } else { self.timeout };
+                let ms = if let Lifetime::Given(ms) = timeout {
+                    ms
+                } else {
+                    self.timeout
+                };
                 let weight = value::weigh(object.as_ptr()).min(u32::MAX as u64) as u32;
-                self.insert_text(py, &key, &Stored { object, encoded, weight }, ms);
+                self.insert_text(
+                    py,
+                    &key,
+                    &Stored {
+                        object,
+                        encoded,
+                        weight,
+                    },
+                    ms,
+                );
             }
         }
         Ok(true)
@@ -614,12 +787,16 @@ impl Memory {
         let parts = Self::by_text(&key);
         let now = clock::now();
         let by_text = self.state.with(py, |m| unsafe {
-            m.table.standing(hash_parts(m.seed, &parts), |e| e.space == BY_TEXT && part::is(e.tag, e.bits, &parts))
+            m.table.standing(hash_parts(m.seed, &parts), |e| {
+                e.space == BY_TEXT && part::is(e.tag, e.bits, &parts)
+            })
         });
         let standing = by_text.filter(|s| s.deadline > now).or_else(|| {
             let (space, args) = self.space_of(py, key.to_str().ok()?)?;
             let hash = self.typed(py, &space, args)?;
-            self.state.with(py, |m| m.table.standing(hash, |e| is_typed(e, &space, args)))
+            self.state.with(py, |m| {
+                m.table.standing(hash, |e| is_typed(e, &space, args))
+            })
         });
         Ok(match standing {
             Some(s) if s.deadline == NEVER => None,
@@ -639,7 +816,9 @@ impl Memory {
 
     /// Removes every entry of every function, at once.
     fn clear(&self, py: Python) {
-        let spaces: Vec<Arc<Space>> = self.state.with(py, |m| m.spaces.values().cloned().collect());
+        let spaces: Vec<Arc<Space>> = self
+            .state
+            .with(py, |m| m.spaces.values().cloned().collect());
         for space in &spaces {
             self.clear_space(py, space);
         }
@@ -663,7 +842,14 @@ impl Memory {
         self.state.with(py, |m| {
             let limits = m.table.limits();
             let now = clock::now();
-            m.table.set_limits(Limits { entries: count, ..limits }, now, &mut out);
+            m.table.set_limits(
+                Limits {
+                    entries: count,
+                    ..limits
+                },
+                now,
+                &mut out,
+            );
             m.table.set_limits(limits, now, &mut out);
         });
     }
@@ -727,8 +913,17 @@ impl<'py> FromPyObject<'_, 'py> for Lifetime {
             return Ok(Lifetime::Own);
         }
         let seconds: f64 = value.extract().map_err(|_| {
-            PyTypeError::new_err(format!("timeout must be a number of seconds or None, not {}", value.repr().map_or_else(|_| "that".into(), |r| r.to_string())))
+            PyTypeError::new_err(format!(
+                "timeout must be a number of seconds or None, not {}",
+                value
+                    .repr()
+                    .map_or_else(|_| "that".into(), |r| r.to_string())
+            ))
         })?;
-        Ok(if seconds <= 0.0 { Lifetime::None } else { Lifetime::Given(millis(seconds)) })
+        Ok(if seconds <= 0.0 {
+            Lifetime::None
+        } else {
+            Lifetime::Given(millis(seconds))
+        })
     }
 }

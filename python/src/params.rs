@@ -23,7 +23,6 @@ pub struct Params {
     function: Py<PyAny>,
 }
 
-
 /// Room for the bound parameters of one call; not cleared, a hit has no time for that.
 pub struct Bindings([MaybeUninit<*mut PyObject>; MAX_PARAMS]);
 
@@ -53,7 +52,13 @@ impl Params {
         let named = positional + count("co_kwonlyargcount")?;
         let flags: u32 = code.getattr("co_flags")?.extract()?;
         let mut rest = names[named..].iter();
-        let mut star = |flag| if flags & flag != 0 { rest.next().map(|n| n.clone().unbind()) } else { None };
+        let mut star = |flag| {
+            if flags & flag != 0 {
+                rest.next().map(|n| n.clone().unbind())
+            } else {
+                None
+            }
+        };
         let varargs = star(CO_VARARGS);
         let varkw = star(CO_VARKEYWORDS);
         let intern = |n: &Bound<PyString>| -> PyResult<Py<PyString>> {
@@ -106,7 +111,11 @@ impl Params {
     pub fn accepts(&self, n: usize) -> bool {
         let mut bound = Bindings::new();
         let args = [std::ptr::dangling_mut::<PyObject>(); MAX_PARAMS];
-        let call = Call { args: args.as_ptr(), nargsf: n, kwnames: std::ptr::null_mut() };
+        let call = Call {
+            args: args.as_ptr(),
+            nargsf: n,
+            kwnames: std::ptr::null_mut(),
+        };
         // SAFETY: the arguments are only moved about, never looked into.
         n <= MAX_PARAMS && unsafe { self.bind_plain(&mut bound, call).is_some() }
     }
@@ -118,7 +127,11 @@ impl Params {
     /// `call` is that of a vectorcall; the GIL is held. The references live as long as the call's arguments and the
     /// function's defaults.
     #[inline(always)]
-    pub unsafe fn bind_plain<'b>(&self, bound: &'b mut Bindings, call: Call) -> Option<&'b [*mut PyObject]> {
+    pub unsafe fn bind_plain<'b>(
+        &self,
+        bound: &'b mut Bindings,
+        call: Call,
+    ) -> Option<&'b [*mut PyObject]> {
         unsafe {
             let (n, nargs) = (self.names.len(), call.nargs());
             if n > MAX_PARAMS || (nargs > self.positional && self.varargs.is_none()) {
@@ -127,7 +140,11 @@ impl Params {
             let bound = bound.first(n);
             let given = nargs.min(self.positional);
             for (i, place) in bound.iter_mut().enumerate() {
-                *place = if i < given { *call.args.add(i) } else { std::ptr::null_mut() };
+                *place = if i < given {
+                    *call.args.add(i)
+                } else {
+                    std::ptr::null_mut()
+                };
             }
             let mut filled = given;
             if !call.kwnames.is_null() {
@@ -169,7 +186,11 @@ impl Params {
         unsafe {
             let function = self.function.as_ptr();
             let defaults = ffi::PyFunction_GetDefaults(function);
-            let have = if defaults.is_null() { 0 } else { ffi::PyTuple_GET_SIZE(defaults) as usize };
+            let have = if defaults.is_null() {
+                0
+            } else {
+                ffi::PyTuple_GET_SIZE(defaults) as usize
+            };
             let first = self.positional.saturating_sub(have);
             for (i, place) in bound[..self.positional].iter_mut().enumerate() {
                 if place.is_null() {
@@ -181,7 +202,11 @@ impl Params {
             }
             if self.names.len() > self.positional {
                 let defaults = ffi::PyFunction_GetKwDefaults(function);
-                for (i, place) in bound[..self.names.len()].iter_mut().enumerate().skip(self.positional) {
+                for (i, place) in bound[..self.names.len()]
+                    .iter_mut()
+                    .enumerate()
+                    .skip(self.positional)
+                {
                     if place.is_null() {
                         if defaults.is_null() {
                             return false;
@@ -199,19 +224,27 @@ impl Params {
     }
 
     /// Binds any valid call as the function itself would; `None` when it is not valid.
-    pub fn bind<'py>(&self, py: Python<'py>, call: Call) -> PyResult<Option<Vec<Bound<'py, PyAny>>>> {
+    pub fn bind<'py>(
+        &self,
+        py: Python<'py>,
+        call: Call,
+    ) -> PyResult<Option<Vec<Bound<'py, PyAny>>>> {
         let n = self.names.len();
         let nargs = call.nargs();
         if nargs > self.positional && self.varargs.is_none() {
             return Ok(None);
         }
         let arg = |i: usize| unsafe { Bound::from_borrowed_ptr(py, *call.args.add(i)) };
-        let mut bound: Vec<Option<Bound<PyAny>>> = (0..nargs.min(self.positional)).map(|i| Some(arg(i))).collect();
+        let mut bound: Vec<Option<Bound<PyAny>>> = (0..nargs.min(self.positional))
+            .map(|i| Some(arg(i)))
+            .collect();
         bound.resize(n, None);
         let extra = PyDict::new(py);
         for (k, name) in call.keyword_names(py).iter().enumerate() {
             let name = name.cast::<PyString>()?;
-            let place = self.names[self.positional_only..].iter().position(|own| own.bind(py).as_any().eq(name).unwrap_or(false));
+            let place = self.names[self.positional_only..]
+                .iter()
+                .position(|own| own.bind(py).as_any().eq(name).unwrap_or(false));
             match place {
                 Some(i) if bound[self.positional_only + i].is_some() => return Ok(None),
                 Some(i) => bound[self.positional_only + i] = Some(arg(nargs + k)),

@@ -31,7 +31,10 @@ pub struct Part {
 
 impl Part {
     /// Stands for no part.
-    pub const EMPTY: Part = Part { tag: Tag::Empty, bits: 0 };
+    pub const EMPTY: Part = Part {
+        tag: Tag::Empty,
+        bits: 0,
+    };
 
     /// The part of a plain value; `None` for every other type, which `text::part` serves.
     ///
@@ -42,10 +45,16 @@ impl Part {
         unsafe {
             let t = (*o).ob_type;
             if t == &raw mut ffi::PyLong_Type {
-                return ffi::int_value(o).map(|v| Part { tag: Tag::Int, bits: v as u64 });
+                return ffi::int_value(o).map(|v| Part {
+                    tag: Tag::Int,
+                    bits: v as u64,
+                });
             }
             if t == &raw mut ffi::PyUnicode_Type {
-                return Some(Part { tag: Tag::Str, bits: o as u64 });
+                return Some(Part {
+                    tag: Tag::Str,
+                    bits: o as u64,
+                });
             }
             Self::of_rare(o)
         }
@@ -55,10 +64,16 @@ impl Part {
     unsafe fn of_rare(o: *mut PyObject) -> Option<Part> {
         unsafe {
             if o == ffi::Py_None() {
-                return Some(Part { tag: Tag::None, bits: 0 });
+                return Some(Part {
+                    tag: Tag::None,
+                    bits: 0,
+                });
             }
             if o == ffi::Py_True() || o == ffi::Py_False() {
-                return Some(Part { tag: Tag::Bool, bits: (o == ffi::Py_True()) as u64 });
+                return Some(Part {
+                    tag: Tag::Bool,
+                    bits: (o == ffi::Py_True()) as u64,
+                });
             }
             if (*o).ob_type == &raw mut ffi::PyFloat_Type {
                 return Some(Part::float(ffi::PyFloat_AS_DOUBLE(o)));
@@ -69,8 +84,15 @@ impl Part {
 
     /// All NaNs print as `nan`, so they are one key; `0.0` and `-0.0` print differently.
     pub fn float(v: f64) -> Part {
-        let bits = if v.is_nan() { f64::NAN.to_bits() } else { v.to_bits() };
-        Part { tag: Tag::Float, bits }
+        let bits = if v.is_nan() {
+            f64::NAN.to_bits()
+        } else {
+            v.to_bits()
+        };
+        Part {
+            tag: Tag::Float,
+            bits,
+        }
     }
 
     /// # Safety
@@ -93,7 +115,8 @@ impl Part {
     /// Out of line: what compares text is no part of the code that finds integers.
     #[inline(never)]
     unsafe fn same_text(self, other: Part) -> bool {
-        matches!(self.tag, Tag::Str | Tag::Text) && unsafe { ffi::str_eq(self.bits as _, other.bits as _) }
+        matches!(self.tag, Tag::Str | Tag::Text)
+            && unsafe { ffi::str_eq(self.bits as _, other.bits as _) }
     }
 
     fn object(self) -> Option<*mut PyObject> {
@@ -118,7 +141,9 @@ pub unsafe fn hash_parts(seed: u64, parts: &[Part]) -> u64 {
     match parts {
         [one] => unsafe { hash_one(seed, *one) },
         [] => unsafe { hash_one(seed, Part::EMPTY) },
-        _ => parts.iter().fold(seed ^ parts.len() as u64, |h, p| unsafe { hash_one(h, *p) }),
+        _ => parts
+            .iter()
+            .fold(seed ^ parts.len() as u64, |h, p| unsafe { hash_one(h, *p) }),
     }
 }
 
@@ -141,7 +166,10 @@ pub unsafe fn own(parts: &[Part]) -> (Tag, u64) {
     match parts {
         [one] => (one.tag, one.bits),
         [] => (Tag::Empty, 0),
-        _ => (Tag::Many, Box::into_raw(Box::new(Parts(parts.to_vec()))) as u64),
+        _ => (
+            Tag::Many,
+            Box::into_raw(Box::new(Parts(parts.to_vec()))) as u64,
+        ),
     }
 }
 
@@ -162,7 +190,10 @@ pub unsafe fn with_parts<R>(tag: Tag, bits: u64, f: impl FnOnce(&[Part]) -> R) -
 pub unsafe fn release(tag: Tag, bits: u64) {
     unsafe {
         with_parts(tag, bits, |parts| {
-            parts.iter().filter_map(|p| p.object()).for_each(|o| ffi::Py_DECREF(o))
+            parts
+                .iter()
+                .filter_map(|p| p.object())
+                .for_each(|o| ffi::Py_DECREF(o))
         });
         if tag == Tag::Many {
             drop(Box::from_raw(bits as *mut Parts));

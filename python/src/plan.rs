@@ -76,7 +76,10 @@ impl Hot {
 
     const fn never() -> Hot {
         // A live type whose version is never this one.
-        let guard = Guard { of: &raw mut ffi::PyBaseObject_Type, version: u32::MAX };
+        let guard = Guard {
+            of: &raw mut ffi::PyBaseObject_Type,
+            version: u32::MAX,
+        };
         Hot {
             guard,
             more: [guard; 3],
@@ -127,7 +130,11 @@ pub struct Compiled {
 
 impl Compiled {
     pub fn skip_param(&self) -> Option<usize> {
-        if let Skip::Param(i) = self.skip { Some(i) } else { None }
+        if let Skip::Param(i) = self.skip {
+            Some(i)
+        } else {
+            None
+        }
     }
 
     /// Of each part its place among the arguments of a plain call; `None` when one of them is a default.
@@ -190,7 +197,8 @@ unsafe impl Send for Plan {}
 unsafe impl Sync for Plan {}
 
 struct NeverPlan(Plan);
-static NEVER: std::sync::LazyLock<NeverPlan> = std::sync::LazyLock::new(|| NeverPlan(Plan::empty()));
+static NEVER: std::sync::LazyLock<NeverPlan> =
+    std::sync::LazyLock::new(|| NeverPlan(Plan::empty()));
 
 impl Plan {
     /// A plan that serves no call, for helpers that are not ours.
@@ -204,7 +212,11 @@ impl Plan {
             compiled: UnsafeCell::new(None),
             retired: UnsafeCell::new(Vec::new()),
             readers: Cell::new(0),
-            memo: UnsafeCell::new(Memo { nargs: usize::MAX, kwnames: null_mut(), places: [0; MAX_PARTS] }),
+            memo: UnsafeCell::new(Memo {
+                nargs: usize::MAX,
+                kwnames: null_mut(),
+                places: [0; MAX_PARTS],
+            }),
             hits: Cell::new(0),
             counts: state::Counts::default(),
         }
@@ -246,7 +258,11 @@ impl Plan {
             guards.push(Guard { of, version });
         }
         let never = Hot::never();
-        let mut hot = Hot { guard: guards[0], compiled: &*compiled, ..never };
+        let mut hot = Hot {
+            guard: guards[0],
+            compiled: &*compiled,
+            ..never
+        };
         hot.more_len = (guards.len() - 1) as u8;
         hot.more[..guards.len() - 1].copy_from_slice(&guards[1..]);
         if let Stack::Native(native) = &compiled.stack {
@@ -254,7 +270,11 @@ impl Plan {
             hot.space = &*native.space;
             hot.shape = shape(&compiled);
             hot.index = compiled.sources.first().map_or(0, |s| s.param as u8);
-            hot.count = if hot.shape == Shape::One { hot.index + 1 } else { 0 };
+            hot.count = if hot.shape == Shape::One {
+                hot.index + 1
+            } else {
+                0
+            };
             if hot.shape == Shape::OneAttr {
                 hot.attr = compiled.sources[0].attrs[0].as_ptr();
             }
@@ -276,7 +296,13 @@ impl Plan {
 
     fn forget_memo(&self) {
         // SAFETY: called with the GIL held.
-        unsafe { self.remember(Memo { nargs: usize::MAX, kwnames: null_mut(), places: [0; MAX_PARTS] }) }
+        unsafe {
+            self.remember(Memo {
+                nargs: usize::MAX,
+                kwnames: null_mut(),
+                places: [0; MAX_PARTS],
+            })
+        }
     }
 
     fn set(&self, _py: Python, hot: Hot, compiled: Arc<Compiled>) -> PyResult<()> {
@@ -353,10 +379,17 @@ fn shape(c: &Compiled) -> Shape {
     if matches!(c.skip, Skip::Never) {
         match &c.sources[..] {
             [] if c.params.accepts(0) => return Shape::Nothing,
-            [s] if s.attrs.is_empty() && s.param < c.params.positional() && c.params.accepts(s.param + 1) => {
+            [s] if s.attrs.is_empty()
+                && s.param < c.params.positional()
+                && c.params.accepts(s.param + 1) =>
+            {
                 return Shape::One;
             }
-            [s] if s.param == 0 && s.attrs.len() == 1 && c.params.positional() > 0 && c.params.accepts(1) => {
+            [s] if s.param == 0
+                && s.attrs.len() == 1
+                && c.params.positional() > 0
+                && c.params.accepts(1) =>
+            {
                 return Shape::OneAttr;
             }
             _ => {}
@@ -378,10 +411,16 @@ fn compile(helper: &Bound<PyAny>) -> PyResult<Option<Compiled>> {
     let chosen = if state::is_plain_function(&vary_on) {
         Chosen::Function(vary_on.unbind())
     } else {
-        let Ok(list) = vary_on.cast::<PyList>() else { return Ok(None) };
+        let Ok(list) = vary_on.cast::<PyList>() else {
+            return Ok(None);
+        };
         for item in list {
-            let Ok((name, attrs)) = item.extract::<(String, Bound<PyTuple>)>() else { return Ok(None) };
-            let Some(param) = params.index_of(py, &name) else { return Ok(None) };
+            let Ok((name, attrs)) = item.extract::<(String, Bound<PyTuple>)>() else {
+                return Ok(None);
+            };
+            let Some(param) = params.index_of(py, &name) else {
+                return Ok(None);
+            };
             let attrs = attrs
                 .iter()
                 .map(|a| Ok(PyString::intern(py, &a.extract::<String>()?).unbind()))
@@ -396,12 +435,18 @@ fn compile(helper: &Bound<PyAny>) -> PyResult<Option<Compiled>> {
     } else if state::is_plain_function(&skip_arg) {
         Skip::Function(skip_arg.unbind())
     } else {
-        let Ok(name) = skip_arg.extract::<String>() else { return Ok(None) };
-        let Some(i) = params.index_of(py, &name) else { return Ok(None) };
+        let Ok(name) = skip_arg.extract::<String>() else {
+            return Ok(None);
+        };
+        let Some(i) = params.index_of(py, &name) else {
+            return Ok(None);
+        };
         Skip::Param(i)
     };
     let prefix = helper.getattr("prefix")?;
-    let Ok(prefix) = prefix.cast_into_exact::<PyString>() else { return Ok(None) };
+    let Ok(prefix) = prefix.cast_into_exact::<PyString>() else {
+        return Ok(None);
+    };
     let cache = helper.getattr("cache")?;
     let (stack, mut cache_types) = Stack::of(&cache, &prefix)?;
     let mut types = vec![helper.get_type().into_any().unbind()];

@@ -68,7 +68,10 @@ impl Misses {
     /// A miss whose value was stored or not.
     pub fn missed(&self, py: Python, key: u64, expired: bool, stored: bool) {
         self.0.with(py, |notes| {
-            let before = notes.iter().position(|n| n.key == key).and_then(|i| notes.remove(i));
+            let before = notes
+                .iter()
+                .position(|n| n.key == key)
+                .and_then(|i| notes.remove(i));
             let why = match before.map(|n| n.last) {
                 _ if expired => Why::Expired,
                 None => Why::New,
@@ -77,19 +80,38 @@ impl Misses {
                 Some(Last::Cleared) => Why::Cleared,
             };
             let last = if stored { Last::Filled } else { Last::Refused };
-            push(notes, Note { key, why: Some(why), last });
+            push(
+                notes,
+                Note {
+                    key,
+                    why: Some(why),
+                    last,
+                },
+            );
         });
     }
 
     pub fn cleared(&self, py: Python, key: u64) {
         self.0.with(py, |notes| {
-            let before = notes.iter().position(|n| n.key == key).and_then(|i| notes.remove(i));
-            push(notes, Note { key, why: before.and_then(|n| n.why), last: Last::Cleared });
+            let before = notes
+                .iter()
+                .position(|n| n.key == key)
+                .and_then(|i| notes.remove(i));
+            push(
+                notes,
+                Note {
+                    key,
+                    why: before.and_then(|n| n.why),
+                    last: Last::Cleared,
+                },
+            );
         });
     }
 
     fn why(&self, py: Python, key: u64) -> Option<&'static str> {
-        self.0.with(py, |notes| notes.iter().find(|n| n.key == key)?.why.map(Why::text))
+        self.0.with(py, |notes| {
+            notes.iter().find(|n| n.key == key)?.why.map(Why::text)
+        })
     }
 }
 
@@ -105,7 +127,9 @@ fn push(notes: &mut VecDeque<Note>, note: Note) {
 fn stats<'py>(helper: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
     let py = helper.py();
     let out = PyDict::new(py);
-    let Some(plan) = crate::helper::plan_of(helper)? else { return Ok(out) };
+    let Some(plan) = crate::helper::plan_of(helper)? else {
+        return Ok(out);
+    };
     let (p, c) = (plan.get(), &plan.get().counts);
     out.set_item("memory_hits", p.hits.get() + c.slow_hits.get())?;
     out.set_item("outer_hits", c.outer_hits.get())?;
@@ -130,21 +154,33 @@ fn stats<'py>(helper: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
 
 /// What is known of one key, as a dict, for `quickcache.stats`.
 #[pyfunction]
-fn explain<'py>(helper: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, kwargs: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyDict>> {
+fn explain<'py>(
+    helper: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: &Bound<'py, PyDict>,
+) -> PyResult<Bound<'py, PyDict>> {
     let py = helper.py();
     let out = PyDict::new(py);
-    let Some(op) = ready(helper)? else { return Ok(out) };
+    let Some(op) = ready(helper)? else {
+        return Ok(out);
+    };
     let values = op.values(Spread::new(args, kwargs)?.call())?;
     let parts = op.key(&values)?;
     let key = op.text_key(&parts)?;
     out.set_item("key", &key.text)?;
-    let texts = parts.parts.iter().map(|p| text::args(std::slice::from_ref(p))).collect::<PyResult<Vec<_>>>()?;
+    let texts = parts
+        .parts
+        .iter()
+        .map(|p| text::args(std::slice::from_ref(p)))
+        .collect::<PyResult<Vec<_>>>()?;
     out.set_item("parts", PyTuple::new(py, texts)?)?;
     out.set_item("last_miss", op.plan.get().counts.why.why(py, key.hash))?;
     let tiers = match &op.c.stack {
         Stack::Foreign(tiers) => tiers,
         Stack::Native(n) => {
-            if let Some((deadline, lifetime, weight)) = n.memory.get().standing(py, &n.space, &parts.parts) {
+            if let Some((deadline, lifetime, weight)) =
+                n.memory.get().standing(py, &n.space, &parts.parts)
+            {
                 let now = clock::now();
                 out.set_item("tier", "memory")?;
                 if deadline != NEVER {
@@ -168,22 +204,35 @@ fn explain<'py>(helper: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, kwargs: 
 fn clear_all(helper: &Bound<PyAny>) -> PyResult<()> {
     let py = helper.py();
     let cannot = |tier: &str| {
-        let name = helper.getattr("fn").and_then(|f| f.getattr("__name__")).map_or_else(|_| "?".into(), |n| n.to_string());
+        let name = helper
+            .getattr("fn")
+            .and_then(|f| f.getattr("__name__"))
+            .map_or_else(|_| "?".into(), |n| n.to_string());
         PyTypeError::new_err(format!(
             "{name}.clear_all: the tier {tier} cannot clear all keys of a function, because it knows single keys only; \
              clear them one by one, or use a cache whose tiers are all quickcache's own"
         ))
     };
-    let Some(op) = ready(helper)? else { return Err(cannot("behind this helper")) };
+    let Some(op) = ready(helper)? else {
+        return Err(cannot("behind this helper"));
+    };
     match &op.c.stack {
         Stack::Native(n) => {
             // What is computed now is stored nowhere. Then outer tiers first.
             FLIGHTS.with(py, |m| m.clear_all(n.space.function));
             if let Tiers::Behind(rest) = &n.rest {
-                let memories = rest.iter().map(|t| t.bind(py).cast_exact::<Memory>().cloned());
+                let memories = rest
+                    .iter()
+                    .map(|t| t.bind(py).cast_exact::<Memory>().cloned());
                 let memories: Vec<_> = memories.collect::<Result<_, _>>().map_err(|_| {
-                    let other = rest.iter().find(|t| t.bind(py).cast_exact::<Memory>().is_err());
-                    cannot(&other.and_then(|t| t.bind(py).get_type().qualname().ok()).map_or_else(String::new, |q| q.to_string()))
+                    let other = rest
+                        .iter()
+                        .find(|t| t.bind(py).cast_exact::<Memory>().is_err());
+                    cannot(
+                        &other
+                            .and_then(|t| t.bind(py).get_type().qualname().ok())
+                            .map_or_else(String::new, |q| q.to_string()),
+                    )
                 })?;
                 for m in memories.iter().rev() {
                     let space = m.get().space(py, &n.space.text[n.key_prefix.len()..], 0);
@@ -193,22 +242,32 @@ fn clear_all(helper: &Bound<PyAny>) -> PyResult<()> {
             n.memory.get().clear_space(py, &n.space);
             Ok(())
         }
-        Stack::Foreign(Tiers::One(c) | Tiers::Tiered(c)) => Err(cannot(&c.bind(py).get_type().qualname()?.to_string())),
+        Stack::Foreign(Tiers::One(c) | Tiers::Tiered(c)) => {
+            Err(cannot(&c.bind(py).get_type().qualname()?.to_string()))
+        }
         Stack::Foreign(_) => Err(cannot("behind this helper")),
     }
 }
 
 /// A function that clears the key of these arguments, which is made now.
 #[pyfunction]
-fn clearer<'py>(helper: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, kwargs: &Bound<'py, PyDict>) -> PyResult<Option<Bound<'py, PyCFunction>>> {
-    let Some(op) = ready(helper)? else { return Ok(None) };
+fn clearer<'py>(
+    helper: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: &Bound<'py, PyDict>,
+) -> PyResult<Option<Bound<'py, PyCFunction>>> {
+    let Some(op) = ready(helper)? else {
+        return Ok(None);
+    };
     let parts = op.key(&op.values(Spread::new(args, kwargs)?.call())?)?;
     op.text_key(&parts)?;
     let (helper, kept) = (helper.clone().unbind(), parts.keep());
     let clear = move |args: &Bound<PyTuple>, _: Option<&Bound<PyDict>>| -> PyResult<()> {
         let py = args.py();
         let Some(op) = ready(helper.bind(py))? else {
-            return Err(PyRuntimeError::new_err("the helper was changed since the clear was ordered"));
+            return Err(PyRuntimeError::new_err(
+                "the helper was changed since the clear was ordered",
+            ));
         };
         op.clear(&kept.bind(py))
     };
@@ -217,8 +276,14 @@ fn clearer<'py>(helper: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, kwargs: 
 
 /// Keeps what is computed for these arguments from being stored until the function that it gives back is called.
 #[pyfunction]
-fn hold<'py>(helper: &Bound<'py, PyAny>, args: &Bound<'py, PyTuple>, kwargs: &Bound<'py, PyDict>) -> PyResult<Option<Bound<'py, PyCFunction>>> {
-    let Some(op) = ready(helper)? else { return Ok(None) };
+fn hold<'py>(
+    helper: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: &Bound<'py, PyDict>,
+) -> PyResult<Option<Bound<'py, PyCFunction>>> {
+    let Some(op) = ready(helper)? else {
+        return Ok(None);
+    };
     let key = op.text_key(&op.key(&op.values(Spread::new(args, kwargs)?.call())?)?)?;
     let py = op.py;
     let held = GilCell::new(Some(FLIGHTS.with(py, |m| m.clear_begin(key.of()))));
@@ -243,4 +308,3 @@ pub fn register(m: &Bound<PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(clearer, m)?)?;
     m.add_function(wrap_pyfunction!(hold, m)?)
 }
-

@@ -1,9 +1,9 @@
 //! Where the values of one function live: the memory tier first, where it is one of ours, then whatever the user gave.
 
+use crate::ffi;
+use crate::flight::{self, FlightKey};
 use crate::memory::{Memory, Space, millis};
 use crate::state::{self, FLIGHTS, debug, debugging, home};
-use crate::flight::{self, FlightKey};
-use crate::ffi;
 use pyo3::exceptions::PyAttributeError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -55,27 +55,40 @@ impl Stack {
         let home = home(py)?;
         let mut guarded = Vec::new();
         if let Some(first) = NativeTier::of(cache, &mut guarded)? {
-            return Ok((Stack::Native(first.stack(prefix, Tiers::None, false)?), guarded));
+            return Ok((
+                Stack::Native(first.stack(prefix, Tiers::None, false)?),
+                guarded,
+            ));
         }
         if !cache.get_type().is(&home.tiered) {
             return Ok((Stack::Foreign(Tiers::One(cache.clone().unbind())), guarded));
         }
         guarded.push(home.tiered.clone_ref(py));
         let caches = cache.getattr(intern!(py, "caches"))?;
-        if drivable(cache)? && (caches.is_exact_instance_of::<PyList>() || caches.is_exact_instance_of::<PyTuple>()) {
+        if drivable(cache)?
+            && (caches.is_exact_instance_of::<PyList>() || caches.is_exact_instance_of::<PyTuple>())
+        {
             let caches: Vec<Bound<PyAny>> = caches.try_iter()?.collect::<PyResult<_>>()?;
             if let Some((first, rest)) = caches.split_first()
                 && let Some(native) = NativeTier::of(first, &mut guarded)?
             {
-                let serialises = rest.iter().any(|c| !matches!(NativeTier::of(c, &mut Vec::new()), Ok(Some(t)) if !t.copies));
+                let serialises = rest.iter().any(
+                    |c| !matches!(NativeTier::of(c, &mut Vec::new()), Ok(Some(t)) if !t.copies),
+                );
                 let rest = match rest {
                     [] => Tiers::None,
                     _ => Tiers::Behind(rest.iter().map(|c| c.clone().unbind()).collect()),
                 };
-                return Ok((Stack::Native(native.stack(prefix, rest, serialises)?), guarded));
+                return Ok((
+                    Stack::Native(native.stack(prefix, rest, serialises)?),
+                    guarded,
+                ));
             }
         }
-        Ok((Stack::Foreign(Tiers::Tiered(cache.clone().unbind())), guarded))
+        Ok((
+            Stack::Foreign(Tiers::Tiered(cache.clone().unbind())),
+            guarded,
+        ))
     }
 
     pub fn traverse(&self, visit: &PyVisit) -> Result<(), PyTraverseError> {
@@ -98,25 +111,38 @@ struct NativeTier<'py> {
 }
 
 impl<'py> NativeTier<'py> {
-    fn of(cache: &Bound<'py, PyAny>, guarded: &mut Vec<Py<PyAny>>) -> PyResult<Option<NativeTier<'py>>> {
+    fn of(
+        cache: &Bound<'py, PyAny>,
+        guarded: &mut Vec<Py<PyAny>>,
+    ) -> PyResult<Option<NativeTier<'py>>> {
         let py = cache.py();
         if let Ok(memory) = cache.cast_exact::<Memory>() {
             let timeout = memory.get().timeout;
             let copies = memory.get().copy == Some(true);
-            return Ok(Some(NativeTier { memory: memory.clone(), timeout, key_prefix: String::new(), copies }));
+            return Ok(Some(NativeTier {
+                memory: memory.clone(),
+                timeout,
+                key_prefix: String::new(),
+                copies,
+            }));
         }
         let home = home(py)?;
         if cache.get_type().is(&home.presets) {
             if cache.getattr(intern!(py, "prefix_function"))?.is_truthy()? {
                 return Ok(None);
             }
-            let Some(mut tier) = NativeTier::of(&cache.getattr(intern!(py, "cache"))?, guarded)? else { return Ok(None) };
+            let Some(mut tier) = NativeTier::of(&cache.getattr(intern!(py, "cache"))?, guarded)?
+            else {
+                return Ok(None);
+            };
             let timeout = cache.getattr(intern!(py, "timeout"))?;
             tier.timeout = match timeout.is_none() {
                 true => quickcache::tier::memory::NEVER,
                 // Anything but a positive number is left to the cache itself.
                 false if timeout.is_instance_of::<PyBool>() => return Ok(None),
-                false if timeout.is_instance_of::<PyInt>() || timeout.is_instance_of::<PyFloat>() => {
+                false
+                    if timeout.is_instance_of::<PyInt>() || timeout.is_instance_of::<PyFloat>() =>
+                {
                     match timeout.extract::<f64>()? {
                         s if s > 0.0 => millis(s),
                         _ => return Ok(None),
@@ -132,7 +158,11 @@ impl<'py> NativeTier<'py> {
             return Ok(None);
         }
         let native = cache.getattr(intern!(py, "_quickcache_tier"))?;
-        let Some((memory, key_prefix, class)) = native.call0()?.extract::<Option<(Bound<PyAny>, String, Bound<PyAny>)>>()? else {
+        let Some((memory, key_prefix, class)) =
+            native
+                .call0()?
+                .extract::<Option<(Bound<PyAny>, String, Bound<PyAny>)>>()?
+        else {
             return Ok(None);
         };
         if !cache.get_type().is(&class) {
@@ -141,7 +171,12 @@ impl<'py> NativeTier<'py> {
         guarded.push(class.unbind());
         let memory = memory.cast_into_exact::<Memory>()?;
         let timeout = memory.get().timeout;
-        Ok(Some(NativeTier { memory, timeout, key_prefix, copies: true }))
+        Ok(Some(NativeTier {
+            memory,
+            timeout,
+            key_prefix,
+            copies: true,
+        }))
     }
 
     fn stack(self, prefix: &Bound<PyString>, rest: Tiers, serialises: bool) -> PyResult<Native> {
@@ -171,7 +206,12 @@ impl<'py> TextKey<'py> {
     pub fn new(text: Bound<'py, PyString>, function: u32) -> PyResult<TextKey<'py>> {
         let shared: Arc<str> = text.to_str()?.into();
         let hash = crate::memory::hash_text(&shared);
-        Ok(TextKey { text: text.into_any(), flight: FlightKey::Text(shared), hash, function })
+        Ok(TextKey {
+            text: text.into_any(),
+            flight: FlightKey::Text(shared),
+            hash,
+            function,
+        })
     }
 
     /// Whatever a helper of the user's makes. Keys that look alike share flights and clears, which is safe.
@@ -181,10 +221,17 @@ impl<'py> TextKey<'py> {
         {
             return TextKey::new(text.clone(), 0);
         }
-        let shown = key.repr().and_then(|r| Ok(r.to_string_lossy().into_owned()));
+        let shown = key
+            .repr()
+            .and_then(|r| Ok(r.to_string_lossy().into_owned()));
         let shared: Arc<str> = shown.unwrap_or_default().into();
         let hash = crate::memory::hash_text(&shared);
-        Ok(TextKey { text: key.clone(), flight: FlightKey::Text(shared), hash, function: 0 })
+        Ok(TextKey {
+            text: key.clone(),
+            flight: FlightKey::Text(shared),
+            hash,
+            function: 0,
+        })
     }
 
     /// For messages.
@@ -195,12 +242,20 @@ impl<'py> TextKey<'py> {
     }
 
     pub fn of(&self) -> KeyOf<'_, FlightKey> {
-        KeyOf { function: self.function, hash: self.hash, key: &self.flight }
+        KeyOf {
+            function: self.function,
+            hash: self.hash,
+            key: &self.flight,
+        }
     }
 }
 
 /// Ends a store or a clear that was begun, whatever happened in between.
-struct Ending<'a, 'py, T>(&'a TextKey<'py>, Option<T>, fn(Python, &TextKey, T) -> PyResult<bool>);
+struct Ending<'a, 'py, T>(
+    &'a TextKey<'py>,
+    Option<T>,
+    fn(Python, &TextKey, T) -> PyResult<bool>,
+);
 
 impl<T> Ending<'_, '_, T> {
     fn end(mut self) -> PyResult<bool> {
@@ -265,7 +320,11 @@ impl Tiers {
         match self {
             Tiers::None => Ok(vec![]),
             Tiers::One(c) => Ok(vec![c.bind(py).clone()]),
-            Tiers::Tiered(c) => c.bind(py).getattr(intern!(py, "caches"))?.try_iter()?.collect(),
+            Tiers::Tiered(c) => c
+                .bind(py)
+                .getattr(intern!(py, "caches"))?
+                .try_iter()?
+                .collect(),
             Tiers::Behind(cs) => Ok(cs.iter().map(|c| c.bind(py).clone()).collect()),
         }
     }
@@ -286,11 +345,18 @@ impl Tiers {
             }
             let missed = &tiers[..i];
             if !missed.is_empty() {
-                announced(key, token, || missed.iter().try_for_each(|t| set(t, &key.text, &content).map(|_| ())))?;
+                announced(key, token, || {
+                    missed
+                        .iter()
+                        .try_for_each(|t| set(t, &key.text, &content).map(|_| ()))
+                })?;
             }
             if debugging(py) {
                 let names: Vec<_> = missed.iter().map(class_name).collect::<PyResult<_>>()?;
-                debug(py, &format!("missed caches: {}", PyList::new(py, names)?.repr()?))?;
+                debug(
+                    py,
+                    &format!("missed caches: {}", PyList::new(py, names)?.repr()?),
+                )?;
                 debug(py, &format!("hit cache: {}", class_name(tier)?))?;
             }
             return Ok(Some(content));
@@ -327,14 +393,20 @@ impl Tiers {
         value: &Bound<'py, PyAny>,
     ) -> PyResult<Option<(Bound<'py, PyAny>, bool)>> {
         let py = key.text.py();
-        let Some(clearing) = FLIGHTS.with(py, |m| m.supersede_begin(key.of(), token)) else { return Ok(None) };
+        let Some(clearing) = FLIGHTS.with(py, |m| m.supersede_begin(key.of(), token)) else {
+            return Ok(None);
+        };
         let ending = Ending(key, Some(clearing), end_clear);
         wait_for_stores(py, &ending)?;
         let returned = self.set_all(&key.text, value)?;
         Ok(Some((returned, ending.end()?)))
     }
 
-    fn set_all<'py>(&self, text: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    fn set_all<'py>(
+        &self,
+        text: &Bound<'py, PyAny>,
+        value: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let py = text.py();
         if let Some(cache) = self.whole(py)? {
             return set(&cache, text, value);
@@ -380,9 +452,15 @@ fn wait_for_stores(py: Python, ending: &Ending<Clearing>) -> PyResult<()> {
 }
 
 /// Runs `store` as an announced store; `None`, without running it, when `token` is no longer good for the key.
-fn announced<'py, R>(key: &TextKey<'py>, token: Seq, store: impl FnOnce() -> PyResult<R>) -> PyResult<Option<R>> {
+fn announced<'py, R>(
+    key: &TextKey<'py>,
+    token: Seq,
+    store: impl FnOnce() -> PyResult<R>,
+) -> PyResult<Option<R>> {
     let py = key.text.py();
-    let Some(id) = FLIGHTS.with(py, |m| m.store_begin(key.of(), token)) else { return Ok(None) };
+    let Some(id) = FLIGHTS.with(py, |m| m.store_begin(key.of(), token)) else {
+        return Ok(None);
+    };
     let ending = Ending(key, Some(id), |py, _, id| {
         let ended = FLIGHTS.with(py, |m| m.store_end(id));
         if ended.wake {
@@ -422,14 +500,16 @@ fn is_ellipsis(v: &Bound<PyAny>) -> bool {
 }
 
 fn class_name<'py>(tier: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    tier.getattr(intern!(tier.py(), "__class__"))?.getattr(intern!(tier.py(), "__name__"))
+    tier.getattr(intern!(tier.py(), "__class__"))?
+        .getattr(intern!(tier.py(), "__name__"))
 }
 
 /// `cache.get(key, default=...)`: the keyword is part of what a backend must understand.
 fn get<'py>(cache: &Bound<'py, PyAny>, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = cache.py();
     static NAMES: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
-    let names = NAMES.get_or_try_init(py, || PyResult::Ok(PyTuple::new(py, ["default"])?.unbind()))?;
+    let names =
+        NAMES.get_or_try_init(py, || PyResult::Ok(PyTuple::new(py, ["default"])?.unbind()))?;
     // SAFETY: three arguments follow the reserved place: the object, the key, and one keyword value.
     unsafe {
         let args = [cache.as_ptr(), key.as_ptr(), ffi::Py_Ellipsis()];
@@ -439,7 +519,11 @@ fn get<'py>(cache: &Bound<'py, PyAny>, key: &Bound<'py, PyAny>) -> PyResult<Boun
     }
 }
 
-fn set<'py>(cache: &Bound<'py, PyAny>, key: &Bound<'py, PyAny>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+fn set<'py>(
+    cache: &Bound<'py, PyAny>,
+    key: &Bound<'py, PyAny>,
+    value: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
     call_method(cache, intern!(cache.py(), "set"), &[key.as_any(), value])
 }
 
@@ -449,7 +533,11 @@ fn call_method<'py>(
     args: &[&Bound<'py, PyAny>],
 ) -> PyResult<Bound<'py, PyAny>> {
     ffi::method(cache, name, args).map_err(|e| {
-        let wanted = if name == "set" { "set(key, value)" } else { "delete(key)" };
+        let wanted = if name == "set" {
+            "set(key, value)"
+        } else {
+            "delete(key)"
+        };
         explained(cache, wanted, e)
     })
 }
@@ -459,7 +547,10 @@ fn explained(cache: &Bound<PyAny>, wanted: &str, error: PyErr) -> PyErr {
     let py = cache.py();
     let name = wanted.split('(').next().unwrap_or(wanted);
     if error.is_instance_of::<PyAttributeError>(py) && !cache.hasattr(name).unwrap_or(true) {
-        let class = cache.get_type().qualname().map_or_else(|_| "object".into(), |n| n.to_string());
+        let class = cache
+            .get_type()
+            .qualname()
+            .map_or_else(|_| "object".into(), |n| n.to_string());
         let better = PyAttributeError::new_err(format!(
             "'{class}' object has no attribute '{name}': a cache for quickcache needs get(key, default), \
              set(key, value) and delete(key), and this one lacks {wanted}"

@@ -28,7 +28,9 @@ static HOME: PyOnceLock<Home> = PyOnceLock::new();
 
 pub fn home(py: Python<'_>) -> PyResult<&Home> {
     HOME.get(py).ok_or_else(|| {
-        pyo3::exceptions::PyRuntimeError::new_err("quickcache.quickcache_helper has not been imported")
+        pyo3::exceptions::PyRuntimeError::new_err(
+            "quickcache.quickcache_helper has not been imported",
+        )
     })
 }
 
@@ -82,7 +84,15 @@ pub fn pristine(helper: &Bound<PyAny>) -> PyResult<bool> {
         }
     }
     let own = helper.getattr("__dict__")?;
-    let known = ["fn", "cache", "prefix", "vary_on", "skip_arg", "encoding_assert", "_plan"];
+    let known = [
+        "fn",
+        "cache",
+        "prefix",
+        "vary_on",
+        "skip_arg",
+        "encoding_assert",
+        "_plan",
+    ];
     for name in own.cast::<PyDict>()?.keys() {
         if !name.extract::<&str>().is_ok_and(|n| known.contains(&n)) {
             return Ok(false);
@@ -94,7 +104,9 @@ pub fn pristine(helper: &Bound<PyAny>) -> PyResult<bool> {
 /// Whether one of the guarded classes is as we made it.
 pub fn as_made(class: &Bound<PyAny>) -> PyResult<bool> {
     let py = class.py();
-    let Some((_, was)) = home(py)?.pristine.iter().find(|(c, _)| c.is(class)) else { return Ok(false) };
+    let Some((_, was)) = home(py)?.pristine.iter().find(|(c, _)| c.is(class)) else {
+        return Ok(false);
+    };
     let was = was.bind(py);
     let now = class.getattr("__dict__")?;
     if now.len()? != was.len() {
@@ -160,13 +172,22 @@ pub static FLIGHTS: LazyLock<GilCell<Flights>> = LazyLock::new(|| GilCell::new(F
 pub fn debugging(py: Python) -> bool {
     let wanted = || -> PyResult<bool> {
         let level = 10_i32.into_pyobject(py)?;
-        ffi::method(home(py)?.logger.bind(py), pyo3::intern!(py, "isEnabledFor"), &[level.as_any()])?.is_truthy()
+        ffi::method(
+            home(py)?.logger.bind(py),
+            pyo3::intern!(py, "isEnabledFor"),
+            &[level.as_any()],
+        )?
+        .is_truthy()
     };
     wanted().unwrap_or(false)
 }
 
 pub fn debug(py: Python, message: &str) -> PyResult<()> {
     let message = message.into_pyobject(py)?;
-    ffi::method(home(py)?.logger.bind(py), pyo3::intern!(py, "debug"), &[message.as_any()])?;
+    ffi::method(
+        home(py)?.logger.bind(py),
+        pyo3::intern!(py, "debug"),
+        &[message.as_any()],
+    )?;
     Ok(())
 }

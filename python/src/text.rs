@@ -23,7 +23,10 @@ pub struct KeyParts<'py> {
 impl<'py> KeyParts<'py> {
     /// `warn` is called for bytes that are not UTF-8, as `warn(False, message)`.
     pub fn of(values: &[Bound<'py, PyAny>], warn: &Bound<'py, PyAny>) -> PyResult<KeyParts<'py>> {
-        let mut key = KeyParts { parts: Vec::with_capacity(values.len()), held: Vec::new() };
+        let mut key = KeyParts {
+            parts: Vec::with_capacity(values.len()),
+            held: Vec::new(),
+        };
         for v in values {
             // SAFETY: `v` is alive and the GIL is held.
             match unsafe { Part::of(v.as_ptr()) } {
@@ -52,13 +55,19 @@ impl<'py> KeyParts<'py> {
                 (Tag::Text, PyString::new(v.py(), &text).into_any())
             }
         };
-        let part = Part { tag, bits: object.as_ptr() as u64 };
+        let part = Part {
+            tag,
+            bits: object.as_ptr() as u64,
+        };
         self.held.push(object);
         Ok(part)
     }
 
     pub fn keep(self) -> Kept {
-        Kept { parts: self.parts, held: self.held.into_iter().map(Bound::unbind).collect() }
+        Kept {
+            parts: self.parts,
+            held: self.held.into_iter().map(Bound::unbind).collect(),
+        }
     }
 
     pub fn args(&self) -> PyResult<String> {
@@ -74,7 +83,10 @@ pub struct Kept {
 
 impl Kept {
     pub fn bind<'py>(&self, py: Python<'py>) -> KeyParts<'py> {
-        KeyParts { parts: self.parts.clone(), held: self.held.iter().map(|o| o.bind(py).clone()).collect() }
+        KeyParts {
+            parts: self.parts.clone(),
+            held: self.held.iter().map(|o| o.bind(py).clone()).collect(),
+        }
     }
 }
 
@@ -84,7 +96,10 @@ fn number(text: &str) -> Option<Part> {
     if let Ok(i) = digits.parse::<i64>()
         && i.to_string() == digits
     {
-        return Some(Part { tag: Tag::Int, bits: i as u64 });
+        return Some(Part {
+            tag: Tag::Int,
+            bits: i as u64,
+        });
     }
     let f = digits.parse::<f64>().ok()?;
     let mut again = String::new();
@@ -137,7 +152,10 @@ pub unsafe fn utf8<'a>(o: *mut PyObject) -> PyResult<&'a str> {
         if p.is_null() {
             return Err(PyErr::fetch(Python::assume_attached()));
         }
-        Ok(std::str::from_utf8_unchecked(std::slice::from_raw_parts(p as *const u8, n as usize)))
+        Ok(std::str::from_utf8_unchecked(std::slice::from_raw_parts(
+            p as *const u8,
+            n as usize,
+        )))
     }
 }
 
@@ -230,14 +248,24 @@ fn isinstance<T: pyo3::PyTypeInfo>(v: &Bound<PyAny>) -> PyResult<bool> {
 /// `'{}'.format(value)`.
 fn format<'py>(v: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyString>> {
     // SAFETY: a null format specification means an empty one.
-    let text = unsafe { Bound::from_owned_ptr_or_err(v.py(), ffi::PyObject_Format(v.as_ptr(), std::ptr::null_mut()))? };
+    let text = unsafe {
+        Bound::from_owned_ptr_or_err(
+            v.py(),
+            ffi::PyObject_Format(v.as_ptr(), std::ptr::null_mut()),
+        )?
+    };
     Ok(text.cast_into::<PyString>()?)
 }
 
 /// Text by its bytes: the text itself where they are UTF-8, else their hash.
-fn as_text<'py>(bytes: &Bound<'py, PyAny>, out: &mut String) -> PyResult<Option<Bound<'py, PyString>>> {
+fn as_text<'py>(
+    bytes: &Bound<'py, PyAny>,
+    out: &mut String,
+) -> PyResult<Option<Bound<'py, PyString>>> {
     if bytes.is_instance_of::<PyString>() {
-        return Err(PyTypeError::new_err("Strings must be encoded before hashing"));
+        return Err(PyTypeError::new_err(
+            "Strings must be encoded before hashing",
+        ));
     }
     let raw: Vec<u8> = pyo3::buffer::PyBuffer::<u8>::get(bytes)?.to_vec(bytes.py())?;
     match std::str::from_utf8(&raw) {
@@ -298,7 +326,9 @@ fn uuid_class(py: Python<'_>) -> PyResult<Option<&Bound<'_, PyAny>>> {
     static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     if CLASS.get(py).is_none() {
         let modules = py.import("sys")?.getattr("modules")?;
-        let Ok(module) = modules.get_item("uuid") else { return Ok(None) };
+        let Ok(module) = modules.get_item("uuid") else {
+            return Ok(None);
+        };
         let _ = CLASS.set(py, module.getattr("UUID")?.unbind());
     }
     Ok(CLASS.get(py).map(|c| c.bind(py)))
@@ -312,12 +342,23 @@ struct Types {
 fn types(py: Python<'_>) -> PyResult<&Types> {
     static TYPES: PyOnceLock<Types> = PyOnceLock::new();
     TYPES.get_or_try_init(py, || {
-        let get = |module: &str, name: &str| PyResult::Ok(py.import(module)?.getattr(name)?.unbind());
-        Ok(Types { bool: get("builtins", "bool")?, datetime: get("datetime", "datetime")? })
+        let get =
+            |module: &str, name: &str| PyResult::Ok(py.import(module)?.getattr(name)?.unbind());
+        Ok(Types {
+            bool: get("builtins", "bool")?,
+            datetime: get("datetime", "datetime")?,
+        })
     })
 }
 
 /// The text key of a function: `quickcache.{prefix}/{args}`.
-pub fn key<'py>(py: Python<'py>, compiled: &Compiled, args: &str) -> PyResult<Bound<'py, PyString>> {
-    Ok(PyString::new(py, &seed::finish(compiled.prefix.bind(py).to_str()?, args)))
+pub fn key<'py>(
+    py: Python<'py>,
+    compiled: &Compiled,
+    args: &str,
+) -> PyResult<Bound<'py, PyString>> {
+    Ok(PyString::new(
+        py,
+        &seed::finish(compiled.prefix.bind(py).to_str()?, args),
+    ))
 }

@@ -46,7 +46,9 @@ fn plain(o: *mut PyObject) -> bool {
 
 fn pickle<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
     static MODULE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let module = MODULE.get_or_try_init(py, || PyResult::Ok(py.import("pickle")?.into_any().unbind()))?;
+    let module = MODULE.get_or_try_init(py, || {
+        PyResult::Ok(py.import("pickle")?.into_any().unbind())
+    })?;
     module.bind(py).getattr(name)
 }
 
@@ -72,14 +74,21 @@ pub fn weigh(value: *mut PyObject) -> u64 {
             return plain_size(value);
         }
         let mut seen = HashSet::new();
-        let mut walk = Walk { todo: vec![value], all: 1 };
+        let mut walk = Walk {
+            todo: vec![value],
+            all: 1,
+        };
         let (mut bytes, mut looked) = (0u64, 0usize);
         while let Some(o) = walk.todo.pop() {
             if !seen.insert(o as usize) {
                 continue;
             }
             looked += 1;
-            bytes += if plain(o) { plain_size(o) } else { size_of_one(o) };
+            bytes += if plain(o) {
+                plain_size(o)
+            } else {
+                size_of_one(o)
+            };
             if looked == LOOK_AT {
                 // What was found but not looked at weighs as much as the average of what was.
                 return bytes + bytes / looked as u64 * (walk.all.saturating_sub(looked)) as u64;

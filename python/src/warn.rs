@@ -10,7 +10,10 @@ static SAID: GilCell<Option<HashSet<String>>> = GilCell::new(None);
 
 fn once(py: Python, message: String) -> PyResult<()> {
     if SAID.with(py, |s| s.get_or_insert_default().insert(message.clone())) {
-        home(py)?.logger.bind(py).call_method1("warning", (message,))?;
+        home(py)?
+            .logger
+            .bind(py)
+            .call_method1("warning", (message,))?;
     }
     Ok(())
 }
@@ -30,5 +33,11 @@ pub fn cannot_copy(py: Python, c: &Compiled, value: &Bound<PyAny>, error: &PyErr
 }
 
 pub fn slower_than_timeout(py: Python, c: &Compiled) -> PyResult<()> {
-    once(py, format!("{} runs longer than the timeout of its cache, so its value is not stored; raise the timeout", c.name(py)?))
+    once(
+        py,
+        format!(
+            "{} runs longer than the timeout of its cache, so its value is not stored; raise the timeout",
+            c.name(py)?
+        ),
+    )
 }
