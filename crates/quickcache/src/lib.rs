@@ -98,8 +98,10 @@ pub use function::entry::{Cleared, Setting};
 pub use function::method::{Entry, EntryAsync};
 pub use key::KeyPart;
 /// Makes a struct or an enum a key value: see [`KeyPart`](trait@KeyPart).
+#[cfg(feature = "macros")]
 pub use quickcache_macros::KeyPart;
 /// Caches a function, or the methods of an impl block: see the [front page](crate).
+#[cfg(feature = "macros")]
 pub use quickcache_macros::quickcache;
 pub use stats::{Explanation, Miss, Stats};
 pub use tier::memory::Memory;

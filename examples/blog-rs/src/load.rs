@@ -16,10 +16,13 @@ const SKEW: f64 = 0.9;
 const WRITES_PER_SECOND: u32 = 100;
 const DRAWS: usize = 1 << 16;
 
+/// A function that gives a person's posts.
+pub type Read = fn(&Person, bool) -> Result<Arc<[Post]>, DatabaseError>;
+
 /// How a phase reads the posts of a person, and clears them after a write.
 #[derive(Clone, Copy)]
 pub struct Door {
-    pub read: fn(&Person, bool) -> Result<Arc<[Post]>, DatabaseError>,
+    pub read: Read,
     pub clear: fn(&Person),
 }
 

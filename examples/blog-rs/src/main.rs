@@ -143,7 +143,11 @@ fn options() -> Result<Options, Box<dyn Error>> {
             _ => options.database = word,
         }
     }
-    if options.database.is_empty() || !(options.seconds > 0.0) || options.threads == 0 {
+    if options.database.is_empty()
+        || options.seconds.is_nan()
+        || options.seconds <= 0.0
+        || options.threads == 0
+    {
         return Err(USAGE.into());
     }
     Ok(options)
