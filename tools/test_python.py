@@ -34,8 +34,11 @@ def main():
         run(f'CPython {version}: the extension', sys.executable, 'tools/setup/extension.py', '--profile', 'fast', chosen[version])
         python = output(sys.executable, 'tools/setup/venv.py', f'test-{version}', chosen[version],
                         'python/tests/requirements.txt').strip()
-        run(f'CPython {version}: tests', python, '-m', 'pytest', '-p', 'no:cacheprovider', 'tests', *rest, cwd=ROOT / 'python',
-            env=dict(os.environ, PYTHONPATH=str(ROOT / 'python')))
+        run(f'CPython {version}: tests', python, '-m', 'pytest', '-p', 'no:cacheprovider', 'tests/differential', 'tests/claims',
+            *rest, cwd=ROOT / 'python', env=dict(os.environ, PYTHONPATH=str(ROOT / 'python')))
+    if not args.only:
+        run('the stubs', sys.executable, 'python/tests/typing/check.py', versions[max(versions, key=_number)])
+        run('Django, on each CPython', sys.executable, 'python/tests/django/matrix.py')
 
 
 def _number(version):

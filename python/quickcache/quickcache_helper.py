@@ -280,4 +280,4 @@ class QuickCacheHelper:
 
 
 _native.set_pristine(QuickCacheHelper, cache_helpers.TieredCache, cache_helpers.CacheWithPresets,
-                     cache_helpers.ForceSkipCache, callargs, logger, utc)
+                     callargs, logger, utc)

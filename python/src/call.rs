@@ -469,6 +469,10 @@ impl<'py> Op<'py> {
 
     /// What is to be stored of a value; `None` if it cannot be, with one warning.
     fn stored(&self, n: &Native, value: &Bound<'py, PyAny>) -> PyResult<Option<Stored<'py>>> {
+        // `Ellipsis` says "nothing is stored" everywhere, so it is as good as not stored (drop-in.md R2).
+        if value.is(&*self.py.Ellipsis().bind(self.py)) {
+            return Ok(None);
+        }
         match Stored::of(value, n.copy) {
             Ok(s) => Ok(Some(s)),
             Err(e) => {

@@ -663,7 +663,7 @@ fn text_key<'py>(key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyString>> {
         return Ok(exact.clone());
     }
     if key.is_instance_of::<PyString>() {
-        return Ok(key.str()?);
+        return key.str();
     }
     Err(PyTypeError::new_err(format!(
         "a key of Memory must be a str, not {}",

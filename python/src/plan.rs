@@ -11,6 +11,7 @@ use crate::memory::{Inner, Space};
 use crate::params::Params;
 use crate::stack::Stack;
 use crate::state;
+use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyFunction, PyList, PyString, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
@@ -237,7 +238,7 @@ impl Plan {
         let old = unsafe { (*self.compiled.get()).clone() };
         let compiled = match old {
             Some(c) => c,
-            None => match compile(helper)? {
+            None => match compile_whole(helper)? {
                 Some(c) => Arc::new(c),
                 None => return Ok(None),
             },
@@ -396,6 +397,14 @@ fn shape(c: &Compiled) -> Shape {
         }
     }
     Shape::General
+}
+
+/// `None` also when an attribute has been deleted: the helper says so in its own time.
+fn compile_whole(helper: &Bound<PyAny>) -> PyResult<Option<Compiled>> {
+    match compile(helper) {
+        Err(e) if e.is_instance_of::<PyAttributeError>(helper.py()) => Ok(None),
+        other => other,
+    }
 }
 
 /// Reads the helper. `None` when something is not as our own `__init__` left it, or is of a kind that only the helper serves.

@@ -221,9 +221,7 @@ impl<'py> TextKey<'py> {
         {
             return TextKey::new(text.clone(), 0);
         }
-        let shown = key
-            .repr()
-            .and_then(|r| Ok(r.to_string_lossy().into_owned()));
+        let shown = key.repr().map(|r| r.to_string_lossy().into_owned());
         let shared: Arc<str> = shown.unwrap_or_default().into();
         let hash = crate::memory::hash_text(&shared);
         Ok(TextKey {

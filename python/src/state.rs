@@ -16,7 +16,6 @@ pub struct Home {
     pub helper: Py<PyAny>,
     pub tiered: Py<PyAny>,
     pub presets: Py<PyAny>,
-    pub force_skip: Py<PyAny>,
     pub callargs: Py<PyAny>,
     pub logger: Py<PyAny>,
     pub utc: Py<PyAny>,
@@ -47,7 +46,6 @@ pub fn set_pristine(
     helper: Bound<PyAny>,
     tiered: Bound<PyAny>,
     presets: Bound<PyAny>,
-    force_skip: Py<PyAny>,
     callargs: Py<PyAny>,
     logger: Py<PyAny>,
     utc: Py<PyAny>,
@@ -60,7 +58,6 @@ pub fn set_pristine(
         helper: helper.unbind(),
         tiered: tiered.unbind(),
         presets: presets.unbind(),
-        force_skip,
         callargs,
         logger,
         utc,
@@ -109,7 +106,9 @@ pub fn as_made(class: &Bound<PyAny>) -> PyResult<bool> {
     };
     let was = was.bind(py);
     let now = class.getattr("__dict__")?;
-    if now.len()? != was.len() {
+    // `copy` and `pickle` leave this name in every class whose objects they have seen.
+    let copied = now.contains("__slotnames__")? && !was.contains("__slotnames__")?;
+    if now.len()? != was.len() + usize::from(copied) {
         return Ok(false);
     }
     for (name, value) in was {

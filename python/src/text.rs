@@ -7,12 +7,13 @@ use crate::ffi::{self, PyObject};
 use crate::part::{Part, Tag};
 use crate::plan::Compiled;
 use crate::state::home;
-use pyo3::exceptions::{PyTypeError, PyUnicodeDecodeError, PyValueError};
+use pyo3::exceptions::{PyRecursionError, PyTypeError, PyUnicodeDecodeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple};
 use quickcache::key::seed;
+use std::cell::Cell;
 
 /// The parts of one key, with the objects that they point to.
 pub struct KeyParts<'py> {
@@ -31,6 +32,10 @@ impl<'py> KeyParts<'py> {
             // SAFETY: `v` is alive and the GIL is held.
             match unsafe { Part::of(v.as_ptr()) } {
                 Some(p) => {
+                    if p.tag == Tag::Str {
+                        // A lone surrogate is refused here, before the values behind it are looked at.
+                        unsafe { utf8(v.as_ptr()) }?;
+                    }
                     key.parts.push(p);
                     key.held.push(v.clone());
                 }
@@ -301,8 +306,15 @@ fn piece(v: &Bound<PyAny>, warn: &Bound<PyAny>) -> PyResult<String> {
     Ok(out)
 }
 
-/// A self-referencing container ends in RecursionError, as in Python.
+/// A self-referencing container ends in RecursionError, as in Python. CPython's own count allows more levels than our
+/// stack has room for, from 3.12 on.
 struct Depth;
+
+const DEEPEST: u32 = 400;
+
+thread_local! {
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+}
 
 impl Depth {
     fn enter(py: Python) -> PyResult<Depth> {
@@ -310,7 +322,14 @@ impl Depth {
         if unsafe { ffi::Py_EnterRecursiveCall(c" while making a cache key".as_ptr()) } != 0 {
             return Err(PyErr::fetch(py));
         }
-        Ok(Depth)
+        DEPTH.set(DEPTH.get() + 1);
+        let depth = Depth;
+        if DEPTH.get() > DEEPEST {
+            return Err(PyRecursionError::new_err(
+                "maximum recursion depth exceeded while making a cache key",
+            ));
+        }
+        Ok(depth)
     }
 }
 
@@ -318,6 +337,7 @@ impl Drop for Depth {
     fn drop(&mut self) {
         // SAFETY: entered by `enter`.
         unsafe { ffi::Py_LeaveRecursiveCall() }
+        DEPTH.set(DEPTH.get() - 1);
     }
 }
 

@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT / 'tools' / 'setup'))
 import extension  # noqa: E402
 import pythons  # noqa: E402
 
-PAIRS = ['3.10:5.2', '3.11:5.2', '3.12:5.2', '3.13:5.2', '3.12:6.1', '3.13:6.1']
+PAIRS = ['3.10:5.2', '3.11:5.2', '3.12:5.2', '3.12:6.1', '3.13:5.2', '3.13:6.1']
 SECONDS = 600
 
 
