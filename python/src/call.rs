@@ -11,6 +11,7 @@ use crate::plan::{Chosen, Compiled, Plan, Skip};
 use crate::stack::{Native, Stack, TextKey, Tiers};
 use crate::state::{self, FLIGHTS, Home, add, debug, debugging, home};
 use crate::text::KeyParts;
+use crate::value::is_ellipsis;
 use crate::{clock, text, warn};
 use pyo3::exceptions::{PyException, PySystemError};
 use pyo3::intern;
@@ -310,6 +311,8 @@ impl<'py> Op<'py> {
 
     fn hit(&self, n: &Native, parts: &KeyParts) -> PyResult<Option<Bound<'py, PyAny>>> {
         match n.memory.get().look(self.py, &n.space, &parts.parts) {
+            // Stored as ever, and computed anew as ever: to a call it says "nothing is stored" (drop-in.md R2).
+            Some((object, _)) if is_ellipsis(&object) => Ok(None),
             Some((object, encoded)) => {
                 add(&self.counts().slow_hits);
                 served(object, encoded).map(Some)
@@ -469,10 +472,6 @@ impl<'py> Op<'py> {
 
     /// What is to be stored of a value; `None` if it cannot be, with one warning.
     fn stored(&self, n: &Native, value: &Bound<'py, PyAny>) -> PyResult<Option<Stored<'py>>> {
-        // `Ellipsis` says "nothing is stored" everywhere, so it is as good as not stored (drop-in.md R2).
-        if value.is(&*self.py.Ellipsis().bind(self.py)) {
-            return Ok(None);
-        }
         match Stored::of(value, n.copy) {
             Ok(s) => Ok(Some(s)),
             Err(e) => {

@@ -8,6 +8,7 @@ use crate::cell::GilCell;
 use crate::ffi::{self, PyObject};
 use crate::part::{self, Part, Tag, hash_parts};
 use crate::state::FLIGHTS;
+use crate::value::is_ellipsis;
 use crate::{clock, flight::FlightKey, text, value};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -197,8 +198,10 @@ pub struct Stored<'py> {
 impl<'py> Stored<'py> {
     /// Of a value that callers may share, or not. May run Python code: a value that is not shared is pickled.
     pub fn of(value: &Bound<'py, PyAny>, copy: bool) -> PyResult<Stored<'py>> {
-        let encoded = copy && !value::immutable(value);
-        let object = if encoded {
+        // `Ellipsis` counts as encoded, so that the hit path leaves it to the slow one.
+        let nothing = is_ellipsis(value);
+        let encoded = nothing || copy && !value::immutable(value);
+        let object = if encoded && !nothing {
             value::encode(value)?
         } else {
             value.clone()
@@ -214,7 +217,7 @@ impl<'py> Stored<'py> {
 
 /// What a caller gets of a stored value.
 pub fn served<'py>(object: Bound<'py, PyAny>, encoded: bool) -> PyResult<Bound<'py, PyAny>> {
-    if encoded {
+    if encoded && !is_ellipsis(&object) {
         value::decode(&object)
     } else {
         Ok(object)

@@ -4,6 +4,7 @@ use crate::ffi;
 use crate::flight::{self, FlightKey};
 use crate::memory::{Memory, Space, millis};
 use crate::state::{self, FLIGHTS, debug, debugging, home};
+use crate::value::is_ellipsis;
 use pyo3::exceptions::PyAttributeError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -491,10 +492,6 @@ fn drivable(cache: &Bound<PyAny>) -> PyResult<bool> {
         SEEN.store(version, Relaxed);
     }
     Ok(as_made)
-}
-
-fn is_ellipsis(v: &Bound<PyAny>) -> bool {
-    v.as_ptr() == unsafe { ffi::Py_Ellipsis() }
 }
 
 fn class_name<'py>(tier: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {

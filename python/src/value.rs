@@ -30,6 +30,11 @@ pub fn immutable(value: &Bound<PyAny>) -> bool {
     look(value, DEPTH)
 }
 
+/// To a call, `Ellipsis` in a cache says that nothing is stored.
+pub fn is_ellipsis(value: &Bound<PyAny>) -> bool {
+    value.as_ptr() == unsafe { ffi::Py_Ellipsis() }
+}
+
 fn plain(o: *mut PyObject) -> bool {
     unsafe {
         let t = (*o).ob_type;

@@ -106,6 +106,15 @@ def positional_only_name_in_varkw(world):
     return answer if isinstance(answer, str) else [*answer, parts(cached, 1, a=2)]
 
 
+@allowed('K2', 'a number whose str() is no text that can be encoded is refused, as such a str is; no backend could take the key',
+         seed='n\ud800', ours="UnicodeEncodeError: 'utf-8' codec can't encode character '\\ud800' in position 0: surrogates not allowed")
+def number_that_says_a_surrogate(world):
+    class Odd(int):
+        def __str__(self):
+            return '\ud800'
+    return parts(world.decorate(lambda a: a, ['a']), Odd(1))
+
+
 NO_SUCH = 'ValueError: We cannot vary on "{}" because the function f has no such argument'
 
 
