@@ -211,7 +211,7 @@ def test_a_cycle_of_function_cache_and_value_is_collected():
 
     @cached(memory)
     def f(key):
-        return value
+        return value  # noqa: F821 (deleted below, on purpose)
     f(1)
     value.f = f
     gone = [weakref.ref(o) for o in (value, memory, f)]
