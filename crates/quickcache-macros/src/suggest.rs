@@ -54,7 +54,8 @@ mod tests {
     #[test]
     fn a_slip_is_recognised_and_another_word_is_not() {
         assert_eq!(nearest("persn", ["locale", "person"]), Some("person"));
-        assert_eq!(nearest("presno", ["person"]), None);
+        assert_eq!(nearest("presno", ["person"]), Some("person"));
+        assert_eq!(nearest("people", ["person"]), None);
         assert_eq!(nearest("vray_on", ["vary_on", "skip_arg"]), Some("vary_on"));
         assert_eq!(nearest("x", ["yz"]), None);
     }
