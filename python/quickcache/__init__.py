@@ -1,4 +1,7 @@
 """Cache a function by naming three things: the function, the cache, and the arguments its value varies on."""
+import os
+import warnings
+
 from .cache_helpers import ForceSkipCache, TieredCache
 from .quickcache import get_quickcache
 from .quickcache_helper import QuickCacheHelper
@@ -12,3 +15,18 @@ __all__ = [
     '__version__',
     'get_quickcache',
 ]
+
+
+def _warn_of_both():
+    """The replaced distribution owns the same files: whichever was installed last has overwritten some of the other's."""
+    try:
+        beside = os.listdir(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    except OSError:
+        return
+    if any(name.startswith('quickcache-') and name.endswith(('.dist-info', '.egg-info')) for name in beside):
+        warnings.warn(
+            'both quickcache and quickcache-rs are installed, and they own the same files: '
+            'pip uninstall quickcache quickcache-rs, then pip install quickcache-rs', UserWarning, stacklevel=3)
+
+
+_warn_of_both()
