@@ -18,6 +18,6 @@ PACKAGE = Path(quickcache.__file__).resolve().parent
 def test_both_distributions_are_one_clear_warning(tmp_path, beside, warned):
     (tmp_path / 'quickcache').symlink_to(PACKAGE)
     (tmp_path / beside).mkdir()
-    done = subprocess.run([sys.executable, '-W', 'always', '-c', 'import quickcache'], capture_output=True, text=True, check=True,
+    done = subprocess.run([sys.executable, '-W', 'always', '-c', 'import quickcache'], capture_output=True, text=True, check=True, cwd=tmp_path,
                           env=dict(os.environ, PYTHONPATH=str(tmp_path), PYTHONDONTWRITEBYTECODE='1'))
     assert done.stderr.count('UserWarning: both quickcache and quickcache-rs') == warned, done.stderr
