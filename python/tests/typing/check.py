@@ -28,7 +28,8 @@ def main():
         'mypy --strict': ['mypy', '--strict', '--cache-dir', cache, 'samples'],
         'mypy --strict, the stubs': ['mypy', '--strict', '--cache-dir', cache, '-p', 'quickcache'],
         'pyright --strict': ['pyright', '--pythonpath', python, '--project', 'pyrightconfig.json'],
-        'stubtest': ['mypy.stubtest', 'quickcache', '--allowlist', 'stubtest-allowed.txt'],
+        # Some entries are of one CPython only.
+        'stubtest': ['mypy.stubtest', 'quickcache', '--allowlist', 'stubtest-allowed.txt', '--ignore-unused-allowlist'],
     }
     passed = failed = 0
     for name, command in checks.items():
