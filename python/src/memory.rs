@@ -637,12 +637,13 @@ impl Memory {
     }
 }
 
-/// `now` and a lifetime, where one may be endless.
+/// `now` and a lifetime, where one may be endless. A tick of the clock less: what the clock says when the entry is asked for
+/// may be that old, and no value may be older than its timeout (P6).
 pub fn deadline(now: u64, timeout: u64) -> u64 {
     if timeout == NEVER {
         NEVER
     } else {
-        now.saturating_add(timeout)
+        now.saturating_add(timeout.saturating_sub(clock::TICK).max(1))
     }
 }
 
@@ -803,7 +804,7 @@ impl Memory {
         });
         Ok(match standing {
             Some(s) if s.deadline == NEVER => None,
-            Some(s) => Some(s.deadline.saturating_sub(now) as f64 / 1e3),
+            Some(s) => Some((s.deadline + clock::TICK).saturating_sub(now) as f64 / 1e3),
             None => Some(0.0),
         })
     }
