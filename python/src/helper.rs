@@ -2,14 +2,15 @@
 //! Python.
 
 use crate::call::{Op, Ready, Spread, User};
+use crate::function;
 use crate::plan::Plan;
 use crate::stack::{TextKey, Tiers};
 use crate::state::{self, FLIGHTS, home};
-use crate::{clock, function};
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyString, PyTuple};
+use quickcache::clock;
 
 pub fn ready<'py>(helper: &Bound<'py, PyAny>) -> PyResult<Option<Op<'py>>> {
     let plan = helper.getattr(intern!(helper.py(), "_plan"))?;

@@ -6,7 +6,6 @@
 mod asynchronous;
 mod call;
 mod cell;
-mod clock;
 mod ffi;
 mod flight;
 mod function;

@@ -9,11 +9,12 @@ use crate::ffi::{self, PyObject};
 use crate::part::{self, Part, Tag, hash_parts};
 use crate::state::FLIGHTS;
 use crate::value::is_ellipsis;
-use crate::{clock, flight::FlightKey, text, value};
+use crate::{flight::FlightKey, text, value};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyFloat, PyInt, PyString};
 use pyo3::{PyTraverseError, PyVisit};
+use quickcache::clock;
 use quickcache::protocol::machine::KeyOf;
 use quickcache::tier::memory::{Inserted, Limits, NEVER, Table};
 use std::cell::Cell;
@@ -81,7 +82,7 @@ pub struct Inner {
 impl Inner {
     #[inline(always)]
     pub fn find(&self, hash: u64, eq: impl FnMut(&Entry) -> bool) -> Option<&Entry> {
-        self.table.get(hash, clock::now, eq)
+        self.table.get(hash, clock::passed, eq)
     }
 }
 
@@ -514,7 +515,7 @@ impl Memory {
                 .copied()
                 .filter(|h| {
                     m.table
-                        .peek(*h, clock::now, |e| is_typed(e, space, args))
+                        .peek(*h, clock::passed, |e| is_typed(e, space, args))
                         .is_some()
                 })
                 .collect()
@@ -637,13 +638,12 @@ impl Memory {
     }
 }
 
-/// `now` and a lifetime, where one may be endless. A tick of the clock less: what the clock says when the entry is asked for
-/// may be that old, and no value may be older than its timeout (P6).
+/// `now` and a lifetime, where one may be endless.
 pub fn deadline(now: u64, timeout: u64) -> u64 {
     if timeout == NEVER {
         NEVER
     } else {
-        now.saturating_add(timeout.saturating_sub(clock::TICK).max(1))
+        now.saturating_add(timeout.max(1))
     }
 }
 
@@ -804,7 +804,7 @@ impl Memory {
         });
         Ok(match standing {
             Some(s) if s.deadline == NEVER => None,
-            Some(s) => Some((s.deadline + clock::TICK).saturating_sub(now) as f64 / 1e3),
+            Some(s) => Some(s.deadline.saturating_sub(now) as f64 / 1e3),
             None => Some(0.0),
         })
     }

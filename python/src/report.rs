@@ -6,10 +6,11 @@ use crate::helper::ready;
 use crate::memory::Memory;
 use crate::stack::{Stack, Tiers};
 use crate::state::FLIGHTS;
-use crate::{clock, text};
+use crate::text;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
+use quickcache::clock;
 use quickcache::tier::memory::NEVER;
 use std::collections::VecDeque;
 

@@ -58,7 +58,7 @@ impl Cache for Ours {
         let hash = mix(key, 0x1234_5678_9ABC_DEF1);
         let shards = self.shards.len();
         let table = &mut self.shards[(hash >> 32) as usize * shards >> 32];
-        if table.get(hash, || 0, |p| p.0 == key).is_some() {
+        if table.get(hash, |_| false, |p| p.0 == key).is_some() {
             return true;
         }
         table.insert(hash, (key, key), 0, NEVER, 0, |p| p.0 == key, &mut self.out);

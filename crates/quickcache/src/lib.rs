@@ -63,7 +63,9 @@
 
 #![warn(missing_docs)]
 
-mod clock;
+#[doc(hidden)]
+#[allow(missing_docs)]
+pub mod clock;
 mod codec;
 mod config;
 mod entry;

@@ -142,7 +142,7 @@ impl Run {
             Step::Get(key) => {
                 let found = self
                     .table
-                    .get(self.hash(key), || now, |p| p.key == key)
+                    .get(self.hash(key), |deadline| deadline <= now, |p| p.key == key)
                     .map(|p| p.serial);
                 assert_eq!(found, self.known(key));
             }
@@ -150,7 +150,7 @@ impl Run {
                 let hash = self.hash(key);
                 let found = self
                     .table
-                    .get_mut(hash, || now, |p| p.key == key)
+                    .get_mut(hash, |deadline| deadline <= now, |p| p.key == key)
                     .map(|p| p.serial);
                 assert_eq!(found, self.known(key));
             }
@@ -158,7 +158,7 @@ impl Run {
                 let before = self.table.standing(self.hash(key), |p| p.key == key);
                 let found = self
                     .table
-                    .peek(self.hash(key), || now, |p| p.key == key)
+                    .peek(self.hash(key), |deadline| deadline <= now, |p| p.key == key)
                     .map(|p| p.serial);
                 assert_eq!(found, self.known(key));
                 assert_eq!(
@@ -285,7 +285,7 @@ impl Run {
             );
             let found = self
                 .table
-                .peek(self.hash(key), || now, |p| p.key == key)
+                .peek(self.hash(key), |deadline| deadline <= now, |p| p.key == key)
                 .map(|p| p.serial);
             assert_eq!(found, Some(serial), "what was inserted is there");
         }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Flown, Function, Identity, Site, WholeKey, protocol};
-use crate::clock::Millis;
+use crate::clock::{Millis, deadline};
 use crate::key::v1::Digest;
 use crate::key::{Key, KeyPart};
 use crate::probe::{Outcome, ValueHooks};
@@ -350,14 +350,11 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
     ) -> Option<Found<Flown>> {
         count(&self.function.counters.tier_hits[tier]);
         let stamp = self.function.stamp();
-        let started = self.function.clock.exactly();
+        let started = self.function.clock.now();
         let mut hand = self.hand();
         hand.lacking = tier;
         hand.left = Some(left);
-        let deadline = self
-            .function
-            .clock
-            .deadline(started, self.function.times.memory.min(left));
+        let deadline = deadline(started, self.function.times.memory.min(left));
         let flown = self.flown(&mut hand, stamp, started, deadline, value)?;
         Some(Found {
             value: flown,
@@ -367,7 +364,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
 
     pub(super) fn begin(&self) -> Run {
         Run {
-            started: self.function.clock.exactly(),
+            started: self.function.clock.now(),
             instant: Instant::now(),
             stamp: self.function.stamp(),
         }
@@ -394,15 +391,15 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
 
     pub(super) fn keep_value(&self, run: Run, value: O::Value) -> Flown {
         let Function { clock, times, .. } = self.function;
-        let deadline = clock.deadline(run.started, times.memory);
+        let until = deadline(run.started, times.memory);
         let longest = times
             .outer
             .iter()
             .fold(times.memory, |longest, time| longest.max(*time));
         let mut hand = self.hand();
         hand.computed = true;
-        hand.too_slow = clock.exactly() >= clock.deadline(run.started, longest);
-        self.flown(&mut hand, run.stamp, run.started, deadline, value)
+        hand.too_slow = clock.now() >= deadline(run.started, longest);
+        self.flown(&mut hand, run.stamp, run.started, until, value)
             .unwrap_or(Flown::Lone)
     }
 
@@ -432,7 +429,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
     /// The slower tiers that lack the value, outermost first, and how long it may live there.
     pub(super) fn lacking(&self, entry: &Stored<K, O::Value>) -> Vec<(usize, Duration)> {
         let hand = self.hand();
-        let age = Duration::from_millis(self.function.clock.exactly() - entry.head.started);
+        let age = Duration::from_millis(self.function.clock.now() - entry.head.started);
         let life = |tier: usize| {
             let time = self.function.times.outer[tier];
             match hand.left {

@@ -228,7 +228,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
                 tables.peek::<K, O::Value>(self.function.stamp(), self.hash, same, clock)
             };
             if let Some(stored) = stored {
-                let now = clock.exactly();
+                let now = clock.now();
                 let head = &stored.head;
                 explanation.tier = Some("memory".to_owned());
                 explanation.age = Some(Duration::from_millis(now.saturating_sub(head.started)));

@@ -40,9 +40,9 @@ pub(super) mod word {
 
     /// Whether the deadline has come; the clock is asked only where there is one.
     #[inline]
-    pub fn expired(word: u64, now: impl FnOnce() -> u64) -> bool {
+    pub fn expired(word: u64, passed: impl FnOnce(u64) -> bool) -> bool {
         let deadline = word >> DEADLINE_SHIFT;
-        deadline != NEVER && now() >= deadline
+        deadline != NEVER && passed(deadline)
     }
 
     pub const fn mortal(word: u64) -> bool {

@@ -52,7 +52,7 @@ impl<P> Table<P> {
             let slot = oldest.expect("evict_one is called with an entry in a queue");
             let entry = &mut self.slab[slot];
             let (visits, hash) = (entry.visits(), entry.hash);
-            if word::expired(entry.word(), || now) {
+            if word::expired(entry.word(), |deadline| deadline <= now) {
                 self.remember_proven(slot);
                 return self.free(slot, out);
             }

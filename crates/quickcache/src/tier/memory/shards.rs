@@ -254,7 +254,7 @@ impl Tables {
         let Inside { table, hits } = &mut *inside;
         let payload = table.get(
             hash,
-            || clock.now(),
+            |deadline| clock.passed(deadline),
             |payload| {
                 // SAFETY: by the caller.
                 unsafe { payload.get::<K::Owned, V>(stamp) }
@@ -288,7 +288,7 @@ impl Tables {
         let inside = self.shard(hash).lock();
         let payload = inside.table.peek(
             hash,
-            || clock.now(),
+            |deadline| clock.passed(deadline),
             |payload| {
                 // SAFETY: by the caller.
                 unsafe { payload.get::<K, V>(stamp) }.is_some_and(|stored| eq(&stored.key))

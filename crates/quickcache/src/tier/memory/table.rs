@@ -56,7 +56,7 @@ pub enum Inserted {
 /// let (mut out, hash, now) = (Vec::new(), mix(7, 0), 0);
 /// let is_seven = |p: &(u64, &str)| p.0 == 7;
 /// assert_eq!(table.insert(hash, (7, "seven"), 5, NEVER, now, is_seven, &mut out), Inserted::New);
-/// assert_eq!(table.get(hash, || now, is_seven), Some(&(7, "seven")));
+/// assert_eq!(table.get(hash, |deadline| deadline <= now, is_seven), Some(&(7, "seven")));
 /// assert_eq!(table.remove(hash, is_seven), Some((7, "seven")));
 /// ```
 pub struct Table<P> {
@@ -109,17 +109,18 @@ impl<P> Table<P> {
         }
     }
 
-    /// The payload of a key, unless it has expired. Counts as a visit. `now` is called only if the entry has a deadline.
+    /// The payload of a key, unless it has expired. Counts as a visit. `passed` tells whether a deadline has
+    /// come, and is called only if the entry has one.
     #[inline]
     pub fn get(
         &self,
         hash: u64,
-        now: impl FnOnce() -> u64,
+        passed: impl FnOnce(u64) -> bool,
         eq: impl FnMut(&P) -> bool,
     ) -> Option<&P> {
         let entry = self.entry(hash as u32, eq)?;
         let word = entry.word();
-        if word::expired(word, now) {
+        if word::expired(word, passed) {
             return None;
         }
         entry.mark(word);
@@ -132,25 +133,25 @@ impl<P> Table<P> {
     pub fn peek(
         &self,
         hash: u64,
-        now: impl FnOnce() -> u64,
+        passed: impl FnOnce(u64) -> bool,
         eq: impl FnMut(&P) -> bool,
     ) -> Option<&P> {
         let entry = self.entry(hash as u32, eq)?;
         // SAFETY: slots in the index are live.
-        (!word::expired(entry.word(), now)).then(|| unsafe { entry.payload() })
+        (!word::expired(entry.word(), passed)).then(|| unsafe { entry.payload() })
     }
 
     /// As [`get`](Table::get), to change the payload in place. The key and the weight stay what they were.
     pub fn get_mut(
         &mut self,
         hash: u64,
-        now: impl FnOnce() -> u64,
+        passed: impl FnOnce(u64) -> bool,
         eq: impl FnMut(&P) -> bool,
     ) -> Option<&mut P> {
         let slot = self.slot(hash as u32, eq)?;
         let entry = &mut self.slab[slot];
         let word = entry.word();
-        if word::expired(word, now) {
+        if word::expired(word, passed) {
             return None;
         }
         entry.mark(word);
@@ -275,7 +276,8 @@ impl<P> Table<P> {
             let entry = &self.slab[slot];
             // SAFETY: `is_live` is asked first.
             if entry.is_live()
-                && (word::expired(entry.word(), || now) || dead(unsafe { entry.payload() }))
+                && (word::expired(entry.word(), |deadline| deadline <= now)
+                    || dead(unsafe { entry.payload() }))
             {
                 self.remember_proven(slot);
                 self.free(slot, out);
