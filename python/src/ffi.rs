@@ -10,6 +10,8 @@ use std::ffi::c_int;
 
 unsafe extern "C" {
     pub fn PyMethod_New(func: *mut PyObject, self_: *mut PyObject) -> *mut PyObject;
+    /// A borrowed reference, or null without an exception.
+    pub fn _PyType_Lookup(of: *mut PyTypeObject, name: *mut PyObject) -> *mut PyObject;
 }
 
 /// The calls into Python that may let go of the GIL for long.

@@ -5,7 +5,7 @@
 //! object; which values a call varies on is the plan's business (`plan.rs`).
 
 use crate::asynchronous;
-use crate::call::{self, Call};
+use crate::call::Call;
 use crate::ffi::{self, PyObject, PyTypeObject};
 use crate::{hit, plan::Plan};
 use pyo3::prelude::*;
@@ -17,7 +17,7 @@ use std::sync::OnceLock;
 #[repr(C)]
 pub struct Function {
     ob_base: PyObject,
-    vectorcall: Option<ffi::vectorcallfunc>,
+    pub vectorcall: Option<ffi::vectorcallfunc>,
     dict: *mut PyObject,
     weakrefs: *mut PyObject,
     /// The helper: called as it is whenever the plan may not be used. Owned.
@@ -70,7 +70,7 @@ pub fn new(
             return Err(PyErr::fetch(py));
         }
         let f = &mut *raw;
-        f.vectorcall = Some(if coroutine { enter_async } else { enter });
+        f.vectorcall = Some(if coroutine { enter_async } else { hit::any });
         f.plan = match plan {
             Some(p) => p.get() as *const Plan,
             None => Plan::never(),
@@ -79,49 +79,6 @@ pub fn new(
         f.helper = helper.clone().into_ptr();
         f.wrapped = wrapped.clone().into_ptr();
         Ok(Bound::from_owned_ptr(py, raw as *mut PyObject).unbind())
-    }
-}
-
-unsafe extern "C" fn enter(
-    callable: *mut PyObject,
-    args: *const *mut PyObject,
-    nargsf: usize,
-    kwnames: *mut PyObject,
-) -> *mut PyObject {
-    unsafe {
-        // SAFETY: the caller holds a reference to us for the length of the call.
-        let hit = hit::one(
-            &*(callable as *const Function),
-            Call {
-                args,
-                nargsf,
-                kwnames,
-            },
-        );
-        if hit.is_null() {
-            enter_other(callable, args, nargsf, kwnames)
-        } else {
-            hit
-        }
-    }
-}
-
-/// A function of the same signature, so that `enter` ends in a jump and keeps nothing on the stack for it.
-#[inline(never)]
-unsafe extern "C" fn enter_other(
-    callable: *mut PyObject,
-    args: *const *mut PyObject,
-    nargsf: usize,
-    kwnames: *mut PyObject,
-) -> *mut PyObject {
-    unsafe {
-        let f = &*(callable as *const Function);
-        let call = Call {
-            args,
-            nargsf,
-            kwnames,
-        };
-        hit::or_else(f, call, |values| call::slow(f, call, values))
     }
 }
 

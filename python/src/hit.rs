@@ -1,17 +1,20 @@
 //! The hit path: from the arguments to the stored object without a lock, a text key or an allocation.
 //!
+//! A decorated object's vectorcall is the entry of its shape; what an entry does not serve goes to `or_else`, and what that
+//! does not serve to the slow path.
+//!
 //! Soundness: the GIL is held throughout. Between finding an entry and taking a reference to its value nothing runs
 //! Python code: keys compare as integers or by the text of exact `str`. Only reading an attribute may run Python code;
 //! the table is looked at after that, through the plan, so that whatever that code did has been seen. An attribute is read
-//! once a call, as in the replaced library: what was read here is handed on to the slow path.
+//! by such code once a call, as in the replaced library: what was read here is handed on to the slow path.
 
-use crate::call::Call;
+use crate::call::{self, Call};
 use crate::ffi::{self, PyObject};
 use crate::function::Function;
 use crate::memory::Entry;
 use crate::params::Bindings;
 use crate::part::{self, Part, Tag, hash_one, hash_parts};
-use crate::plan::{Compiled, Hot, MAX_PARTS, Memo, Plan, Shape};
+use crate::plan::{Compiled, FIXED, Hot, MAX_PARTS, Plan, Shape};
 use std::cell::Cell;
 use std::mem::MaybeUninit;
 use std::ptr::null_mut;
@@ -33,69 +36,175 @@ impl Values {
 impl Drop for Values {
     fn drop(&mut self) {
         for o in &self.held[..self.n] {
-            // SAFETY: taken by `general` or `one_attr`, under the GIL, which is held still.
+            // SAFETY: taken by `with_attributes`, under the GIL, which is held still.
             unsafe { ffi::Py_XDECREF(*o) };
         }
     }
 }
 
-/// The value that is stored for a call of one plain argument, as a new reference, or null: the commonest hit, with as
-/// little around it as can be. It calls nothing but the clock and, for text that is not the same object, a comparison.
-///
-/// # Safety
-/// `call` is that of a vectorcall; the GIL is held; the function is alive.
-#[inline(always)]
-pub unsafe fn one(f: &Function, call: Call) -> *mut PyObject {
+/// The vectorcall of functions of a shape.
+pub fn entry(shape: Shape) -> ffi::vectorcallfunc {
+    match shape {
+        Shape::Never => any,
+        Shape::Nothing => nothing,
+        Shape::One => one,
+        Shape::Single => remembered::<1>,
+        Shape::Pair => remembered::<2>,
+        Shape::Many => remembered::<0>,
+    }
+}
+
+/// An entry: `$find` gives the value as a new reference, or null. It ends in a jump, and keeps nothing on the stack for it.
+macro_rules! entry {
+    ($(#[$meta:meta])* $name:ident $(<const $n:ident: usize>)?, $shape:pat, |$plan:ident, $hot:ident, $call:ident| $find:expr) => {
+        $(#[$meta])*
+        unsafe extern "C" fn $name $(<const $n: usize>)? (
+            callable: *mut PyObject,
+            args: *const *mut PyObject,
+            nargsf: usize,
+            kwnames: *mut PyObject,
+        ) -> *mut PyObject {
+            unsafe {
+                // SAFETY: the caller holds a reference to us for the length of the call.
+                let $plan = &*(*(callable as *const Function)).plan;
+                let $hot = &*$plan.hot.get();
+                if matches!($hot.shape, $shape) && $hot.guards_hold() {
+                    let $call = Call { args, nargsf, kwnames };
+                    let hit = $find;
+                    if !hit.is_null() {
+                        return hit;
+                    }
+                }
+                any(callable, args, nargsf, kwnames)
+            }
+        }
+    };
+}
+
+entry! {
+    /// Varies on nothing.
+    nothing, Shape::Nothing, |plan, hot, call| {
+        if call.is_plain(0) { find_one(plan, hot, Part::EMPTY) } else { null_mut() }
+    }
+}
+
+entry! {
+    /// One plain argument, the commonest hit: calls nothing but the clock and, for text that is not the same object, a
+    /// comparison.
+    one, Shape::One, |plan, hot, call| {
+        if call.is_plain(hot.count as usize) {
+            one_argument(plan, hot, *call.args.add(hot.index as usize))
+        } else {
+            null_mut()
+        }
+    }
+}
+
+entry! {
+    /// A call as the remembered one. `N` is the number of its values; 0 for any.
+    remembered<const N: usize>, Shape::Single | Shape::Pair | Shape::Many, |plan, hot, call| {
+        as_remembered::<N>(plan, hot, call)
+    }
+}
+
+/// Any call: the vectorcall of a function that has not been called yet, and what the others end in.
+#[inline(never)]
+pub unsafe extern "C" fn any(
+    callable: *mut PyObject,
+    args: *const *mut PyObject,
+    nargsf: usize,
+    kwnames: *mut PyObject,
+) -> *mut PyObject {
     unsafe {
-        let plan = &*f.plan;
-        let hot = &*plan.hot.get();
-        if !call.is_plain(hot.count as usize) || !hot.guards_hold() {
-            return null_mut();
+        let f = &mut *(callable as *mut Function);
+        let hot = &*(*f.plan).hot.get();
+        if hot.guards_hold() {
+            f.vectorcall = Some(entry(hot.shape));
         }
-        if hot.shape != Shape::One {
-            return if hot.shape == Shape::Nothing {
-                find_one(plan, Part::EMPTY)
-            } else {
-                null_mut()
-            };
-        }
-        let a = *call.args.add(hot.index as usize);
+        let f = &*f;
+        let call = Call {
+            args,
+            nargsf,
+            kwnames,
+        };
+        or_else(f, call, |values| call::slow(f, call, values))
+    }
+}
+
+#[inline(always)]
+unsafe fn one_argument(plan: &Plan, hot: &Hot, a: *mut PyObject) -> *mut PyObject {
+    unsafe {
         let kind = (*a).ob_type;
-        let space = &*hot.space;
-        let id = space.id.get();
         if kind == &raw mut ffi::PyLong_Type {
             let Some(v) = ffi::small_int(a) else {
                 return null_mut();
             };
+            let space = &*hot.space;
+            let id = space.id.get();
             let part = Part {
                 tag: Tag::Int,
                 bits: v as u64,
             };
             let same = |e: &Entry| e.bits == part.bits && e.space == id && e.tag == Tag::Int;
-            return serve(
-                plan,
-                (*hot.memory).find(hash_one(space.seed.get(), part), same),
-            );
+            let hash = hash_one(space.seed.get(), part);
+            return serve(plan, (*hot.memory).find(hash, same));
         }
         if kind == &raw mut ffi::PyUnicode_Type && ffi::str_is_hashed(a) {
-            let part = Part {
-                tag: Tag::Str,
-                bits: a as u64,
-            };
-            let same = |e: &Entry| {
-                e.space == id
-                    && Part {
-                        tag: e.tag,
-                        bits: e.bits,
-                    }
-                    .same(part)
-            };
-            return serve(
+            return find_one(
                 plan,
-                (*hot.memory).find(hash_one(space.seed.get(), part), same),
+                hot,
+                Part {
+                    tag: Tag::Str,
+                    bits: a as u64,
+                },
             );
         }
         null_mut()
+    }
+}
+
+#[inline(always)]
+unsafe fn as_remembered<const N: usize>(plan: &Plan, hot: &Hot, call: Call) -> *mut PyObject {
+    unsafe {
+        let memo = &*plan.memo.get();
+        if !memo.fits(call) {
+            return null_mut();
+        }
+        if memo.skip != FIXED {
+            let v = *call.args.add(memo.skip as usize);
+            if v != ffi::Py_False() && v != ffi::Py_None() {
+                return null_mut();
+            }
+        }
+        let n = if N == 0 {
+            (*hot.compiled).sources.len()
+        } else {
+            N
+        };
+        let mut parts = [const { MaybeUninit::<Part>::uninit() }; MAX_PARTS];
+        for (part, read) in parts[..n].iter_mut().zip(&memo.reads) {
+            let mut o = if read.place == FIXED {
+                read.fixed
+            } else {
+                *call.args.add(read.place as usize)
+            };
+            if !read.attribute.is_none() {
+                o = read.attribute.read(o);
+                if o.is_null() {
+                    return null_mut();
+                }
+            }
+            match Part::of(o) {
+                Some(p) => part.write(p),
+                None => return null_mut(),
+            };
+        }
+        // The first `n` have been written.
+        find(
+            plan,
+            hot,
+            std::slice::from_raw_parts(parts.as_ptr() as *const Part, n),
+        )
     }
 }
 
@@ -103,8 +212,8 @@ pub unsafe fn one(f: &Function, call: Call) -> *mut PyObject {
 /// been read; or null with an exception, from an attribute.
 ///
 /// # Safety
-/// As for `one`.
-#[inline(never)]
+/// `call` is that of a vectorcall; the GIL is held; the function is alive.
+#[inline]
 pub unsafe fn or_else(
     f: &Function,
     call: Call,
@@ -116,52 +225,51 @@ pub unsafe fn or_else(
         if !hot.guards_hold() {
             return miss(None);
         }
-        match hot.shape {
-            Shape::Nothing if call.is_plain(0) => miss(None),
+        let hit = match hot.shape {
+            Shape::Never => null_mut(),
+            Shape::Nothing if call.is_plain(0) => find_one(plan, hot, Part::EMPTY),
             Shape::One if call.is_plain(hot.count as usize) => {
-                let hit = Part::of(*call.args.add(hot.index as usize))
-                    .map_or(null_mut(), |part| find_one(plan, part));
-                if hit.is_null() { miss(None) } else { hit }
+                Part::of(*call.args.add(hot.index as usize))
+                    .map_or(null_mut(), |part| find_one(plan, hot, part))
             }
-            Shape::OneAttr if call.is_plain(1) => one_attr(f, hot, call, miss),
-            Shape::Never => miss(None),
-            _ => general(f, hot, call, miss),
-        }
+            _ => {
+                let hit = as_remembered::<0>(plan, hot, call);
+                if hit.is_null() {
+                    return general(f, hot, call, miss);
+                }
+                hit
+            }
+        };
+        if hit.is_null() { miss(None) } else { hit }
     }
 }
 
-#[inline]
-unsafe fn find_one(plan: &Plan, part: Part) -> *mut PyObject {
+#[inline(always)]
+unsafe fn find_one(plan: &Plan, hot: &Hot, part: Part) -> *mut PyObject {
     unsafe {
-        let hot = &*plan.hot.get();
         let space = &*hot.space;
         let hash = hash_one(space.seed.get(), part);
         let id = space.id.get();
-        serve(
-            plan,
-            (*hot.memory).find(hash, |e| {
-                e.space == id
-                    && Part {
-                        tag: e.tag,
-                        bits: e.bits,
-                    }
-                    .same(part)
-            }),
-        )
+        let same = |e: &Entry| {
+            e.space == id
+                && Part {
+                    tag: e.tag,
+                    bits: e.bits,
+                }
+                .same(part)
+        };
+        serve(plan, (*hot.memory).find(hash, same))
     }
 }
 
-#[inline]
-unsafe fn find(plan: &Plan, parts: &[Part]) -> *mut PyObject {
+#[inline(always)]
+unsafe fn find(plan: &Plan, hot: &Hot, parts: &[Part]) -> *mut PyObject {
     unsafe {
-        let hot = &*plan.hot.get();
         let space = &*hot.space;
         let hash = hash_parts(space.seed.get(), parts);
         let id = space.id.get();
-        serve(
-            plan,
-            (*hot.memory).find(hash, |e| e.space == id && part::is(e.tag, e.bits, parts)),
-        )
+        let same = |e: &Entry| e.space == id && part::is(e.tag, e.bits, parts);
+        serve(plan, (*hot.memory).find(hash, same))
     }
 }
 
@@ -174,39 +282,6 @@ unsafe fn serve(plan: &Plan, entry: Option<&Entry>) -> *mut PyObject {
             e.value
         }
         _ => null_mut(),
-    }
-}
-
-#[inline(never)]
-unsafe fn one_attr(
-    f: &Function,
-    hot: &Hot,
-    call: Call,
-    miss: impl FnOnce(Option<Values>) -> *mut PyObject,
-) -> *mut PyObject {
-    unsafe {
-        let value = ffi::PyObject_GetAttr(*call.args, hot.attr);
-        if value.is_null() {
-            return null_mut();
-        }
-        // Reading it may have run code that retired the plan.
-        if let Some(part) = Part::of(value)
-            && !(*(*f.plan).hot.get()).memory.is_null()
-        {
-            let hit = find_one(&*f.plan, part);
-            if !hit.is_null() {
-                ffi::Py_DECREF(value);
-                return hit;
-            }
-        }
-        let mut values = Values {
-            objects: [null_mut(); MAX_PARTS],
-            held: [null_mut(); MAX_PARTS],
-            n: 1,
-        };
-        values.objects[0] = value;
-        values.held[0] = value;
-        miss(Some(values))
     }
 }
 
@@ -226,7 +301,7 @@ impl Drop for Reading<'_> {
     }
 }
 
-/// Any number of parts, keywords and defaults.
+/// Any number of values, keywords and defaults.
 #[inline(never)]
 unsafe fn general(
     f: &Function,
@@ -236,23 +311,6 @@ unsafe fn general(
 ) -> *mut PyObject {
     unsafe {
         let compiled = &*hot.compiled;
-        let memo = &*(*f.plan).memo.get();
-        if memo.nargs == call.nargs() && memo.kwnames == call.kwnames {
-            let mut parts = [const { MaybeUninit::<Part>::uninit() }; MAX_PARTS];
-            let n = compiled.sources.len();
-            for (part, place) in parts[..n].iter_mut().zip(&memo.places) {
-                match Part::of(*call.args.add(*place as usize)) {
-                    Some(p) => part.write(p),
-                    None => return miss(None),
-                };
-            }
-            // The first `n` have been written.
-            let hit = find(
-                &*f.plan,
-                std::slice::from_raw_parts(parts.as_ptr() as *const Part, n),
-            );
-            return if hit.is_null() { miss(None) } else { hit };
-        }
         let mut bound = Bindings::new();
         let Some(bound) = compiled.params.bind_plain(&mut bound, call) else {
             return miss(None);
@@ -263,35 +321,7 @@ unsafe fn general(
                 return miss(None);
             }
         }
-        if compiled.reads_attributes {
-            return with_attributes(f, compiled, bound, miss);
-        }
-        let mut parts = [const { MaybeUninit::<Part>::uninit() }; MAX_PARTS];
-        let n = compiled.sources.len();
-        for (place, source) in parts[..n].iter_mut().zip(&compiled.sources) {
-            match Part::of(bound[source.param]) {
-                Some(p) => place.write(p),
-                None => return miss(None),
-            };
-        }
-        // The first `n` have been written.
-        let hit = find(
-            &*f.plan,
-            std::slice::from_raw_parts(parts.as_ptr() as *const Part, n),
-        );
-        if hit.is_null() {
-            return miss(None);
-        }
-        if compiled.skip_param().is_none()
-            && let Some(places) = compiled.places(call)
-        {
-            (*f.plan).remember(Memo {
-                nargs: call.nargs(),
-                kwnames: call.kwnames,
-                places,
-            });
-        }
-        hit
+        with_attributes(f, compiled, bound, call, miss)
     }
 }
 
@@ -299,6 +329,7 @@ unsafe fn with_attributes(
     f: &Function,
     compiled: &Compiled,
     bound: &[*mut PyObject],
+    call: Call,
     miss: impl FnOnce(Option<Values>) -> *mut PyObject,
 ) -> *mut PyObject {
     unsafe {
@@ -308,40 +339,39 @@ unsafe fn with_attributes(
             held: [null_mut(); MAX_PARTS],
             n,
         };
-        let mut parts = [Part {
-            tag: Tag::None,
-            bits: 0,
-        }; MAX_PARTS];
+        let mut parts = [Part::EMPTY; MAX_PARTS];
         let mut plain = true;
-        {
-            // Reading an attribute may run code that retires this plan.
-            let _reading = Reading::new(&(*f.plan).readers);
-            for (i, source) in compiled.sources.iter().enumerate() {
-                let mut o = bound[source.param];
-                for attr in &source.attrs {
-                    let next = ffi::PyObject_GetAttr(o, attr.as_ptr());
-                    ffi::Py_XDECREF(values.held[i]);
-                    values.held[i] = next;
-                    if next.is_null() {
-                        return null_mut();
-                    }
-                    o = next;
+        // Reading an attribute may run code that retires this plan.
+        let reading = Reading::new(&(*f.plan).readers);
+        for (i, source) in compiled.sources.iter().enumerate() {
+            let mut o = bound[source.param];
+            for attr in &source.attrs {
+                let next = ffi::PyObject_GetAttr(o, attr.as_ptr());
+                ffi::Py_XDECREF(values.held[i]);
+                values.held[i] = next;
+                if next.is_null() {
+                    return null_mut();
                 }
-                values.objects[i] = o;
-                match Part::of(o) {
-                    Some(p) => parts[i] = p,
-                    None => plain = false,
-                }
+                o = next;
+            }
+            values.objects[i] = o;
+            match Part::of(o) {
+                Some(p) => parts[i] = p,
+                None => plain = false,
             }
         }
         // Such code may have changed where this function's values live, too: only a plan that holds still may be asked.
-        if plain && (*(*f.plan).hot.get()).guards_hold() && !(*(*f.plan).hot.get()).memory.is_null()
-        {
-            let hit = find(&*f.plan, &parts[..n]);
+        let plan = &*f.plan;
+        let hot = &*plan.hot.get();
+        if plain && hot.guards_hold() && std::ptr::eq(hot.compiled, compiled) {
+            let hit = find(plan, hot, &parts[..n]);
             if !hit.is_null() {
+                plan.remember(compiled, call, values.objects());
                 return hit;
             }
         }
-        miss(Some(values))
+        let read = compiled.reads_attributes;
+        drop(reading);
+        miss(read.then_some(values))
     }
 }

@@ -4,6 +4,7 @@
 //! where its values live. `helper` is what the Python class asks; all policy is the engine's (`quickcache`).
 
 mod asynchronous;
+mod attr;
 mod call;
 mod cell;
 mod ffi;
@@ -49,6 +50,8 @@ fn _native(m: &Bound<PyModule>) -> PyResult<()> {
         (),
         Some(&[("after_in_child", m.getattr("after_fork_in_child")?)].into_py_dict(py)?),
     )?;
+    attr::self_test(py)?;
+    m.add_function(wrap_pyfunction!(attr::trust_attributes, m)?)?;
     report::register(m)?;
     helper::register(m)
 }

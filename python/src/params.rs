@@ -78,6 +78,11 @@ impl Params {
         self.names.len()
     }
 
+    /// The function, for as long as these live.
+    pub fn function(&self) -> *mut PyObject {
+        self.function.as_ptr()
+    }
+
     pub fn positional(&self) -> usize {
         self.positional
     }
@@ -179,6 +184,22 @@ impl Params {
         let given = |k: &usize| unsafe { ffi::PyTuple_GET_ITEM(call.kwnames, *k as _) == wanted };
         let k = (0..unsafe { ffi::PyTuple_GET_SIZE(call.kwnames) } as usize).find(given)?;
         u8::try_from(nargs + k).ok()
+    }
+
+    /// The default of a positional parameter, borrowed from the tuple of defaults that the function has now.
+    ///
+    /// # Safety
+    /// The GIL is held.
+    pub unsafe fn default(&self, param: usize) -> Option<*mut PyObject> {
+        unsafe {
+            let defaults = ffi::PyFunction_GetDefaults(self.function.as_ptr());
+            if defaults.is_null() || param >= self.positional {
+                return None;
+            }
+            let have = ffi::PyTuple_GET_SIZE(defaults) as usize;
+            let first = self.positional.saturating_sub(have);
+            (param >= first).then(|| ffi::PyTuple_GET_ITEM(defaults, (param - first) as _))
+        }
     }
 
     /// The defaults are read from the function at each call: they may be reassigned.

@@ -18,7 +18,7 @@ pub enum Tag {
     Text,
     /// No part at all: the key of a function that varies on nothing. Only in owned keys.
     Empty,
-    /// Several parts: a `Parts` in a box. Only in owned keys.
+    /// Several parts, in a block of their own. Only in owned keys.
     Many,
 }
 
@@ -131,19 +131,15 @@ pub fn mix(state: u64, x: u64) -> u64 {
     (p as u64) ^ ((p >> 64) as u64)
 }
 
-/// The hash of a key of a namespace with this seed. A key of one part is not mixed with a count: the hit path for one
-/// argument is one multiplication.
+/// The hash of a key of a namespace with this seed: one multiplication for each part.
 ///
 /// # Safety
 /// As for `Part::hash`.
 #[inline(always)]
 pub unsafe fn hash_parts(seed: u64, parts: &[Part]) -> u64 {
     match parts {
-        [one] => unsafe { hash_one(seed, *one) },
         [] => unsafe { hash_one(seed, Part::EMPTY) },
-        _ => parts
-            .iter()
-            .fold(seed ^ parts.len() as u64, |h, p| unsafe { hash_one(h, *p) }),
+        _ => parts.iter().fold(seed, |h, p| unsafe { hash_one(h, *p) }),
     }
 }
 
@@ -152,8 +148,25 @@ pub unsafe fn hash_one(seed: u64, part: Part) -> u64 {
     mix(seed ^ ((part.tag as u64) << 56), unsafe { part.hash() })
 }
 
-/// Several parts of an owned key.
-pub struct Parts(pub Vec<Part>);
+/// The block of `parts`: the first stands for how many follow.
+fn block(parts: &[Part]) -> u64 {
+    let head = Part {
+        tag: Tag::Many,
+        bits: parts.len() as u64,
+    };
+    let all: Box<[Part]> = std::iter::once(head).chain(parts.iter().copied()).collect();
+    Box::into_raw(all) as *mut Part as u64
+}
+
+/// # Safety
+/// `bits` came from `block`.
+#[inline(always)]
+unsafe fn in_block<'a>(bits: u64) -> &'a [Part] {
+    unsafe {
+        let head = bits as *const Part;
+        std::slice::from_raw_parts(head.add(1), (*head).bits as usize)
+    }
+}
 
 /// The tag and bits of a key that owns what it points to; `release` must be called once.
 ///
@@ -166,10 +179,7 @@ pub unsafe fn own(parts: &[Part]) -> (Tag, u64) {
     match parts {
         [one] => (one.tag, one.bits),
         [] => (Tag::Empty, 0),
-        _ => (
-            Tag::Many,
-            Box::into_raw(Box::new(Parts(parts.to_vec()))) as u64,
-        ),
+        _ => (Tag::Many, block(parts)),
     }
 }
 
@@ -179,7 +189,7 @@ pub unsafe fn own(parts: &[Part]) -> (Tag, u64) {
 /// The tag and bits came from `own` and have not been released.
 pub unsafe fn with_parts<R>(tag: Tag, bits: u64, f: impl FnOnce(&[Part]) -> R) -> R {
     match tag {
-        Tag::Many => f(unsafe { &(*(bits as *const Parts)).0 }),
+        Tag::Many => f(unsafe { in_block(bits) }),
         Tag::Empty => f(&[]),
         tag => f(&[Part { tag, bits }]),
     }
@@ -196,7 +206,11 @@ pub unsafe fn release(tag: Tag, bits: u64) {
                 .for_each(|o| ffi::Py_DECREF(o))
         });
         if tag == Tag::Many {
-            drop(Box::from_raw(bits as *mut Parts));
+            let all = 1 + in_block(bits).len();
+            drop(Box::from_raw(std::ptr::slice_from_raw_parts_mut(
+                bits as *mut Part,
+                all,
+            )));
         }
     }
 }
@@ -211,12 +225,15 @@ pub unsafe fn is(tag: Tag, bits: u64, parts: &[Part]) -> bool {
         match parts {
             [one] => Part { tag, bits }.same(*one),
             [] => tag == Tag::Empty,
-            _ => tag == Tag::Many && is_many(&(*(bits as *const Parts)).0, parts),
+            _ => tag == Tag::Many && is_many(bits, parts),
         }
     }
 }
 
-#[inline(never)]
-unsafe fn is_many(own: &[Part], parts: &[Part]) -> bool {
+/// # Safety
+/// As for `is`, of an owned key of several parts.
+#[inline(always)]
+pub unsafe fn is_many(bits: u64, parts: &[Part]) -> bool {
+    let own = unsafe { in_block(bits) };
     own.len() == parts.len() && own.iter().zip(parts).all(|(a, b)| unsafe { a.same(*b) })
 }

@@ -5,6 +5,7 @@
 //! reassigned retires the plan; the next call makes it anew. Where a helper is not exactly ours, there is no plan and
 //! the helper itself is called.
 
+use crate::attr::Attribute;
 use crate::call::Call;
 use crate::ffi::{self, PyObject, PyTypeObject};
 use crate::memory::{Inner, Space};
@@ -23,6 +24,9 @@ use std::sync::Arc;
 pub const MAX_PARAMS: usize = 16;
 pub const MAX_PARTS: usize = 8;
 
+/// How many memos are made for one function.
+const MAX_LESSONS: u32 = 1000;
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Shape {
     /// No call of this function can be served by the hit path.
@@ -31,10 +35,12 @@ pub enum Shape {
     Nothing,
     /// Varies on one of its arguments as it is, and is called with all that are needed, by position.
     One,
-    /// Varies on one attribute of the first argument.
-    OneAttr,
-    /// Anything else that names parameters.
-    General,
+    /// Varies on one value, otherwise.
+    Single,
+    /// Varies on two values.
+    Pair,
+    /// Varies on more.
+    Many,
 }
 
 #[derive(Clone, Copy)]
@@ -54,7 +60,6 @@ pub struct Hot {
     pub index: u8,
     pub memory: *const Inner,
     pub space: *const Space,
-    pub attr: *mut PyObject,
     pub compiled: *const Compiled,
 }
 
@@ -90,7 +95,6 @@ impl Hot {
             index: 0,
             memory: null(),
             space: null(),
-            attr: null_mut(),
             compiled: null(),
         }
     }
@@ -138,16 +142,58 @@ impl Compiled {
         }
     }
 
-    /// Of each part its place among the arguments of a plain call; `None` when one of them is a default.
+    /// Where the values of this call lay; `None` when the next such call must bind anew. `values` are what the call was
+    /// found to vary on.
     ///
     /// # Safety
-    /// `bind_plain` has taken this call, and the GIL is held.
-    pub unsafe fn places(&self, call: Call) -> Option<[u8; MAX_PARTS]> {
-        let mut places = [0; MAX_PARTS];
-        for (place, source) in places.iter_mut().zip(&self.sources) {
-            *place = unsafe { self.params.place(source.param, call) }?;
+    /// `bind_plain` has taken this call, its values are alive, and the GIL is held. Runs no Python code.
+    unsafe fn memo(&self, call: Call, values: &[*mut PyObject]) -> Option<Memo> {
+        unsafe {
+            let mut defaulted = false;
+            let mut whence = |param: usize| match self.params.place(param, call) {
+                Some(place) => Some((place, *call.args.add(place as usize))),
+                None => {
+                    defaulted = true;
+                    Some((FIXED, self.params.default(param)?))
+                }
+            };
+            let mut reads = [Read::NOTHING; MAX_PARTS];
+            for ((read, source), value) in reads.iter_mut().zip(&self.sources).zip(values) {
+                let (place, object) = whence(source.param)?;
+                let attribute = match &source.attrs[..] {
+                    [] => Attribute::NONE,
+                    [name] => Attribute::learn(object, name.as_ptr(), *value)?,
+                    _ => return None,
+                };
+                let fixed = if place == FIXED { object } else { null_mut() };
+                *read = Read {
+                    place,
+                    fixed,
+                    attribute,
+                };
+            }
+            let skip = match self.skip_param() {
+                None => FIXED,
+                // A default has just been seen to be false, and is held.
+                Some(param) => whence(param)?.0,
+            };
+            let (defaults_of, defaults) = if defaulted {
+                let f = self.params.function() as *mut ffi::PyFunctionObject;
+                (f, (*f).func_defaults)
+            } else {
+                (null_mut(), null_mut())
+            };
+            ffi::Py_XINCREF(call.kwnames);
+            ffi::Py_XINCREF(defaults);
+            Some(Memo {
+                nargs: call.nargs(),
+                kwnames: call.kwnames,
+                defaults_of,
+                defaults,
+                skip,
+                reads,
+            })
         }
-        Some(places)
     }
 
     pub fn name<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -169,14 +215,74 @@ impl Compiled {
     }
 }
 
-/// Where the parts lie in the arguments of the last call that had names or several parts: `kwnames` is one object per
-/// place in the source, so the next call from there need not bind again.
+/// Where the values of the last call came from: `kwnames` is one object per place in the source, so the next call from there
+/// need not bind again.
 pub struct Memo {
-    pub nargs: usize,
+    nargs: usize,
     /// Owned, or null.
-    pub kwnames: *mut PyObject,
-    /// Of each part the place among the arguments.
-    pub places: [u8; MAX_PARTS],
+    kwnames: *mut PyObject,
+    /// The function whose defaults the call took some from, and the tuple of them, owned; or null both.
+    defaults_of: *mut ffi::PyFunctionObject,
+    defaults: *mut PyObject,
+    /// The place of the argument that must be `False` or `None`, or `FIXED`.
+    pub skip: u8,
+    pub reads: [Read; MAX_PARTS],
+}
+
+/// No place among the arguments: a default.
+pub const FIXED: u8 = u8::MAX;
+
+/// Where one value comes from.
+#[derive(Clone, Copy)]
+pub struct Read {
+    /// Among the arguments, or `FIXED`.
+    pub place: u8,
+    /// A default, which the memo keeps alive.
+    pub fixed: *mut PyObject,
+    pub attribute: Attribute,
+}
+
+impl Read {
+    const NOTHING: Read = Read {
+        place: 0,
+        fixed: null_mut(),
+        attribute: Attribute::NONE,
+    };
+}
+
+impl Drop for Memo {
+    fn drop(&mut self) {
+        // SAFETY: owned, and dropped as the plan is: with the GIL held.
+        unsafe {
+            ffi::Py_XDECREF(self.kwnames);
+            ffi::Py_XDECREF(self.defaults);
+        }
+    }
+}
+
+impl Memo {
+    const fn nothing() -> Memo {
+        Memo {
+            nargs: usize::MAX,
+            kwnames: null_mut(),
+            defaults_of: null_mut(),
+            defaults: null_mut(),
+            skip: FIXED,
+            reads: [Read::NOTHING; MAX_PARTS],
+        }
+    }
+
+    /// Whether this call is made as the remembered one was.
+    ///
+    /// # Safety
+    /// The GIL is held, and the plan's function is alive.
+    #[inline(always)]
+    pub unsafe fn fits(&self, call: Call) -> bool {
+        self.nargs == call.nargs()
+            && self.kwnames == call.kwnames
+            && (self.defaults_of.is_null()
+                || unsafe { (*self.defaults_of).func_defaults == self.defaults })
+    }
 }
 
 /// The plan of one helper; lives in its `_plan` attribute.
@@ -189,6 +295,8 @@ pub struct Plan {
     /// Hits that are reading attributes, and so may run Python code, now.
     pub readers: Cell<u32>,
     pub memo: UnsafeCell<Memo>,
+    /// How often a memo was made. Calls of ever other kinds are not worth one each.
+    lessons: Cell<u32>,
     pub hits: Cell<u64>,
     pub counts: state::Counts,
 }
@@ -213,11 +321,8 @@ impl Plan {
             compiled: UnsafeCell::new(None),
             retired: UnsafeCell::new(Vec::new()),
             readers: Cell::new(0),
-            memo: UnsafeCell::new(Memo {
-                nargs: usize::MAX,
-                kwnames: null_mut(),
-                places: [0; MAX_PARTS],
-            }),
+            memo: UnsafeCell::new(Memo::nothing()),
+            lessons: Cell::new(0),
             hits: Cell::new(0),
             counts: state::Counts::default(),
         }
@@ -276,41 +381,35 @@ impl Plan {
             } else {
                 0
             };
-            if hot.shape == Shape::OneAttr {
-                hot.attr = compiled.sources[0].attrs[0].as_ptr();
-            }
         }
         self.set(py, hot, compiled)
     }
 
-    /// Remembers where the parts of a call lay.
+    /// Remembers where the values of a call lay.
     ///
     /// # Safety
-    /// The GIL is held; `kwnames` is null or a tuple.
-    pub unsafe fn remember(&self, memo: Memo) {
-        unsafe {
-            ffi::Py_XINCREF(memo.kwnames);
-            let old = std::mem::replace(&mut *self.memo.get(), memo);
-            ffi::Py_XDECREF(old.kwnames);
+    /// As for `Compiled::memo`, of this plan's own.
+    pub unsafe fn remember(&self, compiled: &Compiled, call: Call, values: &[*mut PyObject]) {
+        if self.lessons.get() < MAX_LESSONS
+            && let Some(memo) = unsafe { compiled.memo(call, values) }
+        {
+            self.lessons.set(self.lessons.get() + 1);
+            drop(self.set_memo(memo));
         }
     }
 
-    fn forget_memo(&self) {
-        // SAFETY: called with the GIL held.
-        unsafe {
-            self.remember(Memo {
-                nargs: usize::MAX,
-                kwnames: null_mut(),
-                places: [0; MAX_PARTS],
-            })
-        }
+    /// Puts a memo in the place of another, which is dropped when everything is whole: that may run Python code.
+    #[must_use]
+    fn set_memo(&self, memo: Memo) -> Memo {
+        // SAFETY: called with the GIL held; no reference into the cell lives.
+        unsafe { std::mem::replace(&mut *self.memo.get(), memo) }
     }
 
     fn set(&self, _py: Python, hot: Hot, compiled: Arc<Compiled>) -> PyResult<()> {
         // SAFETY: GIL held, nothing below runs Python code before the cells are whole again.
         unsafe {
             *self.hot.get() = hot;
-            self.forget_memo();
+            let _memo = self.set_memo(Memo::nothing());
             let old = (*self.compiled.get()).replace(compiled);
             if let Some(old) = old {
                 (*self.retired.get()).push(old);
@@ -320,13 +419,6 @@ impl Plan {
             }
         }
         Ok(())
-    }
-}
-
-impl Drop for Plan {
-    /// A plan is dropped as a Python object is: with the GIL held.
-    fn drop(&mut self) {
-        self.forget_memo();
     }
 }
 
@@ -342,7 +434,7 @@ impl Plan {
         // SAFETY: as in `set`.
         unsafe {
             *self.hot.get() = Hot::never();
-            self.forget_memo();
+            let _memo = self.set_memo(Memo::nothing());
             if let Some(old) = (*self.compiled.get()).take() {
                 (*self.retired.get()).push(old);
             }
@@ -386,17 +478,14 @@ fn shape(c: &Compiled) -> Shape {
             {
                 return Shape::One;
             }
-            [s] if s.param == 0
-                && s.attrs.len() == 1
-                && c.params.positional() > 0
-                && c.params.accepts(1) =>
-            {
-                return Shape::OneAttr;
-            }
             _ => {}
         }
     }
-    Shape::General
+    match c.sources.len() {
+        1 => Shape::Single,
+        2 => Shape::Pair,
+        _ => Shape::Many,
+    }
 }
 
 /// `None` also when an attribute has been deleted: the helper says so in its own time.
