@@ -84,7 +84,8 @@ def cases():
 
 
 def pgo():
-    return '--enable-optimizations' in (sysconfig.get_config_var('CONFIG_ARGS') or '')
+    # Debian builds its own with profiles, by its packaging and not by the option.
+    return sys.base_prefix == '/usr' or '--enable-optimizations' in (sysconfig.get_config_var('CONFIG_ARGS') or '')
 
 
 def main():

@@ -10,7 +10,7 @@ use crate::flight::{self, Cell, FlightKey, Outcome};
 use crate::function::Function;
 use crate::helper;
 use crate::hit;
-use crate::memory::{deadline, served};
+use crate::memory::served;
 use crate::plan::Plan;
 use crate::stack::{Stack, TextKey, Tiers};
 use crate::state::{FLIGHTS, add};
@@ -444,8 +444,7 @@ impl Step {
                 let Some(ticket) = self.ticket.take() else {
                     return Ok(());
                 };
-                let due = deadline(self.began, n.timeout);
-                return op.finish(n, &parts, &key, ticket, self.space, value, due);
+                return op.finish(n, &parts, &key, ticket, self.space, value, self.began);
             }
         }
         let compiled = self.compiled.clone();
@@ -453,7 +452,7 @@ impl Step {
             Some(Stack::Foreign(t)) => t,
             _ => &self.tiers,
         };
-        let filled = tiers.fill(&key, self.token, value);
+        let filled = tiers.fill(&key, self.token, self.began, value);
         if let Some(p) = &self.plan {
             let counts = &p.bind(py).get().counts;
             add(if matches!(filled, Ok(Some(_))) {
@@ -534,6 +533,8 @@ impl Anew {
         }
         let key = helper.getattr("get_cache_key")?.call(args, Some(kwargs))?;
         let (tiers, key) = helper::text(helper, &key)?;
-        tiers.supersede(&key, self.token, value).map(|_| ())
+        tiers
+            .supersede(&key, self.token, self.began, value)
+            .map(|_| ())
     }
 }

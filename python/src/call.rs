@@ -411,10 +411,14 @@ impl<'py> Op<'py> {
         }
         let token = lead.token();
         let began = clock::now();
-        if let Some(v) = n.rest.get(lead.key, token)? {
+        if let Some((v, until)) = n.rest.get_until(lead.key, token)? {
             add(&self.counts().outer_hits);
-            let stored = self.stored(n, &v)?;
-            self.land(n, parts, &mut lead, id, stored, deadline(began, n.timeout))?;
+            let due = deadline(began, n.timeout).min(until);
+            let stored = match due > clock::now() {
+                true => self.stored(n, &v)?,
+                false => None,
+            };
+            self.land(n, parts, &mut lead, id, stored, due)?;
             return Ok(v);
         }
         add(&self.counts().misses);
@@ -433,15 +437,7 @@ impl<'py> Op<'py> {
             }
         };
         let ticket = lead.ticket.take().expect("not landed yet");
-        self.finish(
-            n,
-            parts,
-            lead.key,
-            ticket,
-            id,
-            &value,
-            deadline(ran.began, n.timeout),
-        )?;
+        self.finish(n, parts, lead.key, ticket, id, &value, ran.began)?;
         Ok(value)
     }
 
@@ -458,17 +454,17 @@ impl<'py> Op<'py> {
         ticket: Ticket,
         id: u32,
         value: &Bound<'py, PyAny>,
-        due: u64,
+        began: u64,
     ) -> PyResult<()> {
         let mut lead = Lead {
             key,
             ticket: Some(ticket),
         };
         let stored = self.stored(n, value)?;
-        if !n.rest.is_none() && n.rest.fill(key, lead.token(), value)?.is_none() {
+        if !n.rest.is_none() && n.rest.fill(key, lead.token(), began, value)?.is_none() {
             add(&self.counts().refused);
         }
-        self.land(n, parts, &mut lead, id, stored, due)
+        self.land(n, parts, &mut lead, id, stored, deadline(began, n.timeout))
     }
 
     /// What is to be stored of a value; `None` if it cannot be, with one warning.
@@ -566,7 +562,7 @@ impl<'py> Op<'py> {
         let key = self.text_key(parts)?;
         let counts = self.counts();
         match &self.c.stack {
-            Stack::Foreign(tiers) => match tiers.supersede(&key, token, value)? {
+            Stack::Foreign(tiers) => match tiers.supersede(&key, token, began, value)? {
                 Some((returned, _)) => {
                     add(&counts.fills);
                     return Ok(returned);
@@ -579,7 +575,7 @@ impl<'py> Op<'py> {
                 let stands = match &n.rest {
                     Tiers::None => FLIGHTS.with(py, |m| m.supersede(key.of(), token)),
                     rest => rest
-                        .supersede(&key, token, value)?
+                        .supersede(&key, token, began, value)?
                         .is_some_and(|(_, stands)| stands),
                 };
                 let due = deadline(began, n.timeout);
@@ -629,7 +625,7 @@ impl<'py> Op<'py> {
                 }
                 let began = clock::now();
                 let id = n.space.id.get();
-                let Some(v) = n.rest.get(&key, token)? else {
+                let Some((v, until)) = n.rest.get_until(&key, token)? else {
                     return Ok(None);
                 };
                 if let Some(s) = self.stored(n, &v)?
@@ -641,7 +637,7 @@ impl<'py> Op<'py> {
                         id,
                         &parts.parts,
                         &s,
-                        deadline(began, n.timeout),
+                        deadline(began, n.timeout).min(until),
                     );
                 }
                 Ok(Some(v))
@@ -888,6 +884,7 @@ impl<'py> User<'_, 'py> {
         let counts = self.plan.map(|p| &p.get().counts);
         counts.inspect(|c| add(&c.misses));
         let token = lead.token();
+        let began = clock::now();
         let result = execute(py, self.plan, self.function, lead.flight(), call);
         match result {
             Err(e) => {
@@ -897,7 +894,7 @@ impl<'py> User<'_, 'py> {
                 Err(e)
             }
             Ok(value) => {
-                let filled = self.tiers.fill(key, token, &value);
+                let filled = self.tiers.fill(key, token, began, &value);
                 counts.inspect(|c| {
                     add(if matches!(filled, Ok(Some(_))) {
                         &c.fills
@@ -915,8 +912,9 @@ impl<'py> User<'_, 'py> {
     fn alone(&self, key: &TextKey<'py>, call: Call) -> PyResult<Bound<'py, PyAny>> {
         let py = self.op;
         let token = FLIGHTS.with(py, |m| m.begin());
+        let began = clock::now();
         let value = execute(py, self.plan, self.function, None, call)?;
-        self.tiers.fill(key, token, &value)?;
+        self.tiers.fill(key, token, began, &value)?;
         Ok(value)
     }
 }

@@ -209,7 +209,7 @@ fn text_set<'py>(
     let (tiers, key) = text(helper, key)?;
     let token = FLIGHTS.with(py, |m| m.begin());
     Ok(tiers
-        .supersede(&key, token, value)?
+        .supersede(&key, token, clock::now(), value)?
         .map_or_else(|| py.None(), |(returned, _)| returned.unbind()))
 }
 
@@ -231,6 +231,7 @@ fn text_skip<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = helper.py();
     let token = FLIGHTS.with(py, |m| m.begin());
+    let began = clock::now();
     let value = helper
         .getattr(intern!(py, "fn"))?
         .call(args, Some(kwargs))?;
@@ -238,7 +239,7 @@ fn text_skip<'py>(
         .getattr(intern!(py, "get_cache_key"))?
         .call(args, Some(kwargs))?;
     let (tiers, key) = text(helper, &key)?;
-    tiers.supersede(&key, token, &value)?;
+    tiers.supersede(&key, token, began, &value)?;
     Ok(value)
 }
 

@@ -567,6 +567,34 @@ impl Memory {
         }))
     }
 
+    /// Stores a value by text that is gone at `deadline`; one whose deadline has come takes an older one along.
+    pub fn put(&self, key: &Bound<PyAny>, value: &Bound<PyAny>, deadline: u64) -> PyResult<()> {
+        let stored = Stored::of(value, self.copy == Some(true))?;
+        self.insert_text(key.py(), &text_key(key)?, &stored, deadline);
+        Ok(())
+    }
+
+    /// When a text key expires: `NEVER` if it does not, 0 if it is not there.
+    pub fn due(&self, key: &Bound<PyAny>) -> PyResult<u64> {
+        let py = key.py();
+        let key = text_key(key)?;
+        let parts = Self::by_text(&key);
+        let now = clock::now();
+        let by_text = self.state.with(py, |m| unsafe {
+            m.table.standing(hash_parts(m.seed, &parts), |e| {
+                e.space == BY_TEXT && part::is(e.tag, e.bits, &parts)
+            })
+        });
+        let standing = by_text.filter(|s| s.deadline > now).or_else(|| {
+            let (space, args) = self.space_of(py, key.to_str().ok()?)?;
+            let hash = self.typed(py, &space, args)?;
+            self.state.with(py, |m| {
+                m.table.standing(hash, |e| is_typed(e, &space, args))
+            })
+        });
+        Ok(standing.map_or(0, |s| s.deadline))
+    }
+
     fn seed(&self, py: Python) -> u64 {
         self.state.with(py, |m| m.seed)
     }
@@ -609,7 +637,7 @@ impl Memory {
         py: Python,
         key: &Bound<PyString>,
         stored: &Stored,
-        timeout: u64,
+        deadline: u64,
     ) -> Inserted {
         self.remove_text(py, key);
         let parts = Self::by_text(key);
@@ -629,7 +657,6 @@ impl Memory {
             self.state.with(py, |m| {
                 m.texts |= looks_typed;
                 let now = clock::now();
-                let deadline = deadline(now, timeout);
                 let same = |e: &Entry| e.space == BY_TEXT && part::is(e.tag, e.bits, &parts);
                 m.table
                     .insert(hash, entry, stored.weight, deadline, now, same, &mut out)
@@ -740,9 +767,7 @@ impl Memory {
                 return Ok(());
             }
         };
-        let stored = Stored::of(value, self.copy == Some(true))?;
-        self.insert_text(py, &key, &stored, timeout);
-        Ok(())
+        self.put(&key, value, deadline(clock::now(), timeout))
     }
 
     /// Removes `key`; says whether it was there.
@@ -777,7 +802,7 @@ impl Memory {
                         encoded,
                         weight,
                     },
-                    ms,
+                    deadline(clock::now(), ms),
                 );
             }
         }
@@ -786,26 +811,10 @@ impl Memory {
 
     /// Seconds until `key` expires; `None` when it never does, 0.0 when it is not there.
     fn time_left(&self, key: &Bound<PyAny>) -> PyResult<Option<f64>> {
-        let py = key.py();
-        let key = text_key(key)?;
-        let parts = Self::by_text(&key);
         let now = clock::now();
-        let by_text = self.state.with(py, |m| unsafe {
-            m.table.standing(hash_parts(m.seed, &parts), |e| {
-                e.space == BY_TEXT && part::is(e.tag, e.bits, &parts)
-            })
-        });
-        let standing = by_text.filter(|s| s.deadline > now).or_else(|| {
-            let (space, args) = self.space_of(py, key.to_str().ok()?)?;
-            let hash = self.typed(py, &space, args)?;
-            self.state.with(py, |m| {
-                m.table.standing(hash, |e| is_typed(e, &space, args))
-            })
-        });
-        Ok(match standing {
-            Some(s) if s.deadline == NEVER => None,
-            Some(s) => Some(s.deadline.saturating_sub(now) as f64 / 1e3),
-            None => Some(0.0),
+        Ok(match self.due(key)? {
+            NEVER => None,
+            due => Some(due.saturating_sub(now) as f64 / 1e3),
         })
     }
 

@@ -2,7 +2,7 @@
 
 use crate::ffi;
 use crate::flight::{self, FlightKey};
-use crate::memory::{Memory, Space, millis};
+use crate::memory::{Memory, Space, deadline, millis};
 use crate::state::{self, FLIGHTS, debug, debugging, home};
 use crate::value::is_ellipsis;
 use pyo3::exceptions::PyAttributeError;
@@ -11,7 +11,9 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyFloat, PyInt, PyList, PyString, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
+use quickcache::clock;
 use quickcache::protocol::machine::{Clearing, KeyOf, Seq};
+use quickcache::tier::memory::NEVER;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
@@ -138,7 +140,7 @@ impl<'py> NativeTier<'py> {
             };
             let timeout = cache.getattr(intern!(py, "timeout"))?;
             tier.timeout = match timeout.is_none() {
-                true => quickcache::tier::memory::NEVER,
+                true => NEVER,
                 // Anything but a positive number is left to the cache itself.
                 false if timeout.is_instance_of::<PyBool>() => return Ok(None),
                 false
@@ -328,13 +330,23 @@ impl Tiers {
         }
     }
 
-    /// The value of the first tier that has it, stored in those before it (backfill) unless the key was cleared since
-    /// `token`, which was read before the call; `None` when no tier has it.
+    /// As `get_until`, for callers that do not keep the value.
     pub fn get<'py>(&self, key: &TextKey<'py>, token: Seq) -> PyResult<Option<Bound<'py, PyAny>>> {
+        Ok(self.get_until(key, token)?.map(|(value, _)| value))
+    }
+
+    /// The value of the first tier that has it, stored in those before it (backfill) unless the key was cleared since
+    /// `token`, which was read before the call; `None` when no tier has it. With the moment at which it is too old, where
+    /// that tier is one that knows, else `NEVER`.
+    pub fn get_until<'py>(
+        &self,
+        key: &TextKey<'py>,
+        token: Seq,
+    ) -> PyResult<Option<(Bound<'py, PyAny>, u64)>> {
         let py = key.text.py();
         if let Some(cache) = self.whole(py)? {
             let content = get(&cache, &key.text)?;
-            return Ok((!is_ellipsis(&content)).then_some(content));
+            return Ok((!is_ellipsis(&content)).then_some((content, NEVER)));
         }
         let tiers = self.list(py)?;
         for (i, tier) in tiers.iter().enumerate() {
@@ -343,11 +355,16 @@ impl Tiers {
                 continue;
             }
             let missed = &tiers[..i];
+            let until = match tier.cast_exact::<Memory>() {
+                Ok(memory) => memory.get().due(&key.text)?,
+                Err(_) => NEVER,
+            };
             if !missed.is_empty() {
+                let now = clock::now();
                 announced(key, token, || {
                     missed
                         .iter()
-                        .try_for_each(|t| set(t, &key.text, &content).map(|_| ()))
+                        .try_for_each(|t| set_for(t, &key.text, &content, now, until).map(|_| ()))
                 })?;
             }
             if debugging(py) {
@@ -358,7 +375,7 @@ impl Tiers {
                 )?;
                 debug(py, &format!("hit cache: {}", class_name(tier)?))?;
             }
-            return Ok(Some(content));
+            return Ok(Some((content, until)));
         }
         Ok(None)
     }
@@ -373,14 +390,16 @@ impl Tiers {
         Ok(None)
     }
 
-    /// Stores a value that was computed under `token`. `None`: the key was cleared meanwhile, nothing was stored.
+    /// Stores a value that was computed under `token`, from `began` on. `None`: the key was cleared meanwhile, nothing was
+    /// stored.
     pub fn fill<'py>(
         &self,
         key: &TextKey<'py>,
         token: Seq,
+        began: u64,
         value: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        announced(key, token, || self.set_all(&key.text, value))
+        announced(key, token, || self.set_all(&key.text, began, value))
     }
 
     /// Stores a value that is no fill, in place of what is there or on its way. `None`: not stored, a clear or another such
@@ -389,6 +408,7 @@ impl Tiers {
         &self,
         key: &TextKey<'py>,
         token: Seq,
+        began: u64,
         value: &Bound<'py, PyAny>,
     ) -> PyResult<Option<(Bound<'py, PyAny>, bool)>> {
         let py = key.text.py();
@@ -397,13 +417,14 @@ impl Tiers {
         };
         let ending = Ending(key, Some(clearing), end_clear);
         wait_for_stores(py, &ending)?;
-        let returned = self.set_all(&key.text, value)?;
+        let returned = self.set_all(&key.text, began, value)?;
         Ok(Some((returned, ending.end()?)))
     }
 
     fn set_all<'py>(
         &self,
         text: &Bound<'py, PyAny>,
+        began: u64,
         value: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = text.py();
@@ -411,7 +432,7 @@ impl Tiers {
             return set(&cache, text, value);
         }
         for tier in self.list(py)? {
-            set(&tier, text, value)?;
+            set_for(&tier, text, value, began, NEVER)?;
         }
         Ok(py.None().into_bound(py))
     }
@@ -512,6 +533,23 @@ fn get<'py>(cache: &Bound<'py, PyAny>, key: &Bound<'py, PyAny>) -> PyResult<Boun
         let v = ffi::call_method(name.as_ptr(), args.as_ptr(), 2, names.as_ptr());
         Bound::from_owned_ptr_or_err(py, v).map_err(|e| explained(cache, "get(key, default)", e))
     }
+}
+
+/// Stores a value as old as since `began` that must be gone at `until`, where the tier is a memory of ours; any other counts
+/// its timeout from now.
+fn set_for<'py>(
+    tier: &Bound<'py, PyAny>,
+    key: &Bound<'py, PyAny>,
+    value: &Bound<'py, PyAny>,
+    began: u64,
+    until: u64,
+) -> PyResult<Bound<'py, PyAny>> {
+    let Ok(memory) = tier.cast_exact::<Memory>() else {
+        return set(tier, key, value);
+    };
+    let memory = memory.get();
+    memory.put(key, value, deadline(began, memory.timeout).min(until))?;
+    Ok(tier.py().None().into_bound(tier.py()))
 }
 
 fn set<'py>(

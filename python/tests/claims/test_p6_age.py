@@ -113,7 +113,6 @@ def test_a_refresh_slower_than_its_timeout_is_not_stored_and_one_warning_is_give
     assert slow_to_refresh.stats().fills == 0
 
 
-@pytest.mark.xfail(strict=True, reason='a Memory behind another counts from the store')
 def test_a_slower_tier_of_ours_counts_age_from_the_start_of_the_execution_too():
     source = Source()
     outer = Memory(timeout=10 * SHORT)
@@ -124,7 +123,6 @@ def test_a_slower_tier_of_ours_counts_age_from_the_start_of_the_execution_too():
     assert left == 0 or left <= 4 * SHORT
 
 
-@pytest.mark.xfail(strict=True, reason='a backfill does not ask for the life that is left')
 def test_a_backfill_lives_no_longer_than_what_it_was_copied_from():
     source = Source()
     inner, outer = Memory(timeout=100), Memory(timeout=10)
