@@ -567,10 +567,25 @@ impl Memory {
         }))
     }
 
-    /// Stores a value by text that is gone at `deadline`; one whose deadline has come takes an older one along.
-    pub fn put(&self, key: &Bound<PyAny>, value: &Bound<PyAny>, deadline: u64) -> PyResult<()> {
+    /// Stores a value by text that is gone at `deadline`, if `good` when it has been copied; one whose deadline has come
+    /// takes an older one along.
+    pub fn put<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        value: &Bound<'py, PyAny>,
+        deadline: u64,
+        good: impl Fn(Python<'py>) -> bool,
+    ) -> PyResult<()> {
         let stored = Stored::of(value, self.copy == Some(true))?;
-        self.insert_text(key.py(), &text_key(key)?, &stored, deadline);
+        let key = text_key(key)?;
+        let py = key.py();
+        if good(py) {
+            // What is freed here may run Python code, and a clear in it.
+            self.remove_text(py, &key);
+        }
+        if good(py) {
+            self.insert_text(py, &key, &stored, deadline);
+        }
         Ok(())
     }
 
@@ -767,11 +782,11 @@ impl Memory {
                 return Ok(());
             }
         };
-        self.put(&key, value, deadline(clock::now(), timeout))
+        self.put(&key, value, deadline(clock::now(), timeout), |_| true)
     }
 
     /// Removes `key`; says whether it was there.
-    fn delete(&self, key: &Bound<PyAny>) -> PyResult<bool> {
+    pub fn delete(&self, key: &Bound<PyAny>) -> PyResult<bool> {
         Ok(self.remove_text(key.py(), &text_key(key)?))
     }
 

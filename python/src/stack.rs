@@ -362,9 +362,9 @@ impl Tiers {
             if !missed.is_empty() {
                 let now = clock::now();
                 announced(key, token, || {
-                    missed
-                        .iter()
-                        .try_for_each(|t| set_for(t, &key.text, &content, now, until).map(|_| ()))
+                    missed.iter().try_for_each(|t| {
+                        set_for(t, key, Some(token), &content, now, until).map(|_| ())
+                    })
                 })?;
             }
             if debugging(py) {
@@ -399,7 +399,7 @@ impl Tiers {
         began: u64,
         value: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        announced(key, token, || self.set_all(&key.text, began, value))
+        announced(key, token, || self.set_all(key, Some(token), began, value))
     }
 
     /// Stores a value that is no fill, in place of what is there or on its way. `None`: not stored, a clear or another such
@@ -417,22 +417,32 @@ impl Tiers {
         };
         let ending = Ending(key, Some(clearing), end_clear);
         wait_for_stores(py, &ending)?;
-        let returned = self.set_all(&key.text, began, value)?;
-        Ok(Some((returned, ending.end()?)))
+        let returned = self.set_all(key, None, began, value)?;
+        let stands = ending.end()?;
+        if !stands {
+            // A clear_all came between, which knows of our own memories only.
+            for tier in self.list(py)? {
+                if let Ok(memory) = tier.cast_exact::<Memory>() {
+                    memory.get().delete(&key.text)?;
+                }
+            }
+        }
+        Ok(Some((returned, stands)))
     }
 
     fn set_all<'py>(
         &self,
-        text: &Bound<'py, PyAny>,
+        key: &TextKey<'py>,
+        token: Option<Seq>,
         began: u64,
         value: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let py = text.py();
+        let py = value.py();
         if let Some(cache) = self.whole(py)? {
-            return set(&cache, text, value);
+            return set(&cache, &key.text, value);
         }
         for tier in self.list(py)? {
-            set_for(&tier, text, value, began, NEVER)?;
+            set_for(&tier, key, token, value, began, NEVER)?;
         }
         Ok(py.None().into_bound(py))
     }
@@ -535,20 +545,24 @@ fn get<'py>(cache: &Bound<'py, PyAny>, key: &Bound<'py, PyAny>) -> PyResult<Boun
     }
 }
 
-/// Stores a value as old as since `began` that must be gone at `until`, where the tier is a memory of ours; any other counts
-/// its timeout from now.
+/// Stores a value as old as since `began` that must be gone at `until`, where the tier is a memory of ours, and there only
+/// if `token` is good at that very moment: a clear_all waits for nobody. Any other tier counts its timeout from now.
 fn set_for<'py>(
     tier: &Bound<'py, PyAny>,
-    key: &Bound<'py, PyAny>,
+    key: &TextKey<'py>,
+    token: Option<Seq>,
     value: &Bound<'py, PyAny>,
     began: u64,
     until: u64,
 ) -> PyResult<Bound<'py, PyAny>> {
     let Ok(memory) = tier.cast_exact::<Memory>() else {
-        return set(tier, key, value);
+        return set(tier, &key.text, value);
     };
     let memory = memory.get();
-    memory.put(key, value, deadline(began, memory.timeout).min(until))?;
+    let due = deadline(began, memory.timeout).min(until);
+    let good =
+        |py| token.is_none_or(|token| FLIGHTS.with(py, |m| m.good(key.function, key.hash, token)));
+    memory.put(&key.text, value, due, good)?;
     Ok(tier.py().None().into_bound(tier.py()))
 }
 

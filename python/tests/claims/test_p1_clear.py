@@ -359,7 +359,6 @@ class _PausedPickle:
         return (str, ('old',))
 
 
-@pytest.mark.xfail(strict=True, reason='clear_all does not wait for stores that have begun in the tiers behind')
 def test_clear_all_stands_against_a_store_that_has_begun():
     source = Source()
     f = source.cached(TieredCache([Memory(), Memory(copy=True)]))
