@@ -940,7 +940,9 @@ impl<'py> FromPyObject<'_, 'py> for Lifetime {
         if value.as_ptr() == unsafe { ffi::Py_Ellipsis() } {
             return Ok(Lifetime::Own);
         }
-        let seconds: f64 = value.extract().map_err(|_| {
+        let number = value.extract::<f64>().ok();
+        let number = number.filter(|s| !s.is_nan() && !value.is_instance_of::<PyBool>());
+        let seconds = number.ok_or_else(|| {
             PyTypeError::new_err(format!(
                 "timeout must be a number of seconds or None, not {}",
                 value

@@ -225,16 +225,9 @@ fn clear_all(helper: &Bound<PyAny>) -> PyResult<()> {
                 let memories = rest
                     .iter()
                     .map(|t| t.bind(py).cast_exact::<Memory>().cloned());
-                let memories: Vec<_> = memories.collect::<Result<_, _>>().map_err(|_| {
-                    let other = rest
-                        .iter()
-                        .find(|t| t.bind(py).cast_exact::<Memory>().is_err());
-                    cannot(
-                        &other
-                            .and_then(|t| t.bind(py).get_type().qualname().ok())
-                            .map_or_else(String::new, |q| q.to_string()),
-                    )
-                })?;
+                let memories: Vec<_> = memories
+                    .collect::<Result<_, _>>()
+                    .map_err(|_| cannot(&foreign(rest.iter().map(|t| t.bind(py).clone()))))?;
                 for m in memories.iter().rev() {
                     let space = m.get().space(py, &n.space.text[n.key_prefix.len()..], 0);
                     m.get().clear_space(py, &space);
@@ -243,11 +236,25 @@ fn clear_all(helper: &Bound<PyAny>) -> PyResult<()> {
             n.memory.get().clear_space(py, &n.space);
             Ok(())
         }
-        Stack::Foreign(Tiers::One(c) | Tiers::Tiered(c)) => {
-            Err(cannot(&c.bind(py).get_type().qualname()?.to_string()))
+        Stack::Foreign(Tiers::Tiered(c)) => {
+            let tiers: Vec<_> = c
+                .bind(py)
+                .getattr("caches")?
+                .try_iter()?
+                .collect::<PyResult<_>>()?;
+            Err(cannot(&foreign(tiers.into_iter())))
         }
+        Stack::Foreign(Tiers::One(c)) => Err(cannot(&foreign([c.bind(py).clone()].into_iter()))),
         Stack::Foreign(_) => Err(cannot("behind this helper")),
     }
+}
+
+/// The class of the first tier that is no memory of ours.
+fn foreign<'py>(mut tiers: impl Iterator<Item = Bound<'py, PyAny>>) -> String {
+    tiers
+        .find(|t| t.cast_exact::<Memory>().is_err())
+        .and_then(|t| t.get_type().qualname().ok())
+        .map_or_else(String::new, |q| q.to_string())
 }
 
 /// A function that clears the key of these arguments, which is made now.

@@ -174,7 +174,7 @@ def test_clear_all_clears_this_function_only():
 
 @pytest.mark.parametrize('make_cache, tier', [
     (UserCache, 'UserCache'), (lambda: TieredCache([Memory(), UserCache()]), 'UserCache'),
-    (lambda: TieredCache([UserCache(), Memory()]), 'TieredCache'),
+    (lambda: TieredCache([UserCache(), Memory()]), 'UserCache'),
 ], ids=['user', 'memory+user', 'user+memory'])
 def test_clear_all_is_an_error_that_names_the_tier_and_clears_nothing(make_cache, tier):
     source = Source()

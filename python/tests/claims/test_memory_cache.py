@@ -380,7 +380,7 @@ def test_a_key_that_is_no_text_is_one_error(key):
             use(key)
 
 
-@pytest.mark.parametrize('timeout', ['5', [], object()])
+@pytest.mark.parametrize('timeout', ['5', [], object(), True, float('nan')])
 def test_a_bad_timeout_of_a_set_is_one_error_and_keeps_what_was_there(timeout):
     memory = Memory()
     memory.set('key', 1)
