@@ -135,31 +135,17 @@ pub unsafe extern "C" fn any(
 unsafe fn one_argument(plan: &Plan, hot: &Hot, a: *mut PyObject) -> *mut PyObject {
     unsafe {
         let kind = (*a).ob_type;
-        if kind == &raw mut ffi::PyLong_Type {
-            let Some(v) = ffi::small_int(a) else {
-                return null_mut();
-            };
-            let space = &*hot.space;
-            let id = space.id.get();
-            let part = Part {
-                tag: Tag::Int,
-                bits: v as u64,
-            };
-            let same = |e: &Entry| e.bits == part.bits && e.space == id && e.tag == Tag::Int;
-            let hash = hash_one(space.seed.get(), part);
-            return serve(plan, (*hot.memory).find(hash, same));
-        }
-        if kind == &raw mut ffi::PyUnicode_Type && ffi::str_is_hashed(a) {
-            return find_one(
-                plan,
-                hot,
-                Part {
-                    tag: Tag::Str,
-                    bits: a as u64,
-                },
-            );
-        }
-        null_mut()
+        let (tag, bits) = if kind == &raw mut ffi::PyLong_Type {
+            match ffi::small_int(a) {
+                Some(v) => (Tag::Int, v as u64),
+                None => return null_mut(),
+            }
+        } else if kind == &raw mut ffi::PyUnicode_Type && ffi::str_is_hashed(a) {
+            (Tag::Str, a as u64)
+        } else {
+            return null_mut();
+        };
+        find_one(plan, hot, Part { tag, bits })
     }
 }
 
