@@ -169,7 +169,8 @@ impl Site {
         {
             return function;
         }
-        self.find_or_make(identity, types)
+        // In parts, which go in registers: a reference to `identity` would have every hit write it to memory and read it back.
+        self.find_or_make(identity.types, identity.name, types)
     }
 
     fn cache(&self) -> &'static QuickCache {
@@ -179,7 +180,16 @@ impl Site {
     }
 
     #[cold]
-    fn find_or_make(&'static self, identity: Identity, types: TypeId) -> &'static Function {
+    fn find_or_make(
+        &'static self,
+        identity: TypeId,
+        name: fn() -> &'static str,
+        types: TypeId,
+    ) -> &'static Function {
+        let identity = Identity {
+            types: identity,
+            name,
+        };
         let found = |function: &&Function| {
             function.types == types && function.identity.types == identity.types
         };

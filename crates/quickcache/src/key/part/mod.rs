@@ -204,7 +204,7 @@ impl KeyPart for str {
     }
     #[inline]
     fn eq_owned(&self, owned: &KeptText) -> bool {
-        self.as_bytes() == owned.as_bytes()
+        owned.is(self.as_bytes())
     }
     #[inline]
     fn to_owned_part(&self) -> KeptText {

@@ -42,6 +42,29 @@ impl KeptText {
         }
     }
 
+    /// Whether it is this text. Short ones are compared by words that may overlap: a call of `memcmp` takes longer.
+    #[inline]
+    pub(super) fn is(&self, text: &[u8]) -> bool {
+        let kept = self.as_bytes();
+        if kept.len() != text.len() {
+            return false;
+        }
+        if let (Some(first), Some(kept_first), Some(last), Some(kept_last)) = (
+            text.first_chunk::<8>(),
+            kept.first_chunk::<8>(),
+            text.last_chunk::<8>(),
+            kept.last_chunk::<8>(),
+        ) && text.len() <= 24
+        {
+            let (middle, kept_middle) = match (text.get(8..16), kept.get(8..16)) {
+                (Some(middle), Some(kept_middle)) => (middle, kept_middle),
+                _ => (&last[..], &kept_last[..]),
+            };
+            return first == kept_first && last == kept_last && middle == kept_middle;
+        }
+        kept == text
+    }
+
     pub(super) fn heap(&self) -> usize {
         match &self.0 {
             Repr::Short { .. } => 0,
@@ -77,6 +100,13 @@ mod tests {
             assert_eq!(kept.as_bytes(), text.as_bytes());
             assert_eq!(kept.heap(), if text.len() > 22 { text.len() } else { 0 });
             assert!(kept == kept.clone() && kept != KeptText::new("other"));
+            assert!(kept.is(text.as_bytes()) && !kept.is(b"other"));
+            // Another text of the same length, different at any one place.
+            for at in 0..text.len() {
+                let mut other = text.clone().into_bytes();
+                other[at] ^= 1;
+                assert!(!kept.is(&other), "{len} {at}");
+            }
         }
     }
 }

@@ -6,7 +6,8 @@ use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A lock for short sections without code of a user.
+/// A lock for short sections without code of a user. `repr(C)`: the value begins on the cache line of the lock.
+#[repr(C)]
 pub(super) struct Lock<T> {
     held: AtomicBool,
     value: UnsafeCell<T>,

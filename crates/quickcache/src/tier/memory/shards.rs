@@ -1,6 +1,7 @@
 //! The memory tier of the Rust front: tables behind locks. Shards are chosen by the upper bits of a key's hash, so that
 //! threads seldom meet; the bounds are divided among them. The table and its policy are in `table`, an entry in `stored`.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -38,16 +39,50 @@ pub struct Memory {
 struct Shards {
     limits: Limits,
     made: OnceLock<Arc<[Shard]>>,
+    /// How many functions have asked for the tables.
+    seats: AtomicUsize,
 }
 
 /// A shard on cache lines of its own.
 #[repr(align(128))]
 struct Shard(Lock<Inside>);
 
+/// `repr(C)`: the hits come first, on the line of the lock, which a hit writes anyway.
+#[repr(C)]
 struct Inside {
+    hits: Hits,
     table: Table<Payload>,
-    /// Hits by the number of the function: counted under a lock that is held anyway.
-    hits: Vec<u64>,
+}
+
+/// Hits of each function of the memory, by its seat: counted under a lock that is held anyway.
+#[derive(Default)]
+struct Hits {
+    first: [u64; 4],
+    others: Vec<u64>,
+}
+
+impl Hits {
+    #[inline]
+    fn count(&mut self, seat: usize) {
+        match self.first.get_mut(seat) {
+            Some(hits) => *hits += 1,
+            None => self.count_other(seat),
+        }
+    }
+
+    #[cold]
+    fn count_other(&mut self, seat: usize) {
+        let at = seat - self.first.len();
+        if self.others.len() <= at {
+            self.others.resize(at + 1, 0);
+        }
+        self.others[at] += 1;
+    }
+
+    fn of(&self, seat: usize) -> u64 {
+        let mut all = self.first.iter().chain(&self.others);
+        all.nth(seat).copied().unwrap_or(0)
+    }
 }
 
 /// A hash of a key: the upper half chooses a shard, the lower half is for its table.
@@ -86,6 +121,7 @@ impl Memory {
             shards: Arc::new(Shards {
                 limits,
                 made: OnceLock::new(),
+                seats: AtomicUsize::new(0),
             }),
             timeout,
         }
@@ -180,12 +216,15 @@ impl Memory {
 
     /// For a function: the tables themselves, so that a hit follows one pointer less.
     pub(crate) fn tables(&self) -> Tables {
-        Tables(
-            self.shards
-                .made
-                .get_or_init(|| make(self.shards.limits))
-                .clone(),
-        )
+        let shards = self
+            .shards
+            .made
+            .get_or_init(|| make(self.shards.limits))
+            .clone();
+        Tables {
+            shards,
+            seat: self.shards.seats.fetch_add(1, Ordering::Relaxed),
+        }
     }
 }
 
@@ -207,7 +246,7 @@ fn make(limits: Limits) -> Arc<[Shard]> {
         .map(|at| {
             Shard(Lock::new(Inside {
                 table: Table::new(share(at)),
-                hits: Vec::new(),
+                hits: Hits::default(),
             }))
         })
         .collect()
@@ -226,14 +265,17 @@ pub(crate) struct Left {
     _payloads: Vec<Payload>,
 }
 
-/// The tables of a memory. A power of two of them.
-#[derive(Clone)]
-pub(crate) struct Tables(Arc<[Shard]>);
+/// The tables of a memory, a power of two of them, as one function sees them.
+pub(crate) struct Tables {
+    shards: Arc<[Shard]>,
+    /// Where its hits are counted.
+    seat: usize,
+}
 
 impl Tables {
     #[inline]
     fn shard(&self, hash: KeyHash) -> &Shard {
-        &self.0[(hash >> 32) as usize & (self.0.len() - 1)]
+        &self.shards[(hash >> 32) as usize & (self.shards.len() - 1)]
     }
 
     /// The value of a key, if it is here and not expired. Counts as a hit. A value that is `copy` is cloned under the lock,
@@ -261,9 +303,7 @@ impl Tables {
                     .is_some_and(|stored| key.eq_owned(&stored.key))
             },
         )?;
-        if let Some(hits) = hits.get_mut(stamp.function() as usize) {
-            *hits += 1;
-        }
+        hits.count(self.seat);
         if copy {
             // SAFETY: by the caller.
             return unsafe { payload.get::<K::Owned, V>(stamp) }.map(|stored| stored.value.clone());
@@ -314,10 +354,7 @@ impl Tables {
         let weight = u32::try_from(weight).unwrap_or(u32::MAX);
         let mut out = Vec::new();
         let mut inside = self.shard(hash).lock();
-        let Inside { table, hits } = &mut *inside;
-        if hits.len() <= stamp.function() as usize {
-            hits.resize(stamp.function() as usize + 1, 0);
-        }
+        let table = &mut inside.table;
         let eq = |payload: &Payload| {
             // SAFETY: by the caller.
             unsafe { payload.get_of::<K, V>(stamp) }.is_some_and(|stored| same(&stored.key))
@@ -358,7 +395,7 @@ impl Tables {
     pub(crate) fn sweep_some(&self, turn: usize, now: u64, live: impl Fn(Stamp) -> bool) {
         const BUDGET: usize = 16;
         let mut out = Vec::new();
-        if let Some(mut inside) = self.0[turn & (self.0.len() - 1)].0.try_lock() {
+        if let Some(mut inside) = self.shards[turn & (self.shards.len() - 1)].0.try_lock() {
             inside
                 .table
                 .sweep(now, BUDGET, |payload| !live(payload.head().stamp), &mut out);
@@ -369,13 +406,9 @@ impl Tables {
     /// Hits, entries and bytes of one function.
     pub(crate) fn of_function(&self, stamp: Stamp) -> (u64, u64, u64) {
         let mut sum = (0, 0, 0);
-        for shard in &*self.0 {
+        for shard in &*self.shards {
             let inside = shard.lock();
-            sum.0 += inside
-                .hits
-                .get(stamp.function() as usize)
-                .copied()
-                .unwrap_or(0);
+            sum.0 += inside.hits.of(self.seat);
             for (payload, standing) in inside.table.iter() {
                 if payload.head().stamp == stamp {
                     sum.1 += 1;
