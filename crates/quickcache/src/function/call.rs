@@ -55,6 +55,12 @@ impl<O: Outcome> Call<O> {
         }
     }
 
+    #[inline]
+    fn function<K: 'static>(self) -> &'static Function {
+        let copy = self.kind.hooks().copy;
+        self.site.function::<K, O::Value>(self.identity, copy)
+    }
+
     /// The value from the memory tier, or what it takes to get it.
     ///
     /// # Errors
@@ -66,22 +72,14 @@ impl<O: Outcome> Call<O> {
         how: impl Into<How>,
     ) -> Result<O::Returned, Pending<K::Owned, O>> {
         let how = how.into();
-        let function = self.site.function::<K::Owned, O::Value>(self.identity);
+        let function = self.function::<K::Owned>();
         let hash = hash(function, key);
         if let Some(tables) = &function.tables
             && how == How::Cached
             && function.enabled()
         {
             // SAFETY: `Site::function` gives one function, with a number of its own, for these very types.
-            let hit = unsafe {
-                tables.hit(
-                    function.stamp(),
-                    hash,
-                    key,
-                    self.kind.hooks().copy,
-                    &function.clock,
-                )
-            };
+            let hit = unsafe { tables.hit(function.stamp(), hash, key, &function.clock) };
             if let Some(value) = hit {
                 return Ok(self.kind.join(value));
             }
@@ -91,12 +89,12 @@ impl<O: Outcome> Call<O> {
 
     /// The call as one that missed, to compute anew.
     pub fn anew<K: Key>(self, key: &K) -> Pending<K::Owned, O> {
-        let function = self.site.function::<K::Owned, O::Value>(self.identity);
+        let function = self.function::<K::Owned>();
         Pending::new(function, self.kind, hash(function, key), key, How::Anew)
     }
 
     pub(super) fn parts<K: Key>(self, key: &K) -> (&'static Function, O, KeyHash, Digest) {
-        let function = self.site.function::<K::Owned, O::Value>(self.identity);
+        let function = self.function::<K::Owned>();
         (
             function,
             self.kind,
@@ -160,15 +158,10 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
         let Some(tables) = &self.function.tables else {
             return false;
         };
-        let clock = crate::clock::Clock::Fake(crate::FakeClock::new()); // nothing has expired at its beginning
         // SAFETY: the types are those that `Site::function` was asked with.
         unsafe {
-            tables.peek::<K, O::Value>(
-                self.function.stamp(),
-                self.hash,
-                |key| *key == self.key,
-                &clock,
-            )
+            let same = |key: &K| *key == self.key;
+            tables.standing::<K, O::Value>(self.function.stamp(), self.hash, same)
         }
         .is_some()
     }
@@ -265,7 +258,8 @@ struct Hand<K, R> {
     lacking: usize,
     /// What was left of its life in the tier that had it.
     left: Option<Duration>,
-    weight: usize,
+    /// What key and value hold on the heap.
+    beside: usize,
     stored: bool,
     computed: bool,
     too_slow: bool,
@@ -287,7 +281,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
             returned: None,
             lacking: function.outer.len(),
             left: None,
-            weight: size_of::<Stored<K, O::Value>>() + 16 + key_heap,
+            beside: key_heap,
             stored: false,
             computed: false,
             too_slow: false,
@@ -355,9 +349,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         hand.lacking = tier;
         hand.left = Some(left);
         let deadline = deadline(started, self.function.times.memory.min(left));
-        let flown = self.flown(&mut hand, stamp, started, deadline, value)?;
+        hand.beside += (self.hooks().weigh)(&value);
         Some(Found {
-            value: flown,
+            value: Flown::Value(Stored::new(stamp, started, deadline, value)),
             backfill: true,
         })
     }
@@ -399,27 +393,12 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         let mut hand = self.hand();
         hand.computed = true;
         hand.too_slow = clock.now() >= deadline(run.started, longest);
-        self.flown(&mut hand, run.stamp, run.started, until, value)
-            .unwrap_or(Flown::Lone)
-    }
-
-    fn flown(
-        &self,
-        hand: &mut Hand<K, O::Returned>,
-        stamp: Stamp,
-        started: Millis,
-        deadline: Millis,
-        value: O::Value,
-    ) -> Option<Flown> {
-        let key = hand.key.take()?;
-        hand.weight += (self.hooks().weigh)(&value);
-        Some(Flown::Value(Stored::new(
-            stamp, started, deadline, key, value,
-        )))
+        hand.beside += (self.hooks().weigh)(&value);
+        Flown::Value(Stored::new(run.stamp, run.started, until, value))
     }
 
     /// The entry that flies, if it is to be stored.
-    pub(super) fn entry(&self, flown: &Flown) -> Option<Arc<Stored<K, O::Value>>> {
+    pub(super) fn entry(&self, flown: &Flown) -> Option<Arc<Stored<O::Value>>> {
         match flown {
             Flown::Value(any) if !self.hand().too_slow => any.clone().downcast().ok(),
             _ => None,
@@ -427,9 +406,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
     }
 
     /// The slower tiers that lack the value, outermost first, and how long it may live there.
-    pub(super) fn lacking(&self, entry: &Stored<K, O::Value>) -> Vec<(usize, Duration)> {
+    pub(super) fn lacking(&self, entry: &Stored<O::Value>) -> Vec<(usize, Duration)> {
         let hand = self.hand();
-        let age = Duration::from_millis(self.function.clock.now() - entry.head.started);
+        let age = Duration::from_millis(self.function.clock.now() - entry.started);
         let life = |tier: usize| {
             let time = self.function.times.outer[tier];
             match hand.left {
@@ -449,10 +428,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         let mut hand = self.hand();
         hand.stored = true;
         let tables = self.function.tables.as_ref()?;
-        let own = entry.clone();
-        let now = self.function.clock.now();
+        let (key, now) = (hand.key.take()?, self.function.clock.now());
         // SAFETY: the types are those that `Site::function` was asked with.
-        Some(unsafe { tables.keep(self.hash, entry, |key| *key == own.key, hand.weight, now) })
+        Some(unsafe { tables.keep(self.hash, key, entry, hand.beside, now) })
     }
 
     pub(super) fn supersede(&self, token: Seq, flown: &Flown) {
@@ -481,7 +459,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
             return Ok(returned);
         }
         match flown {
-            Flown::Value(any) => match any.downcast::<Stored<K, O::Value>>() {
+            Flown::Value(any) => match any.downcast::<Stored<O::Value>>() {
                 Ok(entry) => Ok(kind.join(Stored::into_value(entry))),
                 Err(_) => Err(NotShared),
             },

@@ -221,19 +221,16 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
             last_miss: self.function.counters.last_miss(self.hash),
         };
         if let Some(tables) = &self.function.tables {
-            let clock = &self.function.clock;
             let same = |key: &K| *key == self.key;
             // SAFETY: the types are those that `Site::function` was asked with.
-            let stored = unsafe {
-                tables.peek::<K, O::Value>(self.function.stamp(), self.hash, same, clock)
-            };
-            if let Some(stored) = stored {
-                let now = clock.now();
-                let head = &stored.head;
+            let standing =
+                unsafe { tables.standing::<K, O::Value>(self.function.stamp(), self.hash, same) };
+            let now = self.function.clock.now();
+            if let Some(standing) = standing.filter(|standing| standing.deadline > now) {
                 explanation.tier = Some("memory".to_owned());
-                explanation.age = Some(Duration::from_millis(now.saturating_sub(head.started)));
-                explanation.time_left = (head.deadline != NEVER)
-                    .then(|| Duration::from_millis(head.deadline.saturating_sub(now)));
+                explanation.age = standing.age(now).map(Duration::from_millis);
+                explanation.time_left = (standing.deadline != NEVER)
+                    .then(|| Duration::from_millis(standing.deadline - now));
             }
         }
         explanation
@@ -289,7 +286,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
             return None;
         };
         let entry = any
-            .downcast::<crate::tier::memory::Stored<K, O::Value>>()
+            .downcast::<crate::tier::memory::Stored<O::Value>>()
             .ok()?;
         Some(crate::tier::memory::Stored::into_value(entry))
     }

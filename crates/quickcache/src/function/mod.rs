@@ -22,7 +22,7 @@ use crate::entry::Seal;
 use crate::key::v1;
 use crate::protocol::guarded::Guarded;
 use crate::stats::{Counters, Stats};
-use crate::tier::memory::{Stamp, Tables};
+use crate::tier::memory::{self, Stamp, Tables};
 use crate::tier::user::Outer;
 
 /// What flies from a leader to its followers.
@@ -119,6 +119,14 @@ pub struct Site {
     first: AtomicPtr<Function>,
 }
 
+/// What the entries of an instantiation are.
+#[derive(Clone, Copy)]
+struct Layout {
+    types: TypeId,
+    number: fn(bool) -> u32,
+    copy: bool,
+}
+
 /// One instantiation of a cached function, made at its first call and never dropped.
 pub(crate) struct Function {
     pub(crate) site: &'static Site,
@@ -154,11 +162,12 @@ impl Site {
         }
     }
 
-    /// The instantiation of these types.
+    /// The instantiation of these types. `copy`: values are `Copy`, and lie in the entries themselves.
     #[inline]
     pub(crate) fn function<K: 'static, V: 'static>(
         &'static self,
         identity: Identity,
+        copy: bool,
     ) -> &'static Function {
         let first = self.first.load(Ordering::Acquire);
         let types = TypeId::of::<(K, V)>();
@@ -170,7 +179,12 @@ impl Site {
             return function;
         }
         // In parts, which go in registers: a reference to `identity` would have every hit write it to memory and read it back.
-        self.find_or_make(identity.types, identity.name, types)
+        let layout = Layout {
+            types,
+            number: memory::number::<K, V>,
+            copy,
+        };
+        self.find_or_make(identity.types, identity.name, layout)
     }
 
     fn cache(&self) -> &'static QuickCache {
@@ -184,20 +198,20 @@ impl Site {
         &'static self,
         identity: TypeId,
         name: fn() -> &'static str,
-        types: TypeId,
+        layout: Layout,
     ) -> &'static Function {
         let identity = Identity {
             types: identity,
             name,
         };
         let found = |function: &&Function| {
-            function.types == types && function.identity.types == identity.types
+            function.types == layout.types && function.identity.types == identity.types
         };
         if let Some(function) = self.functions().find(found) {
             return function;
         }
         // Made before it is known whether another thread was faster: then it is a few hundred bytes for nothing, once.
-        let made = Box::into_raw(Box::new(Function::new(self, identity, types)));
+        let made = Box::into_raw(Box::new(Function::new(self, identity, layout)));
         loop {
             let first = self.first.load(Ordering::Acquire);
             if let Some(function) = self.functions().find(found) {
@@ -245,8 +259,7 @@ unsafe impl Send for Function {}
 unsafe impl Sync for Function {}
 
 impl Function {
-    fn new(site: &'static Site, identity: Identity, types: TypeId) -> Self {
-        static NUMBERS: AtomicU32 = AtomicU32::new(0);
+    fn new(site: &'static Site, identity: Identity, layout: Layout) -> Self {
         let declared = &site.declared;
         let config = &*site.cache().config;
         let option = |option: Option<fn() -> Duration>| {
@@ -281,10 +294,13 @@ impl Function {
             site,
             next: ptr::null(),
             identity,
-            types,
-            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            types: layout.types,
+            number: (layout.number)(layout.copy),
             epoch: AtomicU32::new(0),
-            tables: config.tiers.memory().map(crate::Memory::tables),
+            tables: config
+                .tiers
+                .memory()
+                .map(|memory| memory.tables(layout.copy)),
             clock: config.clock.clone(),
             enabled: config.enabled.clone(),
             hasher: RandomState::default(),

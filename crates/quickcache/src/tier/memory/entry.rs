@@ -1,5 +1,6 @@
 //! One entry of a table, and the slab that holds them: 24 bytes of our own and the payload. What a reader under a shared lock may
 //! change, the count of visits, shares one atomic word with what readers test; links, weights and payloads change under `&mut` only.
+//! The links of the queues lie apart: a hit does not read them.
 
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -100,20 +101,30 @@ impl Standing {
     }
 }
 
-/// `repr(C)`: what a hit reads (hash, word, payload) lies together.
-#[repr(C)]
-pub(super) struct Entry<P> {
+/// The place of an entry in its queue.
+#[derive(Clone, Copy)]
+pub(super) struct Links {
     pub newer: u32,
-    /// The next older entry of its queue; of a vacant entry, the next vacant one.
+    /// The next older entry; of a vacant entry, the next vacant one.
     pub older: u32,
-    pub weight: u32,
+}
+
+/// Nothing but an alignment: the entries of a `Table<P, CacheLine>` begin at a cache line. Use it where they fill one.
+#[repr(align(64))]
+pub struct CacheLine;
+
+/// `A` is an alignment, see [`CacheLine`]. `repr(C)`: it has no field between.
+#[repr(C)]
+pub(super) struct Entry<P, A> {
+    align: [A; 0],
     pub hash: u32,
+    pub weight: u32,
     pub word: AtomicU64,
     /// Initialised exactly while `word` has the bit `LIVE`.
     payload: MaybeUninit<P>,
 }
 
-impl<P> Entry<P> {
+impl<P, A> Entry<P, A> {
     #[inline]
     pub fn word(&self) -> u64 {
         self.word.load(Relaxed)
@@ -184,15 +195,18 @@ impl<P> Entry<P> {
 }
 
 /// Entries by number. Vacant ones form a list, the last freed first, so that a table at its bound touches no new memory.
-pub(super) struct Slab<P> {
-    entries: Vec<Entry<P>>,
+pub(super) struct Slab<P, A> {
+    entries: Vec<Entry<P, A>>,
+    /// As many.
+    links: Vec<Links>,
     vacant: u32,
 }
 
-impl<P> Slab<P> {
+impl<P, A> Slab<P, A> {
     pub const fn new() -> Self {
         Self {
             entries: Vec::new(),
+            links: Vec::new(),
             vacant: NIL,
         }
     }
@@ -203,23 +217,23 @@ impl<P> Slab<P> {
     }
 
     pub fn bytes(&self) -> usize {
-        self.entries.capacity() * size_of::<Entry<P>>()
+        self.entries.capacity() * size_of::<Entry<P, A>>()
+            + self.links.capacity() * size_of::<Links>()
     }
 
     /// Fills a vacant entry, or a new one. `most` is how many there will ever be, so that growth does not overshoot it.
     pub fn fill(&mut self, hash: u32, word: u64, weight: u32, payload: P, most: usize) -> u32 {
         debug_assert!(word & word::LIVE != 0);
         let entry = Entry {
-            newer: NIL,
-            older: NIL,
-            weight,
+            align: [],
             hash,
+            weight,
             word: AtomicU64::new(word),
             payload: MaybeUninit::new(payload),
         };
         if self.vacant != NIL {
             let slot = self.vacant;
-            self.vacant = self[slot].older;
+            self.vacant = self.links(slot).older;
             self[slot] = entry; // drops nothing: the payload of a vacant entry is uninitialised
             return slot;
         }
@@ -232,8 +246,13 @@ impl<P> Slab<P> {
                 least.min(len.max(4))
             };
             self.entries.reserve_exact(room);
+            self.links.reserve_exact(room);
         }
         self.entries.push(entry);
+        self.links.push(Links {
+            newer: NIL,
+            older: NIL,
+        });
         len as u32
     }
 
@@ -243,9 +262,9 @@ impl<P> Slab<P> {
         let entry = &mut self[slot];
         assert!(entry.is_live(), "a vacant entry was freed");
         *entry.word.get_mut() = 0;
-        entry.older = vacant;
         // SAFETY: the entry was live until the line above, so its payload was initialised; now it counts as moved out.
         let payload = unsafe { entry.payload.assume_init_read() };
+        self.links(slot).older = vacant;
         self.vacant = slot;
         payload
     }
@@ -258,16 +277,20 @@ impl<P> Slab<P> {
         std::mem::replace(unsafe { entry.payload_mut() }, payload)
     }
 
+    pub fn links(&mut self, slot: u32) -> &mut Links {
+        &mut self.links[slot as usize]
+    }
+
     /// # Safety
     /// `slot` came from [`Slab::fill`] of this slab since it was last cleared.
     #[inline]
-    pub unsafe fn get_unchecked(&self, slot: u32) -> &Entry<P> {
+    pub unsafe fn get_unchecked(&self, slot: u32) -> &Entry<P, A> {
         debug_assert!((slot as usize) < self.entries.len());
         // SAFETY: fill returns numbers below the length, which only a clear lowers.
         unsafe { self.entries.get_unchecked(slot as usize) }
     }
 
-    pub fn live(&self) -> impl Iterator<Item = (u32, &Entry<P>)> {
+    pub fn live(&self) -> impl Iterator<Item = (u32, &Entry<P, A>)> {
         self.entries
             .iter()
             .enumerate()
@@ -278,6 +301,7 @@ impl<P> Slab<P> {
     /// Moves every payload out and gives the memory back.
     pub fn clear(&mut self, mut each: impl FnMut(P)) {
         let mut entries = std::mem::take(&mut self.entries);
+        self.links = Vec::new();
         self.vacant = NIL;
         for entry in &mut entries {
             if entry.is_live() {
@@ -289,22 +313,22 @@ impl<P> Slab<P> {
     }
 }
 
-impl<P> Drop for Slab<P> {
+impl<P, A> Drop for Slab<P, A> {
     fn drop(&mut self) {
         self.clear(drop);
     }
 }
 
-impl<P> std::ops::Index<u32> for Slab<P> {
-    type Output = Entry<P>;
+impl<P, A> std::ops::Index<u32> for Slab<P, A> {
+    type Output = Entry<P, A>;
 
-    fn index(&self, slot: u32) -> &Entry<P> {
+    fn index(&self, slot: u32) -> &Entry<P, A> {
         &self.entries[slot as usize]
     }
 }
 
-impl<P> std::ops::IndexMut<u32> for Slab<P> {
-    fn index_mut(&mut self, slot: u32) -> &mut Entry<P> {
+impl<P, A> std::ops::IndexMut<u32> for Slab<P, A> {
+    fn index_mut(&mut self, slot: u32) -> &mut Entry<P, A> {
         &mut self.entries[slot as usize]
     }
 }

@@ -10,10 +10,10 @@ mod shards;
 mod stored;
 mod table;
 
-pub use entry::{NEVER, Standing};
+pub use entry::{CacheLine, NEVER, Standing};
 pub use policy::Policy;
 pub use shards::Memory;
-pub(crate) use shards::{KeyHash, Left, Tables};
+pub(crate) use shards::{KeyHash, Left, Tables, number};
 pub(crate) use stored::{Stamp, Stored};
 pub use table::{Inserted, Limits, Table};
 

@@ -38,7 +38,7 @@ impl Policy {
     }
 }
 
-impl<P> Table<P> {
+impl<P, A> Table<P, A> {
     /// Evicts one entry. There is one in a queue.
     pub(super) fn evict_one(&mut self, now: u64, out: &mut Vec<P>) {
         let mut patience = self.policy.patience;

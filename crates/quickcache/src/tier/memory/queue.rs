@@ -1,7 +1,7 @@
-//! A first-in-first-out list of entries, linked through the entries themselves: an entry leaves from the middle as cheaply as from
+//! A first-in-first-out list of entries, linked through links of their own: an entry leaves from the middle as cheaply as from
 //! the end, which a cache that is cleared often needs.
 
-use super::entry::{NIL, Slab};
+use super::entry::{Links, NIL, Slab};
 
 pub(super) struct Queue {
     newest: u32,
@@ -25,13 +25,14 @@ impl Queue {
         (self.oldest != NIL).then_some(self.oldest)
     }
 
-    pub fn push<P>(&mut self, slab: &mut Slab<P>, slot: u32, cost: u64) {
-        let entry = &mut slab[slot];
-        entry.newer = NIL;
-        entry.older = self.newest;
+    pub fn push<P, A>(&mut self, slab: &mut Slab<P, A>, slot: u32, cost: u64) {
+        *slab.links(slot) = Links {
+            newer: NIL,
+            older: self.newest,
+        };
         match self.newest {
             NIL => self.oldest = slot,
-            newest => slab[newest].newer = slot,
+            newest => slab.links(newest).newer = slot,
         }
         self.newest = slot;
         self.len += 1;
@@ -39,15 +40,15 @@ impl Queue {
     }
 
     /// Takes out `slot`, which is in this queue.
-    pub fn unlink<P>(&mut self, slab: &mut Slab<P>, slot: u32, cost: u64) {
-        let (newer, older) = (slab[slot].newer, slab[slot].older);
+    pub fn unlink<P, A>(&mut self, slab: &mut Slab<P, A>, slot: u32, cost: u64) {
+        let Links { newer, older } = *slab.links(slot);
         match newer {
             NIL => self.newest = older,
-            newer => slab[newer].older = older,
+            newer => slab.links(newer).older = older,
         }
         match older {
             NIL => self.oldest = newer,
-            older => slab[older].newer = newer,
+            older => slab.links(older).newer = newer,
         }
         self.len -= 1;
         self.bytes -= cost;

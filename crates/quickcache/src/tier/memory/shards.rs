@@ -6,8 +6,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::lock::{Guard, Lock};
-use super::stored::{Payload, Stamp, Stored};
-use super::{Limits, Table};
+use super::stored::{Kept, Payload, Stamp, Stored};
+use super::{CacheLine, Limits, Policy, Standing, Table};
 use crate::clock::Clock;
 use crate::config::Timeout;
 use crate::key::KeyPart;
@@ -51,7 +51,7 @@ struct Shard(Lock<Inside>);
 #[repr(C)]
 struct Inside {
     hits: Hits,
-    table: Table<Payload>,
+    table: Table<Payload, CacheLine>,
 }
 
 /// Hits of each function of the memory, by its seat: counted under a lock that is held anyway.
@@ -214,8 +214,9 @@ impl Memory {
         self.made().iter().map(Shard::lock)
     }
 
-    /// For a function: the tables themselves, so that a hit follows one pointer less.
-    pub(crate) fn tables(&self) -> Tables {
+    /// For a function: the tables themselves, so that a hit follows one pointer less. `copy`: its values are held as they are,
+    /// not shared.
+    pub(crate) fn tables(&self, copy: bool) -> Tables {
         let shards = self
             .shards
             .made
@@ -224,6 +225,7 @@ impl Memory {
         Tables {
             shards,
             seat: self.shards.seats.fetch_add(1, Ordering::Relaxed),
+            copy,
         }
     }
 }
@@ -245,7 +247,7 @@ fn make(limits: Limits) -> Arc<[Shard]> {
     (0..count)
         .map(|at| {
             Shard(Lock::new(Inside {
-                table: Table::new(share(at)),
+                table: Table::aligned(share(at), Policy::DEFAULT),
                 hits: Hits::default(),
             }))
         })
@@ -270,6 +272,17 @@ pub(crate) struct Tables {
     shards: Arc<[Shard]>,
     /// Where its hits are counted.
     seat: usize,
+    /// Whether its values are cloned under the lock: they are `Copy`, so that no code of a user runs there.
+    copy: bool,
+}
+
+/// Asks for the number of a function with keys `K` and values `V`.
+pub(crate) fn number<K: 'static, V: 'static>(copy: bool) -> u32 {
+    if copy {
+        super::stored::number::<K, V>()
+    } else {
+        super::stored::number::<K, Arc<Stored<V>>>()
+    }
 }
 
 impl Tables {
@@ -278,20 +291,41 @@ impl Tables {
         &self.shards[(hash >> 32) as usize & (self.shards.len() - 1)]
     }
 
-    /// The value of a key, if it is here and not expired. Counts as a hit. A value that is `copy` is cloned under the lock,
-    /// any other afterwards: its `clone` is code of a user.
+    /// The value of a key, if it is here and not expired. Counts as a hit.
     ///
     /// # Safety
-    /// Entries of the function of `stamp` are all `Stored<K::Owned, V>`.
+    /// The function of `stamp` has its number from [`number`], for these types, with the `copy` of these tables.
     #[inline]
     pub(crate) unsafe fn hit<K: KeyPart, V: Clone>(
         &self,
         stamp: Stamp,
         hash: KeyHash,
         key: &K,
-        copy: bool,
         clock: &Clock,
     ) -> Option<V> {
+        // SAFETY: by the caller.
+        unsafe {
+            if self.copy {
+                self.find(stamp, hash, key, clock, V::clone)
+            } else {
+                // Cloned when the lock is released: it is code of a user.
+                self.find(stamp, hash, key, clock, Arc::<Stored<V>>::clone)
+                    .map(|stored| stored.value.clone())
+            }
+        }
+    }
+
+    /// # Safety
+    /// `stored::number::<K::Owned, W>` gave the function of `stamp`.
+    #[inline]
+    unsafe fn find<K: KeyPart, W>(
+        &self,
+        stamp: Stamp,
+        hash: KeyHash,
+        key: &K,
+        clock: &Clock,
+        take: fn(&W) -> W,
+    ) -> Option<W> {
         let mut inside = self.shard(hash).lock();
         let Inside { table, hits } = &mut *inside;
         let payload = table.get(
@@ -299,75 +333,139 @@ impl Tables {
             |deadline| clock.passed(deadline),
             |payload| {
                 // SAFETY: by the caller.
-                unsafe { payload.get::<K::Owned, V>(stamp) }
-                    .is_some_and(|stored| key.eq_owned(&stored.key))
+                unsafe { payload.get::<K::Owned, W>(stamp) }
+                    .is_some_and(|kept| key.eq_owned(&kept.key))
             },
         )?;
         hits.count(self.seat);
-        if copy {
-            // SAFETY: by the caller.
-            return unsafe { payload.get::<K::Owned, V>(stamp) }.map(|stored| stored.value.clone());
-        }
-        // SAFETY: the closure saw the payload with these types.
-        let stored = unsafe { payload.share::<K::Owned, V>() };
-        drop(inside);
-        Some(stored.value.clone())
+        // SAFETY: by the caller.
+        unsafe { payload.get::<K::Owned, W>(stamp) }.map(|kept| take(&kept.held))
     }
 
-    /// The entry of a key, if it is here and not expired. Does not count.
+    /// The value of a key, if it is here and not expired, as it flies. Does not count.
     ///
     /// # Safety
     /// As for [`hit`](Self::hit).
-    pub(crate) unsafe fn peek<K: 'static, V>(
+    pub(crate) unsafe fn peek<K: 'static, V: Clone + 'static>(
+        &self,
+        stamp: Stamp,
+        hash: KeyHash,
+        eq: impl FnMut(&K) -> bool,
+        clock: &Clock,
+    ) -> Option<Arc<Stored<V>>> {
+        let now = clock.now();
+        // SAFETY: by the caller.
+        let (stored, standing) = unsafe {
+            if self.copy {
+                self.look(stamp, hash, eq, |value: &V, standing| {
+                    let started = now - standing.age(now).unwrap_or(0);
+                    Stored::new(stamp, started, standing.deadline, value.clone())
+                })
+            } else {
+                self.look(stamp, hash, eq, |stored: &Arc<Stored<V>>, _| stored.clone())
+            }
+        }?;
+        (!clock.passed(standing.deadline)).then_some(stored)
+    }
+
+    /// What is known of an entry, expired or not.
+    ///
+    /// # Safety
+    /// As for [`hit`](Self::hit).
+    pub(crate) unsafe fn standing<K: 'static, V: 'static>(
+        &self,
+        stamp: Stamp,
+        hash: KeyHash,
+        eq: impl FnMut(&K) -> bool,
+    ) -> Option<Standing> {
+        // SAFETY: by the caller.
+        let found = unsafe {
+            if self.copy {
+                self.look(stamp, hash, eq, |_: &V, _| ())
+            } else {
+                self.look(stamp, hash, eq, |_: &Arc<Stored<V>>, _| ())
+            }
+        };
+        found.map(|((), standing)| standing)
+    }
+
+    /// # Safety
+    /// `stored::number::<K, W>` gave the function of `stamp`.
+    unsafe fn look<K: 'static, W: 'static, R>(
         &self,
         stamp: Stamp,
         hash: KeyHash,
         mut eq: impl FnMut(&K) -> bool,
-        clock: &Clock,
-    ) -> Option<Arc<Stored<K, V>>> {
+        take: impl FnOnce(&W, Standing) -> R,
+    ) -> Option<(R, Standing)> {
         let inside = self.shard(hash).lock();
-        let payload = inside.table.peek(
-            hash,
-            |deadline| clock.passed(deadline),
-            |payload| {
-                // SAFETY: by the caller.
-                unsafe { payload.get::<K, V>(stamp) }.is_some_and(|stored| eq(&stored.key))
-            },
-        )?;
-        // SAFETY: the closure saw the payload with these types.
-        Some(unsafe { payload.share::<K, V>() })
+        let entry = inside.table.entry(hash as u32, |payload| {
+            // SAFETY: by the caller.
+            unsafe { payload.get::<K, W>(stamp) }.is_some_and(|kept| eq(&kept.key))
+        })?;
+        let standing = entry.standing();
+        // SAFETY: entries in the index are live; the rest by the caller.
+        let kept = unsafe { entry.payload().get::<K, W>(stamp) }?;
+        Some((take(&kept.held, standing), standing))
     }
 
-    /// Keeps an entry, in place of an older one of its key. `same` compares keys.
+    /// Keeps a value, in place of an older one of its key. `beside` is what key and value hold on the heap.
     ///
     /// # Safety
-    /// As for [`hit`](Self::hit).
-    pub(crate) unsafe fn keep<K: 'static, V>(
+    /// As for [`hit`](Self::hit), of the stamp that the value carries.
+    pub(crate) unsafe fn keep<K, V>(
         &self,
         hash: KeyHash,
-        stored: Arc<Stored<K, V>>,
-        mut same: impl FnMut(&K) -> bool,
-        weight: usize,
+        key: K,
+        stored: Arc<Stored<V>>,
+        beside: usize,
         now: u64,
-    ) -> Left {
-        let (stamp, deadline) = (stored.head.stamp, stored.head.deadline);
-        let weight = u32::try_from(weight).unwrap_or(u32::MAX);
+    ) -> Left
+    where
+        K: Eq + Send + Sync + 'static,
+        V: Clone + Send + Sync + 'static,
+    {
+        let times = (stored.deadline, stored.started);
+        let stamp = stored.stamp;
+        // SAFETY: by the caller.
+        unsafe {
+            if self.copy {
+                self.put(stamp, hash, key, stored.value.clone(), beside, times, now)
+            } else {
+                let beside = beside + size_of::<Stored<V>>() + 16;
+                self.put(stamp, hash, key, stored, beside, times, now)
+            }
+        }
+    }
+
+    /// # Safety
+    /// `stored::number::<K, W>` gave the function of `stamp`.
+    #[expect(clippy::too_many_arguments, reason = "as for Table::insert")]
+    unsafe fn put<K, W>(
+        &self,
+        stamp: Stamp,
+        hash: KeyHash,
+        key: K,
+        held: W,
+        beside: usize,
+        times: (u64, u64),
+        now: u64,
+    ) -> Left
+    where
+        K: Eq + Send + Sync + 'static,
+        W: Send + Sync + 'static,
+    {
+        let weight = u32::try_from(beside + Kept::<K, W>::BESIDE).unwrap_or(u32::MAX);
         let mut out = Vec::new();
         let mut inside = self.shard(hash).lock();
         let table = &mut inside.table;
-        let eq = |payload: &Payload| {
+        let old = table.slot(hash as u32, |payload| {
             // SAFETY: by the caller.
-            unsafe { payload.get_of::<K, V>(stamp) }.is_some_and(|stored| same(&stored.key))
-        };
-        table.insert(
-            hash,
-            Payload::new(stored),
-            weight,
-            deadline,
-            now,
-            eq,
-            &mut out,
-        );
+            unsafe { payload.get_of::<K, W>(stamp) }.is_some_and(|kept| kept.key == key)
+        });
+        // SAFETY: by the caller.
+        let payload = unsafe { Payload::new(stamp, key, held) };
+        table.insert_over(old, hash, payload, weight, times, now, &mut out);
         Left { _payloads: out }
     }
 
@@ -375,7 +473,25 @@ impl Tables {
     ///
     /// # Safety
     /// As for [`hit`](Self::hit).
-    pub(crate) unsafe fn remove<K: 'static, V>(
+    pub(crate) unsafe fn remove<K: 'static, V: 'static>(
+        &self,
+        stamp: Stamp,
+        hash: KeyHash,
+        same: impl FnMut(&K) -> bool,
+    ) -> Left {
+        // SAFETY: by the caller.
+        unsafe {
+            if self.copy {
+                self.take::<K, V>(stamp, hash, same)
+            } else {
+                self.take::<K, Arc<Stored<V>>>(stamp, hash, same)
+            }
+        }
+    }
+
+    /// # Safety
+    /// `stored::number::<K, W>` gave the function of `stamp`.
+    unsafe fn take<K: 'static, W: 'static>(
         &self,
         stamp: Stamp,
         hash: KeyHash,
@@ -384,7 +500,7 @@ impl Tables {
         let mut inside = self.shard(hash).lock();
         let removed = inside.table.remove(hash, |payload| {
             // SAFETY: by the caller.
-            unsafe { payload.get_of::<K, V>(stamp) }.is_some_and(|stored| same(&stored.key))
+            unsafe { payload.get_of::<K, W>(stamp) }.is_some_and(|kept| same(&kept.key))
         });
         Left {
             _payloads: removed.into_iter().collect(),
@@ -398,7 +514,7 @@ impl Tables {
         if let Some(mut inside) = self.shards[turn & (self.shards.len() - 1)].0.try_lock() {
             inside
                 .table
-                .sweep(now, BUDGET, |payload| !live(payload.head().stamp), &mut out);
+                .sweep(now, BUDGET, |payload| !live(payload.stamp()), &mut out);
         }
         drop(out);
     }
@@ -410,9 +526,10 @@ impl Tables {
             let inside = shard.lock();
             sum.0 += inside.hits.of(self.seat);
             for (payload, standing) in inside.table.iter() {
-                if payload.head().stamp == stamp {
+                if payload.stamp() == stamp {
                     sum.1 += 1;
-                    sum.2 += u64::from(standing.weight) + u64::from(Table::<Payload>::OVERHEAD);
+                    sum.2 += u64::from(standing.weight)
+                        + u64::from(Table::<Payload, CacheLine>::OVERHEAD);
                 }
             }
         }

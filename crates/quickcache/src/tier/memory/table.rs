@@ -4,7 +4,7 @@
 
 use hashbrown::HashTable;
 
-use super::entry::{Entry, Slab, Standing, word};
+use super::entry::{Entry, Links, Slab, Standing, word};
 use super::ghost::Ghost;
 use super::policy::Policy;
 use super::queue::Queue;
@@ -59,10 +59,12 @@ pub enum Inserted {
 /// assert_eq!(table.get(hash, |deadline| deadline <= now, is_seven), Some(&(7, "seven")));
 /// assert_eq!(table.remove(hash, is_seven), Some((7, "seven")));
 /// ```
-pub struct Table<P> {
+///
+/// `A` is the alignment of the entries, [`CacheLine`](super::CacheLine) or none.
+pub struct Table<P, A = ()> {
     /// Slots of the slab, of live entries only, each once.
     index: HashTable<u32>,
-    pub(super) slab: Slab<P>,
+    pub(super) slab: Slab<P, A>,
     pub(super) small: Queue,
     pub(super) main: Queue,
     pub(super) ghost: Ghost,
@@ -83,9 +85,6 @@ const fn widen(hash: u32) -> u64 {
 }
 
 impl<P> Table<P> {
-    /// What an entry costs besides its weight: its place in the slab, and its share of the index and of the ghost queue.
-    pub const OVERHEAD: u32 = size_of::<Entry<P>>() as u32 + 12;
-
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self::with_policy(limits, Policy::DEFAULT)
@@ -95,6 +94,15 @@ impl<P> Table<P> {
     #[doc(hidden)]
     #[must_use]
     pub fn with_policy(limits: Limits, policy: Policy) -> Self {
+        Self::aligned(limits, policy)
+    }
+}
+
+impl<P, A> Table<P, A> {
+    /// What an entry costs besides its weight: its place in the slab, and its share of the index and of the ghost queue.
+    pub const OVERHEAD: u32 = (size_of::<Entry<P, A>>() + size_of::<Links>()) as u32 + 12;
+
+    pub(super) fn aligned(limits: Limits, policy: Policy) -> Self {
         Self {
             index: HashTable::new(),
             slab: Slab::new(),
@@ -181,9 +189,24 @@ impl<P> Table<P> {
         eq: impl FnMut(&P) -> bool,
         out: &mut Vec<P>,
     ) -> Inserted {
+        let old = self.slot(hash as u32, eq);
+        self.insert_over(old, hash, payload, weight, (deadline, now), now, out)
+    }
+
+    /// As `insert`, if the slot of an older payload of the key is known, and the time from which its life is counted.
+    #[expect(clippy::too_many_arguments, reason = "as for insert")]
+    pub(super) fn insert_over(
+        &mut self,
+        old: Option<u32>,
+        hash: u64,
+        payload: P,
+        weight: u32,
+        (deadline, born): (u64, u64),
+        now: u64,
+        out: &mut Vec<P>,
+    ) -> Inserted {
         let hash = hash as u32;
         let cost = Self::cost(weight);
-        let old = self.slot(hash, eq);
         if cost > self.limits.bytes || self.limits.entries == 0 || deadline <= now {
             out.push(payload);
             if let Some(old) = old {
@@ -191,7 +214,7 @@ impl<P> Table<P> {
             }
             return Inserted::Refused;
         }
-        let word = word::new(deadline, now);
+        let word = word::new(deadline, born);
         match old {
             Some(slot) => {
                 self.replace(slot, payload, weight, word, now, out);
@@ -293,7 +316,7 @@ impl<P> Table<P> {
 
     /// Moves every payload to `out`, forgets what it learned and gives the memory back.
     pub fn drain(&mut self, out: &mut Vec<P>) {
-        let mut old = std::mem::replace(self, Self::with_policy(self.limits, self.policy));
+        let mut old = std::mem::replace(self, Self::aligned(self.limits, self.policy));
         out.reserve(old.len());
         old.slab.clear(|payload| out.push(payload));
     }
@@ -348,7 +371,7 @@ impl<P> Table<P> {
     }
 
     #[inline]
-    fn slot(&self, hash: u32, mut eq: impl FnMut(&P) -> bool) -> Option<u32> {
+    pub(super) fn slot(&self, hash: u32, mut eq: impl FnMut(&P) -> bool) -> Option<u32> {
         let found = self.index.find(widen(hash), |&slot| {
             // SAFETY: slots in the index are in the slab.
             let entry = unsafe { self.slab.get_unchecked(slot) };
@@ -359,7 +382,7 @@ impl<P> Table<P> {
     }
 
     #[inline]
-    fn entry(&self, hash: u32, eq: impl FnMut(&P) -> bool) -> Option<&Entry<P>> {
+    pub(super) fn entry(&self, hash: u32, eq: impl FnMut(&P) -> bool) -> Option<&Entry<P, A>> {
         // SAFETY: slots in the index are in the slab.
         self.slot(hash, eq)
             .map(|slot| unsafe { self.slab.get_unchecked(slot) })
