@@ -180,12 +180,12 @@ pub fn kind(options: &Options, function: &Function) -> TokenStream {
     let made = quote_spanned!(place=> probe.kind(hooks));
     quote! {
         #[allow(unused_imports)]
-        use #krate::internal::probe::*;
+        use #krate::internal::asked::*;
         let probe = #probe;
         let value = probe.value();
         let error = probe.error();
         let hooks = #krate::internal::Hooks {
-            copy: (&value).copy(),
+            copy: (&&value).copy(),
             codec: #codec,
             weigh: #weigh,
             share: (&error).share(),

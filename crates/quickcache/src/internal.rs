@@ -6,7 +6,7 @@ pub use crate::function::entry::Handle;
 pub use crate::function::method::{OfValue, OfWhole, Unnameable};
 pub use crate::function::{Declared, Identity, Site};
 pub use crate::key::{Key, KeyPart};
-pub use crate::probe;
+pub use crate::probe::asked;
 pub use crate::probe::{Hooks, Kept, Outcome, Probe};
 
 use crate::QuickCache;

@@ -238,6 +238,17 @@ impl<T, E> Probe<Result<T, E>> {
     }
 }
 
+/// The traits for the attribute, without their names: those in its code are the user's.
+pub mod asked {
+    pub use super::{
+        AnyReturned as _, Copied as _, Counted as _, NotCopied as _, NotEncoded as _,
+        NotShareable as _, NotWeighed as _, Shareable as _, Weighed as _, WeighedByLength as _,
+    };
+
+    #[cfg(feature = "messagepack")]
+    pub use super::Encoded as _;
+}
+
 /// Any type but a `Result`.
 pub trait AnyReturned<R> {
     fn value(&self) -> Probe<R>;
@@ -260,14 +271,26 @@ impl<R> AnyReturned<R> for Probe<R> {
     }
 }
 
+// Of three answers to `(&&value)`: the method of `&Probe` needs no reference more, that of `&&Probe` one, and that of `Probe` is found
+// when neither was. Of two to `(&value)`: `Probe`, then `&Probe`.
+
 pub trait Copied {
-    /// May be cloned under a lock: no code of a user runs.
+    /// May be cloned under a lock: short, and no code of a user runs.
     #[inline(always)]
     fn copy(&self) -> bool {
         true
     }
 }
-impl<V: Copy> Copied for Probe<V> {}
+impl<V: Copy> Copied for &Probe<V> {}
+
+/// So is a pointer with a count: its `clone` is ours to call under a lock.
+pub trait Counted {
+    #[inline(always)]
+    fn copy(&self) -> bool {
+        true
+    }
+}
+impl<T: ?Sized> Counted for &&Probe<Arc<T>> {}
 
 pub trait NotCopied {
     #[inline(always)]
@@ -275,7 +298,7 @@ pub trait NotCopied {
         false
     }
 }
-impl<V> NotCopied for &Probe<V> {}
+impl<V> NotCopied for Probe<V> {}
 
 #[cfg(feature = "messagepack")]
 pub trait Encoded<V> {
@@ -302,7 +325,7 @@ impl<V> NotEncoded<V> for &Probe<V> {
 pub trait Weighed<V> {
     fn weigh(&self) -> fn(&V) -> usize;
 }
-impl<V: Weigh> Weighed<V> for Probe<V> {
+impl<V: Weigh> Weighed<V> for &Probe<V> {
     #[inline(always)]
     fn weigh(&self) -> fn(&V) -> usize {
         V::heap
@@ -312,19 +335,19 @@ impl<V: Weigh> Weighed<V> for Probe<V> {
 pub trait WeighedByLength<V> {
     fn weigh(&self) -> fn(&V) -> usize;
 }
-impl<T> WeighedByLength<Vec<T>> for &Probe<Vec<T>> {
+impl<T> WeighedByLength<Vec<T>> for &&Probe<Vec<T>> {
     #[inline(always)]
     fn weigh(&self) -> fn(&Vec<T>) -> usize {
         |list| list.capacity() * size_of::<T>()
     }
 }
-impl<T> WeighedByLength<Arc<T>> for &Probe<Arc<T>> {
+impl<T> WeighedByLength<Arc<T>> for &&Probe<Arc<T>> {
     #[inline(always)]
     fn weigh(&self) -> fn(&Arc<T>) -> usize {
         |_| size_of::<T>()
     }
 }
-impl<T> WeighedByLength<Box<T>> for &Probe<Box<T>> {
+impl<T> WeighedByLength<Box<T>> for &&Probe<Box<T>> {
     #[inline(always)]
     fn weigh(&self) -> fn(&Box<T>) -> usize {
         |_| size_of::<T>()
@@ -334,7 +357,7 @@ impl<T> WeighedByLength<Box<T>> for &Probe<Box<T>> {
 pub trait NotWeighed<V> {
     fn weigh(&self) -> fn(&V) -> usize;
 }
-impl<V> NotWeighed<V> for &&Probe<V> {
+impl<V> NotWeighed<V> for Probe<V> {
     #[inline(always)]
     fn weigh(&self) -> fn(&V) -> usize {
         |_| 0

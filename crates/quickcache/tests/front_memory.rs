@@ -63,6 +63,43 @@ fn the_bound_on_bytes_counts_what_values_and_keys_hold() {
 }
 
 #[test]
+fn values_weigh_what_their_type_says() {
+    #[derive(Clone)]
+    struct Post(String);
+    impl quickcache::Weigh for Post {
+        fn heap(&self) -> usize {
+            assert_eq!(self.0.len(), 5_000);
+            self.0.heap()
+        }
+    }
+    #[derive(Clone)]
+    #[expect(dead_code, reason = "only its size counts")]
+    struct Unknown([u8; 50]);
+    macro_rules! bytes {
+        ($type:ty, $value:expr) => {{
+            #[quickcache(vary_on = [])]
+            fn value() -> $type {
+                $value
+            }
+            let _ = value();
+            value::stats().bytes
+        }};
+    }
+    for bytes in [
+        bytes!(String, "x".repeat(5_000)),
+        bytes!(Option<String>, Some("x".repeat(5_000))),
+        bytes!(Post, Post("x".repeat(5_000))),
+        bytes!(Vec<String>, vec!["x".repeat(1_000); 5]),
+        bytes!(Arc<str>, "x".repeat(5_000).into()),
+        bytes!(Vec<Unknown>, vec![Unknown([0; 50]); 100]),
+    ] {
+        assert!((5_000..5_500).contains(&bytes), "{bytes}");
+    }
+    assert!(bytes!(Unknown, Unknown([0; 50])) < 200);
+    assert!(bytes!(u64, 5) < 100);
+}
+
+#[test]
 fn a_function_may_say_what_its_values_weigh() {
     static MEMORY: LazyLock<Memory> = LazyLock::new(|| Memory::new().entries(100).bytes(1 << 20));
     static CACHE: LazyLock<QuickCache> = LazyLock::new(|| QuickCache::new(MEMORY.clone()));
