@@ -1,12 +1,12 @@
 //! Configuration in three stages: at creation, by `but_with`, at the function. Each stage overrides the one before.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::Error;
 use crate::clock::{Clock, FakeClock};
-use crate::function::Function;
+use crate::function::{Function, protocol};
 use crate::tier::memory::Memory;
 use crate::tier::tiered::TieredCache;
 
@@ -60,12 +60,9 @@ pub(crate) struct Config {
 pub(crate) struct Functions(Arc<Mutex<Vec<&'static Function>>>);
 
 impl Functions {
-    /// Called when a function has come to be.
-    pub(crate) fn add(&self, function: &'static Function) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(function);
+    /// Held while a function comes to be, so that none is in use that a clear of everything does not see.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Vec<&'static Function>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -124,17 +121,19 @@ impl QuickCache {
     /// Clears every entry of this cache's functions in the memory tier: between two tests, that neither sees what the
     /// other computed. Tiers behind memory keep theirs.
     pub fn clear_everything(&self) {
-        let functions = self
-            .config
-            .functions
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        functions.iter().for_each(|function| function.clear_all());
-        if let Some(memory) = self.config.tiers.memory() {
-            memory.forget();
-        }
+        let functions = self.config.functions.lock();
+        let mut machine = protocol().lock();
+        functions
+            .iter()
+            .for_each(|function| function.end_epoch(&mut machine));
+        // Under the same guard: what is computed from here on stays.
+        let left = self.config.tiers.memory().map(Memory::forget);
+        drop(machine);
+        functions
+            .iter()
+            .for_each(|function| function.counters.all_cleared());
+        drop(functions);
+        drop(left); // code of users, which may call cached functions
     }
 }
 

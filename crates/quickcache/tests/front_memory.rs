@@ -247,3 +247,47 @@ fn p1_no_call_gets_a_value_from_before_a_clear_that_returned() {
         }
     });
 }
+
+/// A value whose end asks for other values.
+#[derive(Clone)]
+struct Caller(&'static (dyn Fn() + Sync));
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+#[test]
+fn what_is_computed_after_a_clear_of_everything_stays() {
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+    static CACHE: LazyLock<QuickCache> =
+        LazyLock::new(|| QuickCache::new(Memory::new().entries(100_000)));
+    #[quickcache(cache = CACHE, vary_on = [n])]
+    fn after(n: u64) -> u64 {
+        RUNS.fetch_add(1, Ordering::SeqCst);
+        n
+    }
+    fn all() {
+        for n in 0..256 {
+            assert_eq!(after(n), n);
+        }
+    }
+    #[quickcache(cache = CACHE, vary_on = [n])]
+    fn calls_at_its_end(n: u64) -> Caller {
+        let _ = n;
+        Caller(&|| {
+            if RUNS.load(Ordering::SeqCst) == 0 {
+                all();
+            }
+        })
+    }
+    for n in 0..16 {
+        std::mem::forget(calls_at_its_end(n));
+    }
+    CACHE.clear_everything(); // drops those, in the midst of it if it were not careful
+    assert_eq!(RUNS.load(Ordering::SeqCst), 256);
+    all();
+    let runs = RUNS.load(Ordering::SeqCst);
+    assert_eq!(runs, 256, "a value newer than the clear was forgotten");
+}

@@ -20,7 +20,8 @@ use crate::clock::Clock;
 use crate::config::{QuickCache, Times};
 use crate::entry::Seal;
 use crate::key::v1;
-use crate::protocol::guarded::Guarded;
+use crate::protocol::guarded::{Cell, Guarded};
+use crate::protocol::machine::Machine;
 use crate::stats::{Counters, Stats};
 use crate::tier::memory::{self, Stamp, Tables};
 use crate::tier::user::Outer;
@@ -211,27 +212,20 @@ impl Site {
             return function;
         }
         // Made before it is known whether another thread was faster: then it is a few hundred bytes for nothing, once.
-        let made = Box::into_raw(Box::new(Function::new(self, identity, layout)));
-        loop {
-            let first = self.first.load(Ordering::Acquire);
-            if let Some(function) = self.functions().find(found) {
-                // SAFETY: `made` came from a box and was shown to nobody.
-                drop(unsafe { Box::from_raw(made) });
-                return function;
-            }
-            // SAFETY: as above; from the exchange on it is not written any more.
-            unsafe { (*made).next = first };
-            if self
-                .first
-                .compare_exchange(first, made, Ordering::AcqRel, Ordering::Acquire)
-                .is_ok()
-            {
-                // SAFETY: leaked.
-                let made: &'static Function = unsafe { &*made };
-                self.cache().config.functions.add(made);
-                return made;
-            }
+        let made = Function::new(self, identity, layout);
+        let mut functions = self.cache().config.functions.lock();
+        if let Some(function) = self.functions().find(found) {
+            return function;
         }
+        let made = Box::leak(Box::new(made));
+        made.next = self.first.load(Ordering::Acquire);
+        let made: *mut Function = made;
+        // Under the lock, so that nothing comes between; every instantiation of a site takes the same one.
+        self.first.store(made, Ordering::Release);
+        // SAFETY: leaked, and not written any more.
+        let made = unsafe { &*made };
+        functions.push(made);
+        made
     }
 
     /// Every instantiation that was used so far.
@@ -328,11 +322,14 @@ impl Function {
 
     /// Ends the epoch: no entry stored so far is a hit any more, and no flight so far is joined or stored.
     pub(crate) fn clear_all(&self) {
-        let mut machine = protocol().lock();
+        self.end_epoch(&mut protocol().lock());
+        self.counters.all_cleared();
+    }
+
+    /// As `clear_all`, by who holds the guard.
+    pub(crate) fn end_epoch(&self, machine: &mut Machine<WholeKey, Arc<Cell<Flown>>>) {
         machine.clear_all(self.number);
         self.epoch.fetch_add(1, Ordering::Release);
-        drop(machine);
-        self.counters.all_cleared();
     }
 
     fn stats(&self) -> Stats {

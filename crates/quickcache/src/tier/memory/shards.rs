@@ -196,14 +196,13 @@ impl Memory {
     }
 
     /// Forgets every entry. Running executions still store what they compute: to clear, use the companions of the function.
-    pub(crate) fn forget(&self) {
+    #[must_use = "dropping entries runs code of users"]
+    pub(crate) fn forget(&self) -> Left {
+        let mut out = Vec::new();
         for shard in self.made() {
-            let mut out = Vec::new();
-            let mut shard = shard.lock();
-            shard.table.drain(&mut out);
-            drop(shard);
-            drop(out);
+            shard.lock().table.drain(&mut out);
         }
+        Left { _payloads: out }
     }
 
     fn made(&self) -> &[Shard] {
