@@ -186,7 +186,7 @@ impl Builder {
     }
 
     /// How long a call waits for another call's execution of the same key before it runs the function itself. Default: 1
-    /// minute. Async functions wait as long as it takes: only a runtime has timers.
+    /// minute.
     ///
     /// # Panics
     /// If it is text that is not a span of time, or zero.

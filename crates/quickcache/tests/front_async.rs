@@ -1,10 +1,10 @@
 //! Async functions: on any runtime, cancelled or not.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, mpsc};
 use std::time::Duration;
 
-use quickcache::quickcache;
+use quickcache::{Memory, QuickCache, quickcache};
 use tokio::sync::Notify;
 
 static LOADS: AtomicUsize = AtomicUsize::new(0);
@@ -125,4 +125,41 @@ async fn a_local_future_that_is_not_send_is_cached_too() {
     }
     assert_eq!(local(std::rc::Rc::new(3)).await, 3);
     assert_eq!(local::get_cached_value(std::rc::Rc::new(3)).await, Some(3));
+}
+
+#[test]
+fn p11_a_follower_does_not_wait_for_ever_on_a_runtime_without_timers() {
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+    static CACHE: LazyLock<QuickCache> =
+        LazyLock::new(|| QuickCache::builder(Memory::new()).patience("50ms").build());
+    #[quickcache(cache = CACHE, vary_on = [])]
+    async fn stuck_at_first() -> usize {
+        let run = RUNS.fetch_add(1, Ordering::SeqCst);
+        if run == 0 {
+            std::future::pending::<()>().await;
+        }
+        run
+    }
+    let (done, waited) = mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let leader = tokio::spawn(stuck_at_first());
+            while RUNS.load(Ordering::SeqCst) == 0 {
+                tokio::task::yield_now().await;
+            }
+            let followed = stuck_at_first().await;
+            done.send((followed, stuck_at_first::get_cached_value().await))
+                .unwrap();
+            leader.abort();
+        });
+    });
+    let outcome = waited.recv_timeout(Duration::from_secs(20));
+    assert_eq!(
+        outcome,
+        Ok((1, None)),
+        "it runs by itself, and stores nothing"
+    );
 }

@@ -1,8 +1,10 @@
 //! The async door of a call and of the companions: the same life as in `call` and `entry`, with futures for what takes time.
 //! A blocking cache behind an async function is asked in place.
 
-use std::future::{Future, pending};
+use std::future::Future;
 use std::pin::Pin;
+
+use futures_timer::Delay;
 
 use super::call::{How, Pending, Work};
 use super::entry::{Cleared, Handle};
@@ -53,6 +55,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
     }
 
     async fn fly_async(self, body: impl Future<Output = O::Returned>) -> O::Returned {
+        let patience = self.function.patience;
         let work = Work::new(self);
         let whole = work.whole();
         let asked = Asked {
@@ -63,7 +66,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
         let flown = asynchronous::run(
             protocol(),
             asked,
-            pending(), // only a runtime has timers
+            async { Delay::new(patience).await }, // made when it is polled: by a follower
             Steps {
                 look: work.look_async(),
                 compute: async {

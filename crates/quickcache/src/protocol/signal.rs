@@ -64,7 +64,7 @@ impl Signal {
         true
     }
 
-    /// The same for a task; without a deadline, since only a runtime has timers.
+    /// The same for a task; without a deadline: whoever has patience polls a timer beside it.
     pub(super) fn raised(&self, round: u64) -> Raised<'_> {
         Raised {
             signal: self,
