@@ -1,10 +1,11 @@
 //! The lock of a shard: one word, held for some ten nanoseconds while a table is looked into. Releasing it is a plain store,
 //! where a mutex needs a second read-modify-write to find out who sleeps; on a hit that was a third of the time. Who finds it
-//! held spins, and soon gives its time slice away, since the holder may have lost its own.
+//! held spins, and soon gives its time slice away, since the holder may have lost its own. Its tests are in `tests/loom_lock.rs`.
 
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::shim::{AtomicBool, Ordering, spin_loop, yield_now};
 
 /// A lock for short sections without code of a user. `repr(C)`: the value begins on the cache line of the lock.
 #[repr(C)]
@@ -55,9 +56,9 @@ impl<T> Lock<T> {
         loop {
             if spins < SPINS {
                 spins += 1;
-                std::hint::spin_loop();
+                spin_loop();
             } else {
-                std::thread::yield_now();
+                yield_now();
             }
             if !self.held.load(Ordering::Relaxed) && self.take() {
                 return;
@@ -87,35 +88,5 @@ impl<T> Drop for Guard<'_, T> {
     #[inline]
     fn drop(&mut self) {
         self.0.held.store(false, Ordering::Release);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_at_a_time() {
-        let lock = Lock::new(0_u64);
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| (0..10_000).for_each(|_| *lock.lock() += 1));
-            }
-        });
-        assert_eq!(*lock.lock(), 40_000);
-    }
-
-    #[test]
-    fn a_held_lock_is_not_given_twice_and_a_panic_releases_it() {
-        let lock = Lock::new(());
-        let guard = lock.lock();
-        assert!(lock.try_lock().is_none());
-        assert!(lock.try_lock().is_none(), "a failed try released it");
-        drop(guard);
-        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let _guard = lock.lock();
-            panic!("as told");
-        }));
-        assert!(panicked.is_err() && lock.try_lock().is_some());
     }
 }

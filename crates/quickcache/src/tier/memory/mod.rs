@@ -7,6 +7,7 @@ mod lock;
 mod policy;
 mod queue;
 mod shards;
+mod shim;
 mod stored;
 mod table;
 
