@@ -17,6 +17,8 @@
 //! assert_eq!(get_all_posts::get_cached_value(&ann), None);
 //! ```
 //!
+//! More to run and to copy from is in the crate's `examples`: a service, a cache of one's own behind async functions, tiers.
+//!
 //! # What the attribute takes
 //!
 //! | option | value | |
