@@ -6,8 +6,9 @@ use std::pin::Pin;
 
 use futures_timer::Delay;
 
-use super::call::{How, Pending, Work};
+use super::call::{How, Pending};
 use super::entry::{Cleared, Handle};
+use super::work::Work;
 use super::{Flown, Function, Site, protocol};
 use crate::key::v1::Digest;
 use crate::probe::Outcome;

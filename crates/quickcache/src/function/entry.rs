@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::call::{Call, How, Pending, Work};
+use super::call::{Call, How, Pending};
+use super::work::Work;
 use super::{Flown, Function, Site, protocol};
 use crate::Error;
 use crate::clock::NEVER;

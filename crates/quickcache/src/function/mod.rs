@@ -1,11 +1,12 @@
 //! A cached function: its identity, its configuration after all stages, and its counters. How a call lives is told in
-//! `call`, what the companions do in `entry`, the tiers behind memory in `outer`.
+//! `call` and `work`, what the companions do in `entry`, the tiers behind memory in `outer`.
 
 pub(crate) mod asynchronous;
 pub(crate) mod call;
 pub(crate) mod entry;
 pub(crate) mod method;
 mod outer;
+mod work;
 
 use std::any::{Any, TypeId};
 use std::marker::PhantomData;

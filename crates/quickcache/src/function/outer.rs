@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::call::Work;
+use super::work::Work;
 use super::{Flown, Function};
 use crate::key::v1::Digest;
 use crate::probe::Outcome;

@@ -1,0 +1,287 @@
+//! The steps of a call that missed, blocking or async: what it has in hand, what flies to its followers, what is stored where
+//! and for how long. Nothing here waits; who asks the slower tiers is in `outer` and `asynchronous`.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::call::Pending;
+use super::{Flown, Function, WholeKey, protocol};
+use crate::clock::{Millis, deadline};
+use crate::key::v1::Digest;
+use crate::probe::{Outcome, ValueHooks};
+use crate::protocol::blocking;
+use crate::protocol::guarded::Found;
+use crate::protocol::machine::{KeyOf, Seq};
+use crate::stats::{Event, count};
+use crate::tier::memory::{KeyHash, Left, Stamp, Stored};
+
+/// The result of a flight that this call may not have.
+pub(super) struct NotShared;
+
+/// An execution that began.
+pub(super) struct Run {
+    started: Millis,
+    instant: Instant,
+    /// Read before the flight could be known: an entry of an ended epoch is no hit.
+    stamp: Stamp,
+}
+
+/// What a call has in hand between its steps.
+pub(super) struct Work<K, O: Outcome> {
+    pub(super) function: &'static Function,
+    pub(super) kind: O,
+    hash: KeyHash,
+    pub(super) digest: Digest,
+    hand: Mutex<Hand<K, O::Returned>>,
+}
+
+struct Hand<K, R> {
+    /// Until it moves into the entry.
+    key: Option<K>,
+    /// A result that is not stored.
+    returned: Option<R>,
+    /// How many of the slower tiers lack the value.
+    lacking: usize,
+    /// What was left of its life in the tier that had it.
+    left: Option<Duration>,
+    /// What key and value hold on the heap.
+    beside: usize,
+    stored: bool,
+    computed: bool,
+    too_slow: bool,
+}
+
+impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
+    pub(super) fn new(pending: Pending<K, O>) -> Self {
+        let Pending {
+            function,
+            kind,
+            hash,
+            digest,
+            key,
+            key_heap,
+            ..
+        } = pending;
+        let hand = Hand {
+            key: Some(key),
+            returned: None,
+            lacking: function.outer.len(),
+            left: None,
+            beside: key_heap,
+            stored: false,
+            computed: false,
+            too_slow: false,
+        };
+        Work {
+            function,
+            kind,
+            hash,
+            digest,
+            hand: Mutex::new(hand),
+        }
+    }
+
+    fn hand(&self) -> MutexGuard<'_, Hand<K, O::Returned>> {
+        self.hand.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn hooks(&self) -> ValueHooks<O::Value> {
+        self.kind.hooks()
+    }
+
+    pub(super) fn whole(&self) -> WholeKey {
+        *self.digest.as_bytes()
+    }
+
+    pub(super) fn key_of<'a>(&self, whole: &'a WholeKey) -> KeyOf<'a, WholeKey> {
+        KeyOf {
+            function: self.function.number,
+            hash: self.hash,
+            key: whole,
+        }
+    }
+
+    pub(super) fn has_outer(&self) -> bool {
+        !self.function.outer.is_empty()
+    }
+
+    /// Another flight may have ended between the miss and the lead.
+    pub(super) fn look_again(&self) -> Option<Found<Flown>> {
+        let tables = self.function.tables.as_ref()?;
+        let hand = self.hand();
+        let wanted = hand.key.as_ref()?;
+        // SAFETY: the types are those that `Site::function` was asked with.
+        let stored = unsafe {
+            let same = |key: &K| key == wanted;
+            tables.peek::<K, O::Value>(self.function.stamp(), self.hash, same, &self.function.clock)
+        }?;
+        Some(Found {
+            value: Flown::Value(stored),
+            backfill: false,
+        })
+    }
+
+    /// A value that slower tier number `tier` had.
+    pub(super) fn found(
+        &self,
+        tier: usize,
+        value: O::Value,
+        left: Duration,
+    ) -> Option<Found<Flown>> {
+        count(&self.function.counters.tier_hits[tier]);
+        let stamp = self.function.stamp();
+        let started = self.function.clock.now();
+        let mut hand = self.hand();
+        hand.lacking = tier;
+        hand.left = Some(left);
+        let deadline = deadline(started, self.function.times.memory.min(left));
+        hand.beside += (self.hooks().weigh)(&value);
+        Some(Found {
+            value: Flown::Value(Stored::new(stamp, started, deadline, value)),
+            backfill: true,
+        })
+    }
+
+    pub(super) fn begin(&self) -> Run {
+        Run {
+            started: self.function.clock.now(),
+            instant: Instant::now(),
+            stamp: self.function.stamp(),
+        }
+    }
+
+    pub(super) fn finish(&self, run: Run, returned: O::Returned) -> Flown {
+        let Function { counters, .. } = self.function;
+        let took = run.instant.elapsed();
+        count(&counters.executions);
+        counters.nanos.fetch_add(
+            u64::try_from(took.as_nanos()).unwrap_or(u64::MAX),
+            Ordering::Relaxed,
+        );
+        let value = match self.kind.split(returned) {
+            Ok(value) => value,
+            Err(returned) => {
+                let shared = self.kind.share(&returned);
+                self.hand().returned = Some(returned);
+                return shared.map_or(Flown::Lone, Flown::Error);
+            }
+        };
+        self.keep_value(run, value)
+    }
+
+    pub(super) fn keep_value(&self, run: Run, value: O::Value) -> Flown {
+        let Function { clock, times, .. } = self.function;
+        let until = deadline(run.started, times.memory);
+        let longest = times
+            .outer
+            .iter()
+            .fold(times.memory, |longest, time| longest.max(*time));
+        let mut hand = self.hand();
+        hand.computed = true;
+        hand.too_slow = clock.now() >= deadline(run.started, longest);
+        hand.beside += (self.hooks().weigh)(&value);
+        Flown::Value(Stored::new(run.stamp, run.started, until, value))
+    }
+
+    /// The entry that flies, if it is to be stored.
+    pub(super) fn entry(&self, flown: &Flown) -> Option<Arc<Stored<O::Value>>> {
+        match flown {
+            Flown::Value(any) if !self.hand().too_slow => any.clone().downcast().ok(),
+            _ => None,
+        }
+    }
+
+    /// The slower tiers that lack the value, outermost first, and how long it may live there.
+    pub(super) fn lacking(&self, entry: &Stored<O::Value>) -> Vec<(usize, Duration)> {
+        let hand = self.hand();
+        let age = Duration::from_millis(self.function.clock.now() - entry.started);
+        let life = |tier: usize| {
+            let time = self.function.times.outer[tier];
+            match hand.left {
+                Some(left) => Some(time.min(left)),
+                None => time.checked_sub(age).filter(|life| !life.is_zero()),
+            }
+        };
+        (0..hand.lacking)
+            .rev()
+            .filter_map(|tier| Some((tier, life(tier)?)))
+            .collect()
+    }
+
+    /// Keeps the entry in the memory tier. Runs under the guard of the protocol.
+    pub(super) fn keep(&self, flown: &Flown) -> Option<Left> {
+        let entry = self.entry(flown)?;
+        let mut hand = self.hand();
+        hand.stored = true;
+        let tables = self.function.tables.as_ref()?;
+        let (key, now) = (hand.key.take()?, self.function.clock.now());
+        // SAFETY: the types are those that `Site::function` was asked with.
+        Some(unsafe { tables.keep(self.hash, key, entry, hand.beside, now) })
+    }
+
+    pub(super) fn supersede(&self, token: Seq, flown: &Flown) {
+        if !matches!(flown, Flown::Value(_)) {
+            return;
+        }
+        let whole = self.whole();
+        let key = self.key_of(&whole);
+        if self.has_outer() {
+            blocking::supersede(
+                protocol(),
+                key,
+                token,
+                || self.store(flown),
+                || self.keep(flown),
+            );
+        } else {
+            drop(protocol().supersede(key, token, || self.keep(flown)));
+        }
+    }
+
+    /// What the call returns.
+    pub(super) fn end(self, flown: Flown) -> Result<O::Returned, NotShared> {
+        let kind = self.kind;
+        if let Some(returned) = self.settle() {
+            return Ok(returned);
+        }
+        match flown {
+            Flown::Value(any) => match any.downcast::<Stored<O::Value>>() {
+                Ok(entry) => Ok(kind.join(Stored::into_value(entry))),
+                Err(_) => Err(NotShared),
+            },
+            Flown::Error(shared) => kind.unshare(&shared).ok_or(NotShared),
+            Flown::Lone => Err(NotShared),
+        }
+    }
+
+    /// Counts what became of the value. The result, if it was one that is not stored.
+    pub(super) fn settle(self) -> Option<O::Returned> {
+        let function = self.function;
+        let counters = &function.counters;
+        let hand = self
+            .hand
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        if hand.stored {
+            count(&counters.fills);
+            counters.happened(self.hash, Event::Stored);
+            if let Some(tables) = &function.tables {
+                let turn = counters.fills.load(Ordering::Relaxed) as usize;
+                let (own, now) = (function.stamp(), function.clock.now());
+                tables.sweep_some(turn, now, |stamp| !stamp.is_older(own));
+            }
+        } else if hand.computed {
+            count(&counters.refused);
+            if hand.too_slow && !function.warned_slow.swap(true, Ordering::Relaxed) {
+                log::warn!(
+                    target: "quickcache",
+                    "`{}` takes longer than its timeout, so its values are too old before they can be stored: \
+                     give it a longer `timeout`",
+                    function.site.declared.name()
+                );
+            }
+        }
+        hand.returned
+    }
+}
