@@ -164,7 +164,8 @@ impl Site {
         }
     }
 
-    /// The instantiation of these types. `copy`: values are `Copy`, and lie in the entries themselves.
+    /// The instantiation of these types. `copy`: values are `Copy` or an `Arc`, and lie in the
+    /// entries themselves.
     #[inline]
     pub(crate) fn function<K: 'static, V: 'static>(
         &'static self,

@@ -10,13 +10,14 @@ mod shards;
 mod shim;
 mod stored;
 mod table;
+mod tables;
 
 pub use entry::{CacheLine, NEVER, Standing};
 pub use policy::Policy;
 pub use shards::Memory;
-pub(crate) use shards::{KeyHash, Left, Tables, number};
 pub(crate) use stored::{Stamp, Stored};
 pub use table::{Inserted, Limits, Table};
+pub(crate) use tables::{KeyHash, Left, Tables, number};
 
 /// Makes the hash of a key that is one word: two words in, 64 well-mixed bits out, by one wide multiplication.
 ///
