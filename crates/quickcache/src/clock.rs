@@ -2,7 +2,7 @@
 //!
 //! A hit reads the coarse clock of the kernel, which costs 6 ns where `Instant` costs 27. It goes in steps of a few
 //! milliseconds, and lags further while the processor that moves it is kept busy or, on a virtual machine, is not run. So it
-//! decides only about deadlines that are more than [`LAG`] away: nearer ones, and those that have come, are decided by the
+//! decides only about deadlines that are more than `LAG` away: nearer ones, and those that have come, are decided by the
 //! exact clock.
 
 use std::sync::Arc;

@@ -6,7 +6,7 @@
 //! made to collide on purpose and its prefix omits the module: use [`v1`](super::v1) unless keys must be shared with
 //! that library.
 //!
-//! [`write`] and [`key`] serve who has [`Value`]s. The functions named after one type write straight into the text,
+//! [`write()`] and [`key`] serve who has [`Value`]s. The functions named after one type write straight into the text,
 //! for who walks objects of another language:
 //!
 //! ```
