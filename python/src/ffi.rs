@@ -1,7 +1,7 @@
 //! What pyo3-ffi leaves out, and the few CPython layouts that the hit path reads directly.
 //!
-//! Everything here is checked by `self_test` when the module is imported; where a check fails, the caller takes the
-//! public API instead.
+//! Everything here is checked by `self_test` when the module is imported: where a check fails, the module was built for another
+//! CPython and is not imported. (The layout of attributes is in `attr.rs`, and has a fallback.)
 
 pub use pyo3::ffi::*;
 use pyo3::prelude::*;
@@ -242,6 +242,49 @@ unsafe fn int_value_by_api(o: *mut PyObject) -> Option<i64> {
     let mut overflow = 0;
     let v = unsafe { PyLong_AsLongLongAndOverflow(o, &mut overflow) };
     (overflow == 0).then_some(v)
+}
+
+/// Compares what is read directly with what the public API says: integers, text, the versions of types.
+pub fn self_test(py: Python) -> PyResult<bool> {
+    let mut good = true;
+    // SAFETY: exact objects of the types asked for, alive, with the GIL held.
+    unsafe {
+        for power in [0, 1, 29, 30, 31, 59, 60, 62] {
+            for near in [-1, 0, 1] {
+                for sign in [-1, 1] {
+                    let v = sign * ((1_i64 << power) + near);
+                    let o = v.into_pyobject(py)?;
+                    let small = v.unsigned_abs() < 1 << 30;
+                    good &= small_int(o.as_ptr()) == small.then_some(v);
+                    good &= int_value(o.as_ptr()) == Some(v);
+                }
+            }
+        }
+        let texts = ["", "a", "text", "t\u{e4}xt", "t\u{20ac}xt", "t\u{1f9a6}xt"];
+        for (i, a) in texts.iter().enumerate() {
+            for (j, b) in texts.iter().enumerate() {
+                let (a, b) = (PyString::new(py, a), PyString::new(py, b));
+                good &= str_hash(a.as_ptr()) == PyObject_Hash(a.as_ptr());
+                good &= str_hash(b.as_ptr()) == PyObject_Hash(b.as_ptr());
+                good &= str_is_hashed(a.as_ptr()) && str_eq(a.as_ptr(), b.as_ptr()) == (i == j);
+            }
+        }
+        let class = py.get_type::<pyo3::types::PyType>().call1((
+            "Probe",
+            pyo3::types::PyTuple::empty(py),
+            pyo3::types::PyDict::new(py),
+        ))?;
+        let name = PyString::intern(py, "attribute");
+        let mut seen = Vec::new();
+        for value in 0..3 {
+            class.setattr(&name, value)?;
+            _PyType_Lookup(class.as_ptr() as *mut PyTypeObject, name.as_ptr());
+            let version = type_version(class.as_ptr() as *mut PyTypeObject);
+            good &= version != 0 && !seen.contains(&version);
+            seen.push(version);
+        }
+    }
+    Ok(good)
 }
 
 /// The version of a type's attributes: another number after each change of the type or of one of its bases, 0 when

@@ -116,10 +116,10 @@ pub unsafe extern "C" fn any(
     kwnames: *mut PyObject,
 ) -> *mut PyObject {
     unsafe {
-        let f = &mut *(callable as *mut Function);
-        let hot = &*(*f.plan).hot.get();
+        let f = callable as *mut Function;
+        let hot = &*(*(*f).plan).hot.get();
         if hot.guards_hold() {
-            f.vectorcall = Some(entry(hot.shape));
+            (*f).vectorcall = Some(entry(hot.shape));
         }
         let f = &*f;
         let call = Call {

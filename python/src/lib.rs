@@ -50,6 +50,12 @@ fn _native(m: &Bound<PyModule>) -> PyResult<()> {
         (),
         Some(&[("after_in_child", m.getattr("after_fork_in_child")?)].into_py_dict(py)?),
     )?;
+    if !ffi::self_test(py)? {
+        return Err(PyImportError::new_err(
+            "quickcache was built for another CPython: reinstall it, so that a build for this one is chosen \
+             (pip install --force-reinstall quickcache-rs)",
+        ));
+    }
     attr::self_test(py)?;
     m.add_function(wrap_pyfunction!(attr::trust_attributes, m)?)?;
     report::register(m)?;
