@@ -3,6 +3,7 @@
 
 mod entry;
 mod ghost;
+mod index;
 mod lock;
 mod policy;
 mod queue;

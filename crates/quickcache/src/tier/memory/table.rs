@@ -2,10 +2,9 @@
 //! by entries and by bytes, with a deadline per entry. Who is evicted is decided in `policy.rs`; keys, values and their equality are the
 //! caller's.
 
-use hashbrown::HashTable;
-
 use super::entry::{Entry, Links, Slab, Standing, word};
 use super::ghost::Ghost;
+use super::index::Index;
 use super::policy::Policy;
 use super::queue::Queue;
 
@@ -21,7 +20,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// No bound but the size of a slot number.
+    /// No bound but that of the index, a thousand million entries.
     pub const NONE: Self = Self {
         entries: usize::MAX,
         bytes: u64::MAX,
@@ -63,7 +62,7 @@ pub enum Inserted {
 /// `A` is the alignment of the entries, [`CacheLine`](super::CacheLine) or none.
 pub struct Table<P, A = ()> {
     /// Slots of the slab, of live entries only, each once.
-    index: HashTable<u32>,
+    index: Index,
     pub(super) slab: Slab<P, A>,
     pub(super) small: Queue,
     pub(super) main: Queue,
@@ -76,12 +75,6 @@ pub struct Table<P, A = ()> {
     cursor: u32,
     /// How many entries have a deadline: without any there is nothing to sweep.
     mortal: usize,
-}
-
-/// The index wants 64 bits, of which it uses the upper 7 and as many of the lower as it needs.
-#[inline]
-const fn widen(hash: u32) -> u64 {
-    hash as u64 | (hash as u64) << 32
 }
 
 impl<P> Table<P> {
@@ -100,11 +93,11 @@ impl<P> Table<P> {
 
 impl<P, A> Table<P, A> {
     /// What an entry costs besides its weight: its place in the slab, and its share of the index and of the ghost queue.
-    pub const OVERHEAD: u32 = (size_of::<Entry<P, A>>() + size_of::<Links>()) as u32 + 12;
+    pub const OVERHEAD: u32 = (size_of::<Entry<P, A>>() + size_of::<Links>()) as u32 + 20;
 
     pub(super) fn aligned(limits: Limits, policy: Policy) -> Self {
         Self {
-            index: HashTable::new(),
+            index: Index::new(),
             slab: Slab::new(),
             small: Queue::new(),
             main: Queue::new(),
@@ -119,7 +112,7 @@ impl<P, A> Table<P, A> {
 
     /// The payload of a key, unless it has expired. Counts as a visit. `passed` tells whether a deadline has
     /// come, and is called only if the entry has one.
-    #[inline]
+    #[inline(always)]
     pub fn get(
         &self,
         hash: u64,
@@ -230,14 +223,13 @@ impl<P, A> Table<P, A> {
                 } else {
                     word
                 };
-                if self.index.len() == self.index.capacity() {
+                if self.index.len() == self.index.room() {
                     self.grow();
                 }
                 let most = self.most();
                 let slot = self.slab.fill(hash, word, weight, payload, most);
                 self.mortal += usize::from(word::mortal(word));
-                self.index
-                    .insert_unique(widen(hash), slot, |_| unreachable!("grow made room"));
+                self.index.insert(hash, slot);
                 self.link(slot);
                 Inserted::New
             }
@@ -359,7 +351,7 @@ impl<P, A> Table<P, A> {
     /// Memory that the table itself holds, in bytes, without what payloads point to.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.index.allocation_size() + self.slab.bytes() + self.ghost.bytes()
+        self.index.bytes() + self.slab.bytes() + self.ghost.bytes()
     }
 
     /// Every entry, in no order, expired ones that were not yet swept included.
@@ -370,18 +362,17 @@ impl<P, A> Table<P, A> {
             .map(|(_, entry)| (unsafe { entry.payload() }, entry.standing()))
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn slot(&self, hash: u32, mut eq: impl FnMut(&P) -> bool) -> Option<u32> {
-        let found = self.index.find(widen(hash), |&slot| {
+        self.index.find(hash, |slot| {
             // SAFETY: slots in the index are in the slab.
             let entry = unsafe { self.slab.get_unchecked(slot) };
             // SAFETY: and they are live.
-            entry.hash == hash && eq(unsafe { entry.payload() })
-        });
-        found.copied()
+            eq(unsafe { entry.payload() })
+        })
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn entry(&self, hash: u32, eq: impl FnMut(&P) -> bool) -> Option<&Entry<P, A>> {
         // SAFETY: slots in the index are in the slab.
         self.slot(hash, eq)
@@ -410,21 +401,19 @@ impl<P, A> Table<P, A> {
     /// Makes a larger index. The slab knows every hash, so the old index goes first, and the slab is read in the order it lies.
     ///
     /// That takes about 10 ns an entry, which nobody notices in a small table. A large one grows once for all, to what its bounds
-    /// allow and an eighth more, so that vacancies that removals leave behind do not make it grow again.
+    /// allow.
     #[cold]
     fn grow(&mut self) {
         let (len, most) = (self.len(), self.most());
         let room = if leaps(len, most) {
-            most + most / 8
+            most
         } else {
-            (len * 2).max(8)
+            (len * 2).max(8).min(most)
         };
-        self.index = HashTable::new();
-        self.index = HashTable::with_capacity(room);
+        self.index = Index::new();
+        self.index = Index::with_room(room);
         for (slot, entry) in self.slab.live() {
-            self.index.insert_unique(widen(entry.hash), slot, |_| {
-                unreachable!("with_capacity made room")
-            });
+            self.index.insert(entry.hash, slot);
         }
     }
 
@@ -455,13 +444,7 @@ impl<P, A> Table<P, A> {
         self.unlink(slot);
         let entry = &self.slab[slot];
         self.mortal -= usize::from(word::mortal(entry.word()));
-        match self
-            .index
-            .find_entry(widen(entry.hash), |&other| other == slot)
-        {
-            Ok(found) => drop(found.remove()),
-            Err(_) => unreachable!("a live entry is in the index"),
-        }
+        self.index.remove(entry.hash, slot);
         self.slab.free(slot)
     }
 
@@ -476,10 +459,10 @@ pub(super) fn leaps(len: usize, most: usize) -> bool {
     len > 1 << 14 && most / 32 < len && most > len
 }
 
-/// Slot numbers are 32 bits, and the last one is no slot.
+/// Slot numbers are 32 bits, the last one is no slot, and the index has 31 bits of a hash to choose a bucket by.
 fn clamp(limits: Limits) -> Limits {
     Limits {
-        entries: limits.entries.min(u32::MAX as usize - 1),
+        entries: limits.entries.min(1 << 30),
         ..limits
     }
 }
