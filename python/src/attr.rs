@@ -13,6 +13,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 /// Whether the self-test has passed.
 static TRUSTED: AtomicBool = AtomicBool::new(false);
 
+/// The version of no type: CPython gives out far fewer.
+const NO_VERSION: u32 = u32::MAX;
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kept {
     /// `offset` is from the object: a member of `__slots__`.
@@ -24,7 +27,7 @@ enum Kept {
 /// Where the instances of a type keep one attribute, as long as the type has this version.
 #[derive(Clone, Copy, Debug)]
 pub struct Attribute {
-    of: *mut PyTypeObject,
+    /// Given to one type once, as it then was, so that it stands for the type too.
     version: u32,
     offset: u32,
     kept: Kept,
@@ -33,15 +36,14 @@ pub struct Attribute {
 impl Attribute {
     /// Stands for no attribute.
     pub const NONE: Attribute = Attribute {
-        of: null_mut(),
-        version: 0,
+        version: NO_VERSION,
         offset: 0,
         kept: Kept::InObject,
     };
 
     #[inline(always)]
     pub fn is_none(&self) -> bool {
-        self.of.is_null()
+        self.version == NO_VERSION
     }
 
     /// The attribute as a borrowed reference, or null: `o` is of another type, or does not keep it there.
@@ -52,8 +54,7 @@ impl Attribute {
     pub unsafe fn read(&self, o: *mut PyObject) -> *mut PyObject {
         unsafe {
             let t = (*o).ob_type;
-            // A version is given to one type once: at the address of a type that is gone, another has another version.
-            if t != self.of || ffi::type_version(t) != self.version {
+            if ffi::type_version(t) != self.version {
                 return null_mut();
             }
             let block = match self.kept {
@@ -96,13 +97,12 @@ impl Attribute {
             // Gives the type a version, if it has none.
             let descriptor = ffi::_PyType_Lookup(t, name);
             let version = ffi::type_version(t);
-            if version == 0 {
+            if version == 0 || version == NO_VERSION {
                 return None;
             }
             let at = |kept, offset: usize| {
                 let offset = u32::try_from(offset).ok()?;
                 Some(Attribute {
-                    of: t,
                     version,
                     offset,
                     kept,

@@ -206,6 +206,19 @@ pub unsafe fn small_int(o: *mut PyObject) -> Option<i64> {
     }
 }
 
+/// An exact `int` above 0 of one digit.
+///
+/// # Safety
+/// As for `small_int`.
+#[inline(always)]
+pub unsafe fn one_digit(o: *mut PyObject) -> Option<u32> {
+    unsafe {
+        let after = (o as *const u8).add(size_of::<PyObject>());
+        let one = if cfg!(Py_3_12) { 1 << 3 } else { 1 };
+        (*(after as *const isize) == one).then(|| *(after.add(size_of::<isize>()) as *const u32))
+    }
+}
+
 /// An exact `int` that fits 64 bits.
 ///
 /// # Safety
@@ -215,13 +228,14 @@ pub unsafe fn int_value(o: *mut PyObject) -> Option<i64> {
     unsafe { small_int(o).or_else(|| int_value_by_api(o)) }
 }
 
-/// Whether the hash of an exact `str` has been asked for.
+/// The hash of an exact `str`, if it has been asked for before.
 ///
 /// # Safety
 /// `o` is an exact `str` and the GIL is held.
 #[inline(always)]
-pub unsafe fn str_is_hashed(o: *mut PyObject) -> bool {
-    unsafe { (*(o as *const StrHead)).hash != -1 }
+pub unsafe fn str_hash_if_any(o: *mut PyObject) -> Option<Py_hash_t> {
+    let h = unsafe { (*(o as *const StrHead)).hash };
+    (h != -1).then_some(h)
 }
 
 /// How many digits of 30 bits an exact `int` has.
@@ -256,6 +270,8 @@ pub fn self_test(py: Python) -> PyResult<bool> {
                     let o = v.into_pyobject(py)?;
                     let small = v.unsigned_abs() < 1 << 30;
                     good &= small_int(o.as_ptr()) == small.then_some(v);
+                    let one = (small && v > 0).then_some(v as u32);
+                    good &= one_digit(o.as_ptr()) == one;
                     good &= int_value(o.as_ptr()) == Some(v);
                 }
             }
@@ -266,7 +282,8 @@ pub fn self_test(py: Python) -> PyResult<bool> {
                 let (a, b) = (PyString::new(py, a), PyString::new(py, b));
                 good &= str_hash(a.as_ptr()) == PyObject_Hash(a.as_ptr());
                 good &= str_hash(b.as_ptr()) == PyObject_Hash(b.as_ptr());
-                good &= str_is_hashed(a.as_ptr()) && str_eq(a.as_ptr(), b.as_ptr()) == (i == j);
+                good &= str_hash_if_any(a.as_ptr()) == Some(PyObject_Hash(a.as_ptr()));
+                good &= str_eq(a.as_ptr(), b.as_ptr()) == (i == j);
             }
         }
         let class = py.get_type::<pyo3::types::PyType>().call1((

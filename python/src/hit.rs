@@ -11,10 +11,12 @@
 use crate::call::{self, Call};
 use crate::ffi::{self, PyObject};
 use crate::function::Function;
-use crate::memory::Entry;
+use crate::memory::{Entry, Label};
 use crate::params::Bindings;
-use crate::part::{self, Part, Tag, hash_one, hash_parts};
+use crate::part::{self, Part, Tag, hash_parts};
 use crate::plan::{Compiled, FIXED, Hot, MAX_PARTS, Plan, Shape};
+use quickcache::clock;
+use quickcache::tier::memory::Found;
 use std::cell::Cell;
 use std::mem::MaybeUninit;
 use std::ptr::null_mut;
@@ -48,63 +50,101 @@ pub fn entry(shape: Shape) -> ffi::vectorcallfunc {
         Shape::Never => any,
         Shape::Nothing => nothing,
         Shape::One => one,
+        Shape::Attribute => attribute,
         Shape::Single => remembered::<1>,
         Shape::Pair => remembered::<2>,
         Shape::Many => remembered::<0>,
     }
 }
 
-/// An entry: `$find` gives the value as a new reference, or null. It ends in a jump, and keeps nothing on the stack for it.
+/// An entry: `$find` gives the entry of a call that `$fits`. What cannot be served goes to `any`, with `$nargs` and `$names` made anew:
+/// while the clock is read only the callable and its arguments are kept, and the entry that was found.
 macro_rules! entry {
-    ($(#[$meta:meta])* $name:ident $(<const $n:ident: usize>)?, $shape:pat, |$plan:ident, $hot:ident, $call:ident| $find:expr) => {
+    ($(#[$meta:meta])* $name:ident $(<const $n:ident: usize>)?,
+     |$hot:ident, $plan:ident, $args:ident, $nargsf:ident, $kwnames:ident|
+     if $fits:expr => $find:expr, else ($nargs:expr, $names:expr)) => {
         $(#[$meta])*
         unsafe extern "C" fn $name $(<const $n: usize>)? (
             callable: *mut PyObject,
-            args: *const *mut PyObject,
-            nargsf: usize,
-            kwnames: *mut PyObject,
+            $args: *const *mut PyObject,
+            $nargsf: usize,
+            $kwnames: *mut PyObject,
         ) -> *mut PyObject {
             unsafe {
                 // SAFETY: the caller holds a reference to us for the length of the call.
-                let $plan = &*(*(callable as *const Function)).plan;
-                let $hot = &*$plan.hot.get();
-                if matches!($hot.shape, $shape) && $hot.guards_hold() {
-                    let $call = Call { args, nargsf, kwnames };
-                    let hit = $find;
-                    if !hit.is_null() {
-                        return hit;
+                let found = {
+                    let $plan = plan_of(callable);
+                    let $hot = &*$plan.hot.get();
+                    if !($hot.guards_hold() && $fits) {
+                        return any(callable, $args, $nargsf, $kwnames);
                     }
+                    $find
+                };
+                let $plan = plan_of(callable);
+                match found {
+                    Some(found) if found.visit(clock::passed) => serve($plan, found.payload()),
+                    _ => any(callable, $args, $nargs, $names),
                 }
-                any(callable, args, nargsf, kwnames)
             }
         }
     };
 }
 
-entry! {
-    /// Varies on nothing.
-    nothing, Shape::Nothing, |plan, hot, call| {
-        if call.is_plain(0) { find_one(plan, hot, Part::EMPTY) } else { null_mut() }
-    }
+/// # Safety
+/// `callable` is a live `Function`.
+#[inline(always)]
+unsafe fn plan_of<'f>(callable: *mut PyObject) -> &'f Plan {
+    unsafe { &*(*(callable as *const Function)).plan }
 }
 
 entry! {
-    /// One plain argument, the commonest hit: calls nothing but the clock and, for text that is not the same object, a
-    /// comparison.
-    one, Shape::One, |plan, hot, call| {
-        if call.is_plain(hot.count as usize) {
-            one_argument(plan, hot, *call.args.add(hot.index as usize))
-        } else {
-            null_mut()
-        }
-    }
+    /// Varies on nothing: its one entry is looked for where it was last found.
+    nothing, |hot, plan, args, nargsf, kwnames|
+    if hot.fits(Shape::Nothing, nargsf, kwnames) => {
+        let wanted = Label::new((*hot.space).id.get(), Tag::Empty, false);
+        let found = (*hot.memory).table().look_at(hot.slot.get());
+        found.filter(|found| found.payload().label == wanted)
+    },
+    else ((*plan.hot.get()).count as usize, null_mut())
+}
+
+entry! {
+    /// One plain argument, the commonest hit.
+    one, |hot, plan, args, nargsf, kwnames|
+    if hot.fits(Shape::One, nargsf, kwnames) => find_common(hot, *args.add(hot.index as usize)),
+    else ((*plan.hot.get()).count as usize, null_mut())
+}
+
+entry! {
+    /// One attribute of a plain argument, kept where it was kept by the object that was last learned from.
+    attribute, |hot, plan, args, nargsf, kwnames|
+    if hot.fits(Shape::Attribute, nargsf, kwnames) => {
+        let o = hot.attribute.get().read(*args.add(hot.index as usize));
+        if o.is_null() { None } else { find_common(hot, o) }
+    },
+    else ((*plan.hot.get()).count as usize, null_mut())
+}
+
+entry! {
+    /// Two plain arguments, in the places that are remembered.
+    pair, |hot, plan, args, nargsf, kwnames|
+    if (*plan.memo.get()).fits_pair(nargsf, kwnames) => {
+        let [a, b, ..] = &(*plan.memo.get()).reads;
+        find_pair(hot, *args.add(a.place as usize), *args.add(b.place as usize))
+    },
+    else ((*plan.memo.get()).nargs, (*plan.memo.get()).kwnames)
 }
 
 entry! {
     /// A call as the remembered one. `N` is the number of its values; 0 for any.
-    remembered<const N: usize>, Shape::Single | Shape::Pair | Shape::Many, |plan, hot, call| {
-        as_remembered::<N>(plan, hot, call)
-    }
+    remembered<const N: usize>, |hot, plan, args, nargsf, kwnames|
+    if hot.shape == const { [Shape::Many, Shape::Single, Shape::Pair][N] }
+        && (*plan.memo.get()).fits(nargsf, kwnames) =>
+    {
+        let mut parts = NO_PARTS;
+        read_as_remembered::<N>(plan, hot, args, &mut parts).and_then(|parts| find(hot, parts))
+    },
+    else ((*plan.memo.get()).nargs, (*plan.memo.get()).kwnames)
 }
 
 /// Any call: the vectorcall of a function that has not been called yet, and what the others end in.
@@ -116,81 +156,64 @@ pub unsafe extern "C" fn any(
     kwnames: *mut PyObject,
 ) -> *mut PyObject {
     unsafe {
-        let f = callable as *mut Function;
-        let hot = &*(*(*f).plan).hot.get();
-        if hot.guards_hold() {
-            (*f).vectorcall = Some(entry(hot.shape));
-        }
-        let f = &*f;
         let call = Call {
             args,
             nargsf,
             kwnames,
         };
-        or_else(f, call, |values| call::slow(f, call, values))
+        let f = callable as *mut Function;
+        let result = or_else(&*f, call, |values| call::slow(&*f, call, values));
+        // What was learned from this call, if anything was, serves the next.
+        let plan = plan_of(callable);
+        let hot = &*plan.hot.get();
+        if hot.guards_hold() {
+            (*f).vectorcall = Some(if (*plan.memo.get()).is_pair() {
+                pair
+            } else {
+                entry(hot.shape)
+            });
+        }
+        result
     }
 }
 
-#[inline(always)]
-unsafe fn one_argument(plan: &Plan, hot: &Hot, a: *mut PyObject) -> *mut PyObject {
-    unsafe {
-        let kind = (*a).ob_type;
-        let (tag, bits) = if kind == &raw mut ffi::PyLong_Type {
-            match ffi::small_int(a) {
-                Some(v) => (Tag::Int, v as u64),
-                None => return null_mut(),
-            }
-        } else if kind == &raw mut ffi::PyUnicode_Type && ffi::str_is_hashed(a) {
-            (Tag::Str, a as u64)
-        } else {
-            return null_mut();
-        };
-        find_one(plan, hot, Part { tag, bits })
-    }
-}
+type Parts = [MaybeUninit<Part>; MAX_PARTS];
 
+const NO_PARTS: Parts = [const { MaybeUninit::uninit() }; MAX_PARTS];
+
+/// The values of a call that the memo fits; `None` for values of other types. Runs no Python code.
 #[inline(always)]
-unsafe fn as_remembered<const N: usize>(plan: &Plan, hot: &Hot, call: Call) -> *mut PyObject {
+unsafe fn read_as_remembered<'p, const N: usize>(
+    plan: &Plan,
+    hot: &Hot,
+    args: *const *mut PyObject,
+    parts: &'p mut Parts,
+) -> Option<&'p [Part]> {
     unsafe {
         let memo = &*plan.memo.get();
-        if !memo.fits(call) {
-            return null_mut();
-        }
-        if memo.skip != FIXED {
-            let v = *call.args.add(memo.skip as usize);
-            if v != ffi::Py_False() && v != ffi::Py_None() {
-                return null_mut();
-            }
-        }
         let n = if N == 0 {
             (*hot.compiled).sources.len()
         } else {
             N
         };
-        let mut parts = [const { MaybeUninit::<Part>::uninit() }; MAX_PARTS];
-        for (part, read) in parts[..n].iter_mut().zip(&memo.reads) {
-            let mut o = if read.place == FIXED {
-                read.fixed
-            } else {
-                *call.args.add(read.place as usize)
-            };
-            if !read.attribute.is_none() {
-                o = read.attribute.read(o);
-                if o.is_null() {
-                    return null_mut();
+        let reads = parts[..n].iter_mut().zip(&memo.reads);
+        if memo.simple {
+            for (part, read) in reads {
+                part.write(Part::of(*args.add(read.place as usize))?);
+            }
+        } else {
+            if memo.skip != FIXED {
+                let v = *args.add(memo.skip as usize);
+                if v != ffi::Py_False() && v != ffi::Py_None() {
+                    return None;
                 }
             }
-            match Part::of(o) {
-                Some(p) => part.write(p),
-                None => return null_mut(),
-            };
+            for (part, read) in reads {
+                part.write(Part::of(read.object(args)?)?);
+            }
         }
-        // The first `n` have been written.
-        find(
-            plan,
-            hot,
-            std::slice::from_raw_parts(parts.as_ptr() as *const Part, n),
-        )
+        // SAFETY: the first `n` have been written.
+        Some(std::slice::from_raw_parts(parts.as_ptr() as *const Part, n))
     }
 }
 
@@ -211,64 +234,89 @@ pub unsafe fn or_else(
         if !hot.guards_hold() {
             return miss(None);
         }
-        let hit = match hot.shape {
-            Shape::Never => null_mut(),
-            Shape::Nothing if call.is_plain(0) => find_one(plan, hot, Part::EMPTY),
+        let mut parts = NO_PARTS;
+        let found = match hot.shape {
+            Shape::Never => None,
+            Shape::Nothing if call.is_plain(0) => {
+                let found = find(hot, &[]);
+                if found.is_some() {
+                    hot.slot.set((*hot.memory).slot_of_nothing(&*hot.space));
+                }
+                found
+            }
             Shape::One if call.is_plain(hot.count as usize) => {
-                Part::of(*call.args.add(hot.index as usize))
-                    .map_or(null_mut(), |part| find_one(plan, hot, part))
+                Part::of(*call.args.add(hot.index as usize)).and_then(|part| find(hot, &[part]))
             }
-            _ => {
-                let hit = as_remembered::<0>(plan, hot, call);
-                if hit.is_null() {
-                    return general(f, hot, call, miss);
-                }
-                hit
+            _ if (*plan.memo.get()).fits(call.nargsf, call.kwnames) => {
+                read_as_remembered::<0>(plan, hot, call.args, &mut parts)
+                    .and_then(|parts| find(hot, parts))
             }
+            _ => None,
         };
-        if hit.is_null() { miss(None) } else { hit }
-    }
-}
-
-#[inline(always)]
-unsafe fn find_one(plan: &Plan, hot: &Hot, part: Part) -> *mut PyObject {
-    unsafe {
-        let space = &*hot.space;
-        let hash = hash_one(space.seed.get(), part);
-        let id = space.id.get();
-        let same = |e: &Entry| {
-            e.space == id
-                && Part {
-                    tag: e.tag,
-                    bits: e.bits,
-                }
-                .same(part)
-        };
-        serve(plan, (*hot.memory).find(hash, same))
-    }
-}
-
-#[inline(always)]
-unsafe fn find(plan: &Plan, hot: &Hot, parts: &[Part]) -> *mut PyObject {
-    unsafe {
-        let space = &*hot.space;
-        let hash = hash_parts(space.seed.get(), parts);
-        let id = space.id.get();
-        let same = |e: &Entry| e.space == id && part::is(e.tag, e.bits, parts);
-        serve(plan, (*hot.memory).find(hash, same))
-    }
-}
-
-#[inline(always)]
-unsafe fn serve(plan: &Plan, entry: Option<&Entry>) -> *mut PyObject {
-    match entry {
-        Some(e) if !e.encoded => {
-            plan.hits.set(plan.hits.get() + 1);
-            unsafe { ffi::Py_INCREF(e.value) };
-            e.value
+        match found {
+            Some(found) if found.visit(clock::passed) => serve(plan, found.payload()),
+            _ if matches!(hot.shape, Shape::Never) || hot.is_plain(call) => miss(None),
+            _ => general(f, hot, call, miss),
         }
-        _ => null_mut(),
     }
+}
+
+/// The entry of these parts that hits hand out as it is, expired perhaps. Of two keys of one hash it may miss the second.
+#[inline(always)]
+unsafe fn find<'h>(hot: &'h Hot, parts: &[Part]) -> Option<Found<'h, Entry, ()>> {
+    unsafe { find_hashed(hot, hash_parts((*hot.space).seed.get(), parts), parts) }
+}
+
+#[inline(always)]
+unsafe fn find_hashed<'h>(hot: &'h Hot, hash: u64, parts: &[Part]) -> Option<Found<'h, Entry, ()>> {
+    unsafe {
+        let wanted = Label::new((*hot.space).id.get(), part::tag_of(parts), false);
+        let found = (*hot.memory).table().look(hash, |e| e.label == wanted)?;
+        part::is(found.payload().bits, parts).then_some(found)
+    }
+}
+
+/// As `find`, of one value of those that most keys are.
+#[inline(always)]
+unsafe fn find_common(hot: &Hot, o: *mut PyObject) -> Option<Found<'_, Entry, ()>> {
+    unsafe {
+        let (part, hashed) = Part::of_common(o)?;
+        let seed = (*hot.space).seed.get();
+        // Written twice, so that what follows from the tag is known where it is used.
+        if matches!(part.tag, Tag::Int) {
+            let tag = Tag::Int;
+            find_hashed(
+                hot,
+                part::hash_as(seed, tag, hashed),
+                &[Part { tag, ..part }],
+            )
+        } else {
+            let tag = Tag::Str;
+            find_hashed(
+                hot,
+                part::hash_as(seed, tag, hashed),
+                &[Part { tag, ..part }],
+            )
+        }
+    }
+}
+
+/// As `find_common`, of two of them.
+#[inline(always)]
+unsafe fn find_pair(hot: &Hot, a: *mut PyObject, b: *mut PyObject) -> Option<Found<'_, Entry, ()>> {
+    unsafe {
+        let (a, hashed_a) = Part::of_common(a)?;
+        let (b, hashed_b) = Part::of_common(b)?;
+        let seed = part::hash_as((*hot.space).seed.get(), a.tag, hashed_a);
+        find_hashed(hot, part::hash_as(seed, b.tag, hashed_b), &[a, b])
+    }
+}
+
+#[inline(always)]
+unsafe fn serve(plan: &Plan, e: &Entry) -> *mut PyObject {
+    plan.hits.set(plan.hits.get() + 1);
+    unsafe { ffi::Py_INCREF(e.value) };
+    e.value
 }
 
 /// Keeps retired plans alive.
@@ -349,12 +397,15 @@ unsafe fn with_attributes(
         // Such code may have changed where this function's values live, too: only a plan that holds still may be asked.
         let plan = &*f.plan;
         let hot = &*plan.hot.get();
-        if plain && hot.guards_hold() && std::ptr::eq(hot.compiled, compiled) {
-            let hit = find(plan, hot, &parts[..n]);
-            if !hit.is_null() {
-                plan.remember(compiled, call, values.objects());
-                return hit;
-            }
+        if plain
+            && hot.guards_hold()
+            && std::ptr::eq(hot.compiled, compiled)
+            && let Some(found) = find(hot, &parts[..n])
+            && found.visit(clock::passed)
+        {
+            let hit = serve(plan, found.payload());
+            plan.remember(compiled, call, values.objects());
+            return hit;
         }
         let read = compiled.reads_attributes;
         drop(reading);

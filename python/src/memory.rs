@@ -26,11 +26,72 @@ use std::sync::{Arc, OnceLock};
 pub struct Entry {
     pub value: *mut PyObject,
     pub bits: u64,
+    pub label: Label,
+}
+
+/// Whose an entry is and of what kind, in one word, so that a hit compares it at once.
+///
+/// ```text
+/// space 32 | encoded 8 | tag 8
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Label(u64);
+
+impl Label {
+    const ENCODED: u64 = 1 << 8;
+
+    #[inline(always)]
+    pub const fn new(space: u32, tag: Tag, encoded: bool) -> Label {
+        Label((space as u64) << 16 | (encoded as u64) << 8 | tag as u64)
+    }
+
+    fn tag(self) -> Tag {
+        part::tag(self.0 as u8)
+    }
+}
+
+impl Entry {
+    /// Takes references of its own to the value and to what the parts point to.
+    ///
+    /// # Safety
+    /// The parts and the value are alive, and the GIL is held.
+    unsafe fn new(value: *mut PyObject, encoded: bool, space: u32, parts: &[Part]) -> Entry {
+        unsafe {
+            let (tag, bits) = part::own(parts);
+            ffi::Py_INCREF(value);
+            Entry {
+                value,
+                bits,
+                label: Label::new(space, tag, encoded),
+            }
+        }
+    }
+
     /// The id of its space at the time it was filled; an entry of an id that is no more is dead.
-    pub space: u32,
-    pub tag: Tag,
+    pub fn space(&self) -> u32 {
+        (self.label.0 >> 16) as u32
+    }
+
     /// The value is the pickle of what callers get.
-    pub encoded: bool,
+    pub fn encoded(&self) -> bool {
+        self.label.0 & Label::ENCODED != 0
+    }
+
+    /// Whether this is the entry of these parts in a space.
+    ///
+    /// # Safety
+    /// As for `part::is`.
+    #[inline(always)]
+    pub unsafe fn has_key(&self, space: u32, parts: &[Part]) -> bool {
+        let label = Label::new(space, part::tag_of(parts), self.encoded());
+        self.label == label && unsafe { part::is(self.bits, parts) }
+    }
+
+    /// # Safety
+    /// As for `part::with_parts`, of its key.
+    unsafe fn with_parts<R>(&self, f: impl FnOnce(&[Part]) -> R) -> R {
+        unsafe { part::with_parts(self.label.tag(), self.bits, f) }
+    }
 }
 
 // SAFETY: moved and dropped with the GIL held only.
@@ -41,7 +102,7 @@ impl Drop for Entry {
     fn drop(&mut self) {
         // SAFETY: made by `Entry::new`; every owner drops entries under the GIL and outside the table.
         unsafe {
-            part::release(self.tag, self.bits);
+            part::release(self.label.tag(), self.bits);
             ffi::Py_DECREF(self.value);
         }
     }
@@ -83,6 +144,21 @@ impl Inner {
     #[inline(always)]
     pub fn find(&self, hash: u64, eq: impl FnMut(&Entry) -> bool) -> Option<&Entry> {
         self.table.get(hash, clock::passed, eq)
+    }
+
+    /// The entries as the hit path asks for them.
+    #[inline(always)]
+    pub fn table(&self) -> &Table<Entry> {
+        &self.table
+    }
+
+    /// Where the one entry of a space without parts is; any number, if there is none.
+    pub fn slot_of_nothing(&self, space: &Space) -> u32 {
+        let id = space.id.get();
+        // SAFETY: there are no parts.
+        let hash = unsafe { hash_parts(space.seed.get(), &[]) };
+        let slot = self.table.slot_of(hash, |e| unsafe { e.has_key(id, &[]) });
+        slot.unwrap_or(u32::MAX)
     }
 }
 
@@ -264,8 +340,8 @@ impl Memory {
         unsafe {
             let hash = hash_parts(space.seed.get(), parts);
             self.state.with(py, |m| {
-                let e = m.find(hash, |e| e.space == id && part::is(e.tag, e.bits, parts))?;
-                Some((Bound::from_borrowed_ptr(py, e.value), e.encoded))
+                let e = m.find(hash, |e| e.has_key(id, parts))?;
+                Some((Bound::from_borrowed_ptr(py, e.value), e.encoded()))
             })
         }
     }
@@ -282,23 +358,15 @@ impl Memory {
         let mut out = Vec::new();
         let adopted = self.state.with(py, |m| unsafe {
             let hash = hash_parts(m.seed, &key);
-            let eq = |e: &Entry| e.space == BY_TEXT && part::is(e.tag, e.bits, &key);
+            let eq = |e: &Entry| e.has_key(BY_TEXT, &key);
             let now = clock::now();
             let standing = m.table.standing(hash, eq).filter(|s| s.deadline > now)?;
             let old = m.table.remove(hash, eq)?;
-            let (tag, bits) = part::own(parts);
-            ffi::Py_INCREF(old.value);
-            let entry = Entry {
-                value: old.value,
-                bits,
-                space: space.id.get(),
-                tag,
-                encoded: old.encoded,
-            };
+            let entry = Entry::new(old.value, old.encoded(), space.id.get(), parts);
             let hash = hash_parts(space.seed.get(), parts);
             out.push(old);
             let id = space.id.get();
-            let same = |e: &Entry| e.space == id && part::is(e.tag, e.bits, parts);
+            let same = |e: &Entry| e.has_key(id, parts);
             m.table.insert(
                 hash,
                 entry,
@@ -357,20 +425,12 @@ impl Memory {
         // SAFETY: the parts are alive; the entry takes its own references.
         let done = unsafe {
             let hash = hash_parts(space.seed.get(), parts);
-            let (tag, bits) = part::own(parts);
-            ffi::Py_INCREF(stored.object.as_ptr());
-            let entry = Entry {
-                value: stored.object.as_ptr(),
-                bits,
-                space: id,
-                tag,
-                encoded: stored.encoded,
-            };
-            let same = |e: &Entry| e.space == id && part::is(e.tag, e.bits, parts);
+            let entry = Entry::new(stored.object.as_ptr(), stored.encoded, id, parts);
+            let same = |e: &Entry| e.has_key(id, parts);
             self.state.with(py, |m| {
                 let now = clock::now();
                 let Inner { table, live, .. } = m;
-                table.sweep(now, 1, |e| !live.contains(&e.space), &mut out);
+                table.sweep(now, 1, |e| !live.contains(&e.space()), &mut out);
                 table.insert(hash, entry, stored.weight, deadline, now, same, &mut out)
             })
         };
@@ -384,10 +444,8 @@ impl Memory {
         let id = space.id.get();
         let gone = unsafe {
             let hash = hash_parts(space.seed.get(), parts);
-            self.state.with(py, |m| {
-                m.table
-                    .remove(hash, |e| e.space == id && part::is(e.tag, e.bits, parts))
-            })
+            self.state
+                .with(py, |m| m.table.remove(hash, |e| e.has_key(id, parts)))
         };
         gone.is_some()
     }
@@ -403,9 +461,7 @@ impl Memory {
         unsafe {
             let hash = hash_parts(space.seed.get(), parts);
             self.state.with(py, |m| {
-                let s = m
-                    .table
-                    .standing(hash, |e| e.space == id && part::is(e.tag, e.bits, parts))?;
+                let s = m.table.standing(hash, |e| e.has_key(id, parts))?;
                 (s.deadline > clock::now()).then_some((s.deadline, s.lifetime, s.weight))
             })
         }
@@ -418,7 +474,7 @@ impl Memory {
             let own = m
                 .table
                 .iter()
-                .filter(|(e, s)| e.space == id && s.deadline > now);
+                .filter(|(e, s)| e.space() == id && s.deadline > now);
             own.fold((0, 0), |(n, bytes), (_, s)| {
                 (
                     n + 1,
@@ -434,9 +490,7 @@ impl Memory {
         // SAFETY: the parts are alive.
         let hash = unsafe { hash_parts(space.seed.get(), parts) };
         self.state.with(py, |m| {
-            let s = m.table.standing(hash, |e| {
-                e.space == id && unsafe { part::is(e.tag, e.bits, parts) }
-            });
+            let s = m.table.standing(hash, |e| unsafe { e.has_key(id, parts) });
             s.is_some_and(|s| s.deadline <= clock::now())
         })
     }
@@ -459,7 +513,7 @@ impl Memory {
             }
             let prefix = &*space.text;
             m.table.retain(
-                |e| e.space != BY_TEXT || !unsafe { text_of(e) }.starts_with(prefix),
+                |e| e.space() != BY_TEXT || !unsafe { text_of(e) }.starts_with(prefix),
                 &mut out,
             );
         });
@@ -491,9 +545,9 @@ impl Memory {
             let id = space.id.get();
             let seed = space.seed.get();
             self.state.with(py, |m| {
-                for (e, _) in m.table.iter().filter(|(e, _)| e.space == id) {
+                for (e, _) in m.table.iter().filter(|(e, _)| e.space() == id) {
                     unsafe {
-                        part::with_parts(e.tag, e.bits, |parts| {
+                        e.with_parts(|parts| {
                             if let Ok(args) = text::args(parts) {
                                 index
                                     .entry(hash_text(&args))
@@ -543,10 +597,8 @@ impl Memory {
         let found = unsafe {
             let hash = hash_parts(self.seed(py), &parts);
             self.state.with(py, |m| {
-                let e = m.find(hash, |e| {
-                    e.space == BY_TEXT && part::is(e.tag, e.bits, &parts)
-                })?;
-                Some((Bound::from_borrowed_ptr(py, e.value), e.encoded))
+                let e = m.find(hash, |e| e.has_key(BY_TEXT, &parts))?;
+                Some((Bound::from_borrowed_ptr(py, e.value), e.encoded()))
             })
         };
         if found.is_some() {
@@ -563,7 +615,10 @@ impl Memory {
         };
         Ok(self.state.with(py, |m| {
             let e = m.find(hash, |e| is_typed(e, &space, args))?;
-            Some((unsafe { Bound::from_borrowed_ptr(py, e.value) }, e.encoded))
+            Some((
+                unsafe { Bound::from_borrowed_ptr(py, e.value) },
+                e.encoded(),
+            ))
         }))
     }
 
@@ -596,9 +651,8 @@ impl Memory {
         let parts = Self::by_text(&key);
         let now = clock::now();
         let by_text = self.state.with(py, |m| unsafe {
-            m.table.standing(hash_parts(m.seed, &parts), |e| {
-                e.space == BY_TEXT && part::is(e.tag, e.bits, &parts)
-            })
+            m.table
+                .standing(hash_parts(m.seed, &parts), |e| e.has_key(BY_TEXT, &parts))
         });
         let standing = by_text.filter(|s| s.deadline > now).or_else(|| {
             let (space, args) = self.space_of(py, key.to_str().ok()?)?;
@@ -619,11 +673,8 @@ impl Memory {
         let parts = Self::by_text(key);
         let gone = unsafe {
             let hash = hash_parts(self.seed(py), &parts);
-            self.state.with(py, |m| {
-                m.table.remove(hash, |e| {
-                    e.space == BY_TEXT && part::is(e.tag, e.bits, &parts)
-                })
-            })
+            self.state
+                .with(py, |m| m.table.remove(hash, |e| e.has_key(BY_TEXT, &parts)))
         };
         let typed = key.to_str().ok().and_then(|text| {
             let (space, args) = self.space_of(py, text)?;
@@ -660,19 +711,11 @@ impl Memory {
         let mut out = Vec::new();
         unsafe {
             let hash = hash_parts(self.seed(py), &parts);
-            let (tag, bits) = part::own(&parts);
-            ffi::Py_INCREF(stored.object.as_ptr());
-            let entry = Entry {
-                value: stored.object.as_ptr(),
-                bits,
-                space: BY_TEXT,
-                tag,
-                encoded: stored.encoded,
-            };
+            let entry = Entry::new(stored.object.as_ptr(), stored.encoded, BY_TEXT, &parts);
             self.state.with(py, |m| {
                 m.texts |= looks_typed;
                 let now = clock::now();
-                let same = |e: &Entry| e.space == BY_TEXT && part::is(e.tag, e.bits, &parts);
+                let same = |e: &Entry| e.has_key(BY_TEXT, &parts);
                 m.table
                     .insert(hash, entry, stored.weight, deadline, now, same, &mut out)
             })
@@ -691,12 +734,8 @@ pub fn deadline(now: u64, timeout: u64) -> u64 {
 
 fn is_typed(e: &Entry, space: &Space, args: &str) -> bool {
     // SAFETY: an entry in the table owns its key.
-    e.space == space.id.get()
-        && unsafe {
-            part::with_parts(e.tag, e.bits, |parts| {
-                text::args(parts).is_ok_and(|t| t == args)
-            })
-        }
+    e.space() == space.id.get()
+        && unsafe { e.with_parts(|parts| text::args(parts).is_ok_and(|t| t == args)) }
 }
 
 /// The text of an entry that was set by text.
@@ -860,7 +899,7 @@ impl Memory {
         self.state.with(py, |m| {
             let Inner { table, live, .. } = m;
             let all = table.slots();
-            table.sweep(clock::now(), all, |e| !live.contains(&e.space), &mut out)
+            table.sweep(clock::now(), all, |e| !live.contains(&e.space()), &mut out)
         })
     }
 

@@ -29,6 +29,21 @@ pub struct Part {
     pub bits: u64,
 }
 
+/// The tag of this number.
+pub fn tag(number: u8) -> Tag {
+    const ALL: [Tag; 8] = [
+        Tag::None,
+        Tag::Bool,
+        Tag::Int,
+        Tag::Float,
+        Tag::Str,
+        Tag::Text,
+        Tag::Empty,
+        Tag::Many,
+    ];
+    ALL[usize::from(number) - 1]
+}
+
 impl Part {
     /// Stands for no part.
     pub const EMPTY: Part = Part {
@@ -57,6 +72,27 @@ impl Part {
                 });
             }
             Self::of_rare(o)
+        }
+    }
+
+    /// As `of`, of the values that most keys are: an `int` above 0 of one digit, a `str` whose hash has been asked for. With what
+    /// `hash` says of it.
+    ///
+    /// # Safety
+    /// As for `of`.
+    #[inline(always)]
+    pub unsafe fn of_common(o: *mut PyObject) -> Option<(Part, u64)> {
+        unsafe {
+            let t = (*o).ob_type;
+            let (tag, bits, hashed) = if t == &raw mut ffi::PyLong_Type {
+                let digit = u64::from(ffi::one_digit(o)?);
+                (Tag::Int, digit, digit)
+            } else if t == &raw mut ffi::PyUnicode_Type {
+                (Tag::Str, o as u64, ffi::str_hash_if_any(o)? as u64)
+            } else {
+                return None;
+            };
+            Some((Part { tag, bits }, hashed))
         }
     }
 
@@ -145,7 +181,23 @@ pub unsafe fn hash_parts(seed: u64, parts: &[Part]) -> u64 {
 
 #[inline(always)]
 pub unsafe fn hash_one(seed: u64, part: Part) -> u64 {
-    mix(seed ^ ((part.tag as u64) << 56), unsafe { part.hash() })
+    hash_as(seed, part.tag, unsafe { part.hash() })
+}
+
+/// The hash of one part, from what `Part::hash` says of it.
+#[inline(always)]
+pub fn hash_as(seed: u64, tag: Tag, hashed: u64) -> u64 {
+    mix(seed ^ tag as u64, hashed)
+}
+
+/// The tag of the owned key of these parts.
+#[inline(always)]
+pub fn tag_of(parts: &[Part]) -> Tag {
+    match parts {
+        [one] => one.tag,
+        [] => Tag::Empty,
+        _ => Tag::Many,
+    }
 }
 
 /// The block of `parts`: the first stands for how many follow.
@@ -215,25 +267,31 @@ pub unsafe fn release(tag: Tag, bits: u64) {
     }
 }
 
-/// Whether an owned key has these parts.
+/// Whether an owned key of the tag `tag_of(parts)` has these parts.
 ///
 /// # Safety
 /// As for `Part::same`.
 #[inline(always)]
-pub unsafe fn is(tag: Tag, bits: u64, parts: &[Part]) -> bool {
+pub unsafe fn is(bits: u64, parts: &[Part]) -> bool {
     unsafe {
         match parts {
-            [one] => Part { tag, bits }.same(*one),
-            [] => tag == Tag::Empty,
-            _ => tag == Tag::Many && is_many(bits, parts),
+            [one] => Part { bits, ..*one }.same(*one),
+            [] => true,
+            // The usual answer written out, and all else out of line: as a loop it is a call, with all of the parts in memory.
+            [a, b] => {
+                let own = in_block(bits);
+                let identical = |x: Part, y: Part| (x.bits, x.tag) == (y.bits, y.tag);
+                own.len() == 2 && identical(own[0], *a) && identical(own[1], *b)
+                    || is_many(own, parts)
+            }
+            _ => is_many(in_block(bits), parts),
         }
     }
 }
 
 /// # Safety
-/// As for `is`, of an owned key of several parts.
-#[inline(always)]
-pub unsafe fn is_many(bits: u64, parts: &[Part]) -> bool {
-    let own = unsafe { in_block(bits) };
+/// As for `Part::same`, of each.
+#[inline(never)]
+unsafe fn is_many(own: &[Part], parts: &[Part]) -> bool {
     own.len() == parts.len() && own.iter().zip(parts).all(|(a, b)| unsafe { a.same(*b) })
 }

@@ -29,19 +29,27 @@ const MAX_LESSONS: u32 = 1000;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Shape {
-    /// No call of this function can be served by the hit path.
-    Never,
     /// Varies on nothing, and is called without arguments.
     Nothing,
     /// Varies on one of its arguments as it is, and is called with all that are needed, by position.
     One,
+    /// The same with one attribute of that argument.
+    Attribute,
     /// Varies on one value, otherwise.
     Single,
     /// Varies on two values.
     Pair,
     /// Varies on more.
     Many,
+    /// No call of this function can be served by the hit path.
+    Never,
 }
+
+/// Shapes of which every call has the same plain arguments: the first of them.
+const PLAIN: usize = Shape::Attribute as usize + 1;
+
+/// Twice no number of arguments.
+const NO_FORM: usize = 1;
 
 #[derive(Clone, Copy)]
 struct Guard {
@@ -52,12 +60,19 @@ struct Guard {
 /// What a hit reads, in one place.
 pub struct Hot {
     guard: Guard,
+    /// Those of the caches' classes, and the first again where there are fewer.
     more: [Guard; 3],
-    more_len: u8,
+    more_guards: bool,
     pub shape: Shape,
+    /// Of the plain shapes: how many arguments a call has, twice, at the place of the plan's own shape, and `NO_FORM` elsewhere.
+    forms: [usize; PLAIN],
     /// How many arguments a call of this shape has, and which of them is the key.
     pub count: u8,
     pub index: u8,
+    /// Of a function that varies on nothing: where its entry was last found.
+    pub slot: Cell<u32>,
+    /// Of the shape `Attribute`: how the last object that was learned from keeps it.
+    pub attribute: Cell<Attribute>,
     pub memory: *const Inner,
     pub space: *const Space,
     pub compiled: *const Compiled,
@@ -69,15 +84,31 @@ impl Hot {
         // SAFETY: the compiled plan keeps the types alive; a version is read under the GIL.
         unsafe {
             ffi::type_version(self.guard.of) == self.guard.version
-                && (self.more_len == 0 || self.more_hold())
+                && (!self.more_guards || self.more_hold())
         }
     }
 
     #[inline]
     unsafe fn more_hold(&self) -> bool {
-        self.more[..self.more_len as usize]
+        self.more
             .iter()
             .all(|g| unsafe { ffi::type_version(g.of) == g.version })
+    }
+
+    /// Whether a call is one of which the entry of this shape has looked at the only key it can have.
+    pub fn is_plain(&self, call: Call) -> bool {
+        match self.shape {
+            Shape::Nothing => call.is_plain(0),
+            Shape::One => call.is_plain(self.count as usize),
+            _ => false,
+        }
+    }
+
+    /// Whether a call has the arguments that a function of this shape takes, and the plan is of this shape still.
+    #[inline(always)]
+    pub fn fits(&self, shape: Shape, nargsf: usize, kwnames: *mut PyObject) -> bool {
+        // Twice the number: so the flag on top of it falls out.
+        self.forms[shape as usize] == nargsf << 1 && kwnames.is_null()
     }
 
     const fn never() -> Hot {
@@ -89,10 +120,13 @@ impl Hot {
         Hot {
             guard,
             more: [guard; 3],
-            more_len: 0,
+            more_guards: false,
             shape: Shape::Never,
+            forms: [NO_FORM; PLAIN],
             count: 0,
             index: 0,
+            slot: Cell::new(u32::MAX),
+            attribute: Cell::new(Attribute::NONE),
             memory: null(),
             space: null(),
             compiled: null(),
@@ -185,12 +219,21 @@ impl Compiled {
             };
             ffi::Py_XINCREF(call.kwnames);
             ffi::Py_XINCREF(defaults);
+            let given = |read: &Read| read.place != FIXED && read.attribute.is_none();
+            let simple =
+                skip == FIXED && !defaulted && reads[..self.sources.len()].iter().all(given);
             Some(Memo {
                 nargs: call.nargs(),
                 kwnames: call.kwnames,
                 defaults_of,
                 defaults,
                 skip,
+                simple,
+                pair: if simple && self.sources.len() == 2 {
+                    2 * call.nargs()
+                } else {
+                    NO_FORM
+                },
                 reads,
             })
         }
@@ -218,14 +261,18 @@ impl Compiled {
 /// Where the values of the last call came from: `kwnames` is one object per place in the source, so the next call from there
 /// need not bind again.
 pub struct Memo {
-    nargs: usize,
+    pub nargs: usize,
     /// Owned, or null.
-    kwnames: *mut PyObject,
+    pub kwnames: *mut PyObject,
     /// The function whose defaults the call took some from, and the tuple of them, owned; or null both.
     defaults_of: *mut ffi::PyFunctionObject,
     defaults: *mut PyObject,
     /// The place of the argument that must be `False` or `None`, or `FIXED`.
     pub skip: u8,
+    /// Every value is an argument as it is, and there is no argument that must be so or so.
+    pub simple: bool,
+    /// Of a simple memo of two values: twice `nargs`; else `NO_FORM`.
+    pair: usize,
     pub reads: [Read; MAX_PARTS],
 }
 
@@ -250,6 +297,41 @@ impl Read {
     };
 }
 
+impl Memo {
+    pub fn is_pair(&self) -> bool {
+        self.pair != NO_FORM
+    }
+
+    /// Whether this is a call as the remembered one was, of two values that are arguments as they are.
+    #[inline(always)]
+    pub fn fits_pair(&self, nargsf: usize, kwnames: *mut PyObject) -> bool {
+        self.pair == nargsf << 1 && self.kwnames == kwnames
+    }
+}
+
+impl Read {
+    /// The value in a call that the memo fits, borrowed; `None` for an object that does not keep the attribute there. Runs no
+    /// Python code.
+    ///
+    /// # Safety
+    /// `args` are those of the call; the GIL is held.
+    #[inline(always)]
+    pub unsafe fn object(&self, args: *const *mut PyObject) -> Option<*mut PyObject> {
+        unsafe {
+            let o = if self.place == FIXED {
+                self.fixed
+            } else {
+                *args.add(self.place as usize)
+            };
+            if self.attribute.is_none() {
+                return Some(o);
+            }
+            let o = self.attribute.read(o);
+            (!o.is_null()).then_some(o)
+        }
+    }
+}
+
 impl Drop for Memo {
     fn drop(&mut self) {
         // SAFETY: owned, and dropped as the plan is: with the GIL held.
@@ -268,6 +350,8 @@ impl Memo {
             defaults_of: null_mut(),
             defaults: null_mut(),
             skip: FIXED,
+            simple: false,
+            pair: NO_FORM,
             reads: [Read::NOTHING; MAX_PARTS],
         }
     }
@@ -277,10 +361,11 @@ impl Memo {
     /// # Safety
     /// The GIL is held, and the plan's function is alive.
     #[inline(always)]
-    pub unsafe fn fits(&self, call: Call) -> bool {
-        self.nargs == call.nargs()
-            && self.kwnames == call.kwnames
-            && (self.defaults_of.is_null()
+    pub unsafe fn fits(&self, nargsf: usize, kwnames: *mut PyObject) -> bool {
+        self.nargs == nargsf & !ffi::PY_VECTORCALL_ARGUMENTS_OFFSET
+            && self.kwnames == kwnames
+            && (self.simple
+                || self.defaults_of.is_null()
                 || unsafe { (*self.defaults_of).func_defaults == self.defaults })
     }
 }
@@ -369,18 +454,22 @@ impl Plan {
             compiled: &*compiled,
             ..never
         };
-        hot.more_len = (guards.len() - 1) as u8;
+        hot.more_guards = guards.len() > 1;
+        hot.more = [guards[0]; 3];
         hot.more[..guards.len() - 1].copy_from_slice(&guards[1..]);
         if let Stack::Native(native) = &compiled.stack {
             hot.memory = native.memory.get().inner();
             hot.space = &*native.space;
             hot.shape = shape(&compiled);
             hot.index = compiled.sources.first().map_or(0, |s| s.param as u8);
-            hot.count = if hot.shape == Shape::One {
+            hot.count = if matches!(hot.shape, Shape::One | Shape::Attribute) {
                 hot.index + 1
             } else {
                 0
             };
+            if let Some(form) = hot.forms.get_mut(hot.shape as usize) {
+                *form = 2 * usize::from(hot.count);
+            }
         }
         self.set(py, hot, compiled)
     }
@@ -394,6 +483,10 @@ impl Plan {
             && let Some(memo) = unsafe { compiled.memo(call, values) }
         {
             self.lessons.set(self.lessons.get() + 1);
+            // SAFETY: GIL held, and the cell is only read.
+            unsafe { &*self.hot.get() }
+                .attribute
+                .set(memo.reads[0].attribute);
             drop(self.set_memo(memo));
         }
     }
@@ -472,11 +565,15 @@ fn shape(c: &Compiled) -> Shape {
     if matches!(c.skip, Skip::Never) {
         match &c.sources[..] {
             [] if c.params.accepts(0) => return Shape::Nothing,
-            [s] if s.attrs.is_empty()
+            [s] if s.attrs.len() <= 1
                 && s.param < c.params.positional()
                 && c.params.accepts(s.param + 1) =>
             {
-                return Shape::One;
+                return if s.attrs.is_empty() {
+                    Shape::One
+                } else {
+                    Shape::Attribute
+                };
             }
             _ => {}
         }

@@ -19,8 +19,8 @@ pub(super) const NIL: u32 = u32::MAX;
 /// visits 2 | in main 1 | live 1 | lifetime 16 | deadline 44
 /// ```
 ///
-/// The deadline is on top, so that one shift gives it. 44 bits of milliseconds are 557 years; the highest value is `NEVER`. The
-/// lifetime (deadline less the time of the insert) is there for `age` and is held as 11 bits and a power of two.
+/// The deadline is on top, so that one shift gives it, and its highest bit says that it never comes; 43 bits of milliseconds are 278
+/// years. The lifetime (deadline less the time of the insert) is there for `age` and is held as 11 bits and a power of two.
 pub(super) mod word {
     pub const VISITS: u64 = 0b11;
     pub const MAIN: u64 = 1 << 2;
@@ -30,7 +30,11 @@ pub(super) mod word {
     pub const NEVER: u64 = u64::MAX >> DEADLINE_SHIFT;
 
     pub const fn new(deadline: u64, now: u64) -> u64 {
-        let deadline = if deadline > NEVER { NEVER } else { deadline };
+        let deadline = if deadline > NEVER / 2 {
+            NEVER
+        } else {
+            deadline
+        };
         let life = if deadline == NEVER {
             0
         } else {
@@ -40,14 +44,14 @@ pub(super) mod word {
     }
 
     /// Whether the deadline has come; the clock is asked only where there is one.
-    #[inline]
+    #[inline(always)]
     pub fn expired(word: u64, passed: impl FnOnce(u64) -> bool) -> bool {
-        let deadline = word >> DEADLINE_SHIFT;
-        deadline != NEVER && passed(deadline)
+        mortal(word) && passed(word >> DEADLINE_SHIFT)
     }
 
+    #[inline(always)]
     pub const fn mortal(word: u64) -> bool {
-        word >> DEADLINE_SHIFT != NEVER
+        (word as i64) >= 0
     }
 
     pub const fn deadline(word: u64) -> u64 {
@@ -279,6 +283,12 @@ impl<P, A> Slab<P, A> {
 
     pub fn links(&mut self, slot: u32) -> &mut Links {
         &mut self.links[slot as usize]
+    }
+
+    /// Any number will do; the entry may be vacant.
+    #[inline]
+    pub fn get(&self, slot: u32) -> Option<&Entry<P, A>> {
+        self.entries.get(slot as usize)
     }
 
     /// # Safety

@@ -79,13 +79,12 @@ impl Index {
         let mut place = hash as usize & self.mask();
         loop {
             let found = self.at(place);
-            if (found >> 32) as u32 == wanted {
-                let slot = found as u32;
-                if is(slot) {
-                    return Some(slot);
+            if (found >> 32) as u32 != wanted {
+                if found == EMPTY {
+                    return None;
                 }
-            } else if found == EMPTY {
-                return None;
+            } else if is(found as u32) {
+                return Some(found as u32);
             }
             place = (place + 1) & self.mask();
         }

@@ -77,6 +77,28 @@ pub struct Table<P, A = ()> {
     mortal: usize,
 }
 
+/// An entry of a table, expired perhaps: see [`Table::look`].
+pub struct Found<'t, P, A>(&'t Entry<P, A>);
+
+impl<'t, P, A> Found<'t, P, A> {
+    #[inline(always)]
+    pub fn payload(&self) -> &'t P {
+        // SAFETY: who makes one has seen that the entry is live, and the table is borrowed.
+        unsafe { self.0.payload() }
+    }
+
+    /// Counts a visit, unless the entry has expired: then it says false. `passed` tells whether a deadline has come, and is called only
+    /// if the entry has one.
+    #[inline(always)]
+    pub fn visit(&self, passed: impl FnOnce(u64) -> bool) -> bool {
+        let fresh = !word::expired(self.0.word(), passed);
+        if fresh {
+            self.0.mark(self.0.word());
+        }
+        fresh
+    }
+}
+
 impl<P> Table<P> {
     #[must_use]
     pub fn new(limits: Limits) -> Self {
@@ -119,14 +141,31 @@ impl<P, A> Table<P, A> {
         passed: impl FnOnce(u64) -> bool,
         eq: impl FnMut(&P) -> bool,
     ) -> Option<&P> {
-        let entry = self.entry(hash as u32, eq)?;
-        let word = entry.word();
-        if word::expired(word, passed) {
-            return None;
-        }
-        entry.mark(word);
-        // SAFETY: slots in the index are live.
-        Some(unsafe { entry.payload() })
+        let found = self.look(hash, eq)?;
+        found.visit(passed).then(|| found.payload())
+    }
+
+    /// As [`get`](Table::get) in two steps, of which the second asks the clock: between them the caller may look at the payload, and
+    /// has as little to keep over the call as it likes.
+    #[inline(always)]
+    pub fn look(&self, hash: u64, eq: impl FnMut(&P) -> bool) -> Option<Found<'_, P, A>> {
+        self.entry(hash as u32, eq).map(Found)
+    }
+
+    /// As [`look`](Table::look), of the entry in a slot that [`slot_of`](Table::slot_of) once gave: for a caller that asks for one key
+    /// again and again. The slot may be another key's by now, or out of use.
+    #[inline(always)]
+    pub fn look_at(&self, slot: u32) -> Option<Found<'_, P, A>> {
+        self.slab
+            .get(slot)
+            .filter(|entry| entry.is_live())
+            .map(Found)
+    }
+
+    /// The slot of a key, of one that has expired too. It may be another key's after the next change.
+    #[inline]
+    pub fn slot_of(&self, hash: u64, eq: impl FnMut(&P) -> bool) -> Option<u32> {
+        self.slot(hash as u32, eq)
     }
 
     /// As [`get`](Table::get), without counting a visit.
