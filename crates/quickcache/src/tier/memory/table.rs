@@ -437,23 +437,11 @@ impl<P, A> Table<P, A> {
         }
     }
 
-    /// Makes a larger index. The slab knows every hash, so the old index goes first, and the slab is read in the order it lies.
-    ///
-    /// That takes about 10 ns an entry, which nobody notices in a small table. A large one grows once for all, to what its bounds
-    /// allow.
+    /// Makes the index twice as large. To make at once what the bounds allow would spare later growth, and cost memory as long as
+    /// the table is far from its bounds: a bucket may lie anywhere.
     #[cold]
     fn grow(&mut self) {
-        let (len, most) = (self.len(), self.most());
-        let room = if leaps(len, most) {
-            most
-        } else {
-            (len * 2).max(8).min(most)
-        };
-        self.index = Index::new();
-        self.index = Index::with_room(room);
-        for (slot, entry) in self.slab.live() {
-            self.index.insert(entry.hash, slot);
-        }
+        self.index.grow((self.len() * 2).max(8).min(self.most()));
     }
 
     /// Puts an entry at the new end of the queue that its word names.
