@@ -3,10 +3,15 @@
 A decorated function whose cache is exactly one of these is driven tier by tier by the engine, in the same order of calls;
 what stands here is what a direct caller, a subclass or a patch sees.
 """
-import warnings
 from collections import namedtuple
 
-from .logger import logger
+from . import logger as log
+
+
+def __getattr__(name):
+    if name == 'logger':
+        return log.logger
+    raise AttributeError('module {!r} has no attribute {!r}'.format(__name__, name))
 
 
 class ForceSkipCache(Exception):
@@ -49,6 +54,7 @@ class CacheWithTimeout(CacheWithPresets):
     """The old name of `CacheWithPresets`."""
 
     def __new__(cls, cache, timeout):
+        import warnings
         warnings.warn("CacheWithTimeout is deprecated. Please use CacheWithPresets instead.",
                       DeprecationWarning, stacklevel=1)
         return super().__new__(cls, cache, timeout)
@@ -71,8 +77,8 @@ class TieredCache:
             if content is not Ellipsis:
                 for missed_cache in missed:
                     missed_cache.set(key, content)
-                logger.debug('missed caches: {}'.format([c.__class__.__name__ for c in missed]))
-                logger.debug('hit cache: {}'.format(cache.__class__.__name__))
+                log.logger.debug('missed caches: {}'.format([c.__class__.__name__ for c in missed]))
+                log.logger.debug('hit cache: {}'.format(cache.__class__.__name__))
                 return content
             else:
                 missed.append(cache)

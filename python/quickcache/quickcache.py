@@ -1,6 +1,5 @@
 """Configuration in three stages: at creation, by `but_with`, at the function."""
 import functools
-import inspect
 from collections import namedtuple
 
 from . import _native
@@ -51,6 +50,7 @@ class ConfigMixin:
 
 def decorate(fn, helper):
     """The decorated object for a helper, ours or a user's."""
+    import inspect
     ours = isinstance(helper, QuickCacheHelper)
     coroutine = ours and inspect.iscoroutinefunction(fn)
     inner = _native.function(helper, fn, helper._plan if ours else None, coroutine)

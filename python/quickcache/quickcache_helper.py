@@ -6,26 +6,31 @@ method asks it first.
 """
 import datetime
 import functools
-import inspect
 import sys
-import warnings
 from collections import namedtuple
-from inspect import getfullargspec
+from types import FunctionType
 
 from . import _native, cache_helpers
-from .logger import logger
+from . import logger as log
 from .native_utc import utc
 
 _Settable = namedtuple('Settable', ['to'])
 
 
+def __getattr__(name):
+    if name == 'logger':
+        return log.logger
+    raise AttributeError('module {!r} has no attribute {!r}'.format(__name__, name))
+
+
 def isfunction(value):
     """A plain Python function, or one that quickcache has decorated."""
-    return inspect.isfunction(value) or _native.is_function(value)
+    return isinstance(value, FunctionType) or _native.is_function(value)
 
 
 def callargs(fn, args, kwargs):
     """The arguments of a call by name, defaults included; an invalid call is a TypeError in `getcallargs`' words."""
+    import inspect
     try:
         return inspect.getcallargs(fn, *args, **kwargs)
     except TypeError:
@@ -40,6 +45,11 @@ def callargs(fn, args, kwargs):
     return bound.arguments
 
 
+def _is_coroutine_function(fn):
+    import inspect
+    return inspect.iscoroutinefunction(fn)
+
+
 def _uuid_class():
     # Nobody has a UUID who has not imported the module, and importing it costs more than all of quickcache.
     module = sys.modules.get('uuid')
@@ -51,6 +61,8 @@ class QuickCacheHelper:
     _plan = None
 
     def __init__(self, fn, vary_on, cache, skip_arg=None, assert_function=None):
+        # Half of the time that importing quickcache would take, and needed here only: by whoever decorates.
+        import inspect
 
         self.fn = fn
         self.cache = cache
@@ -59,7 +71,7 @@ class QuickCacheHelper:
             self._hash(inspect.getsource(fn), 8)
         )
 
-        spec = getfullargspec(self.fn)
+        spec = inspect.getfullargspec(self.fn)
         arg_names = spec.args + spec.kwonlyargs + [name for name in (spec.varargs, spec.varkw) if name]
         if not isfunction(vary_on):
             vary_on = [part.split('.') for part in vary_on]
@@ -95,6 +107,7 @@ class QuickCacheHelper:
                     )
 
         if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+            import warnings
             warnings.warn(
                 'quickcache on the generator function {}: the second caller gets a generator that the first '
                 'one has used up. Return a list instead.'.format(fn.__name__), stacklevel=3)
@@ -112,9 +125,9 @@ class QuickCacheHelper:
             self._plan.retire()
 
     def call(self, /, *args, **kwargs):
-        logger.debug('checking caches for {}'.format(self.fn.__name__))
+        log.logger.debug('checking caches for {}'.format(self.fn.__name__))
         key = self.get_cache_key(*args, **kwargs)
-        logger.debug(key)
+        log.logger.debug(key)
         return _native.text_call(self, key, args, kwargs)
 
     def get_cached_value(self, /, *args, **kwargs):
@@ -125,7 +138,7 @@ class QuickCacheHelper:
         if known:
             return value
         key = self.get_cache_key(*args, **kwargs)
-        logger.debug(key)
+        log.logger.debug(key)
         return _native.text_get(self, key)
 
     def set_cached_value(self, /, *args, **kwargs):
@@ -135,7 +148,7 @@ class QuickCacheHelper:
         store = _native.setter(self, args, kwargs)
         if store is None:
             key = self.get_cache_key(*args, **kwargs)
-            logger.debug(key)
+            log.logger.debug(key)
             store = functools.partial(_native.text_set, self, key)
         return _Settable(lambda value: store(value))
 
@@ -151,7 +164,7 @@ class QuickCacheHelper:
         """
         Computes the value anew now, stores it, and returns it (on a coroutine function: awaitable)
         """
-        if inspect.iscoroutinefunction(self.fn):
+        if _is_coroutine_function(self.fn):
             from . import aio
             return aio.refresh(self, args, kwargs)
         return _native.refresh(self, args, kwargs)
@@ -270,7 +283,7 @@ class QuickCacheHelper:
                                  "and this should have been checked in __init__")
 
     def __call__(self, /, *args, **kwargs):
-        if inspect.iscoroutinefunction(self.fn):
+        if _is_coroutine_function(self.fn):
             from . import aio
             return aio.call(self, args, kwargs)
         if not self.skip(*args, **kwargs):
@@ -280,4 +293,4 @@ class QuickCacheHelper:
 
 
 _native.set_pristine(QuickCacheHelper, cache_helpers.TieredCache, cache_helpers.CacheWithPresets,
-                     callargs, logger, utc)
+                     callargs, utc)

@@ -17,7 +17,6 @@ pub struct Home {
     pub tiered: Py<PyAny>,
     pub presets: Py<PyAny>,
     pub callargs: Py<PyAny>,
-    pub logger: Py<PyAny>,
     pub utc: Py<PyAny>,
     /// Each guarded class with a copy of its namespace.
     pristine: Vec<(Py<PyAny>, Py<PyDict>)>,
@@ -47,7 +46,6 @@ pub fn set_pristine(
     tiered: Bound<PyAny>,
     presets: Bound<PyAny>,
     callargs: Py<PyAny>,
-    logger: Py<PyAny>,
     utc: Py<PyAny>,
 ) -> PyResult<()> {
     let pristine = [&helper, &tiered, &presets]
@@ -59,7 +57,6 @@ pub fn set_pristine(
         tiered: tiered.unbind(),
         presets: presets.unbind(),
         callargs,
-        logger,
         utc,
         pristine,
     };
@@ -167,12 +164,30 @@ pub type Flights = Machine<FlightKey, Arc<FlightCell>>;
 /// The flights, clears and stores of this process.
 pub static FLIGHTS: LazyLock<GilCell<Flights>> = LazyLock::new(|| GilCell::new(Flights::new()));
 
-/// Whether debug messages are wanted; asked on slow paths only.
+static LOGGER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+
+/// The logger; imports `logging`, which costs as much as all of us.
+pub fn logger(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    let found = || {
+        let module = py.import("quickcache.logger")?;
+        PyResult::Ok(module.getattr("logger")?.unbind())
+    };
+    Ok(LOGGER.get_or_try_init(py, found)?.bind(py))
+}
+
+/// Whether debug messages are wanted; asked on slow paths only. Nobody has asked for any who has not imported `logging`.
 pub fn debugging(py: Python) -> bool {
     let wanted = || -> PyResult<bool> {
+        if LOGGER.get(py).is_none() {
+            // SAFETY: the interpreter's own dictionary of modules, borrowed for one look that runs no code.
+            let modules = unsafe { Bound::from_borrowed_ptr(py, ffi::PyImport_GetModuleDict()) };
+            if !modules.contains(pyo3::intern!(py, "logging"))? {
+                return Ok(false);
+            }
+        }
         let level = 10_i32.into_pyobject(py)?;
         ffi::method(
-            home(py)?.logger.bind(py),
+            logger(py)?,
             pyo3::intern!(py, "isEnabledFor"),
             &[level.as_any()],
         )?
@@ -183,10 +198,6 @@ pub fn debugging(py: Python) -> bool {
 
 pub fn debug(py: Python, message: &str) -> PyResult<()> {
     let message = message.into_pyobject(py)?;
-    ffi::method(
-        home(py)?.logger.bind(py),
-        pyo3::intern!(py, "debug"),
-        &[message.as_any()],
-    )?;
+    ffi::method(logger(py)?, pyo3::intern!(py, "debug"), &[message.as_any()])?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use crate::cell::GilCell;
 use crate::plan::Compiled;
-use crate::state::home;
+use crate::state::logger;
 use pyo3::prelude::*;
 use std::collections::HashSet;
 
@@ -10,10 +10,7 @@ static SAID: GilCell<Option<HashSet<String>>> = GilCell::new(None);
 
 fn once(py: Python, message: String) -> PyResult<()> {
     if SAID.with(py, |s| s.get_or_insert_default().insert(message.clone())) {
-        home(py)?
-            .logger
-            .bind(py)
-            .call_method1("warning", (message,))?;
+        logger(py)?.call_method1("warning", (message,))?;
     }
     Ok(())
 }
