@@ -65,12 +65,14 @@ def servers():
 
 def shared_tier(kind, servers):
     """What CACHES says of the alias 'default'."""
-    if kind in ('redis', 'memcached'):
-        client = {'redis': 'redis', 'memcached': 'pymemcache'}[kind]
+    if kind in ('redis', 'memcached', 'memcached unpooled'):
+        client = 'redis' if kind == 'redis' else 'pymemcache'
         pytest.importorskip(client, reason=f'{client} is not installed in this environment; matrix.py makes some that have it')
     if kind == 'redis':
         return {'BACKEND': 'django.core.cache.backends.redis.RedisCache', 'LOCATION': servers('redis').url,
                 'OPTIONS': {'socket_timeout': 5, 'socket_connect_timeout': 5}}
+    if kind == 'memcached unpooled':    # as Django's documentation writes it
+        return {'BACKEND': 'django.core.cache.backends.memcached.PyMemcacheCache', 'LOCATION': servers('memcached').address}
     if kind == 'memcached':
         # A configuration keeps the connection of the thread that decorated, as 0.5.4 did: pymemcache's is for one thread only,
         # unless it is told to pool.
@@ -96,7 +98,7 @@ def nobody_behind_locmem():
         yield
 
 
-@pytest.fixture(params=['locmem', 'memory', 'redis', 'memcached'])
+@pytest.fixture(params=['locmem', 'memory', 'redis', 'memcached', 'memcached unpooled'])
 def site(request, servers):
     """A Django site with locmem in front of a shared tier; its kind. Both are empty at the start."""
     from django.core.cache import caches

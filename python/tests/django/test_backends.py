@@ -84,6 +84,60 @@ def test_get_and_set_of_cached_values(quickcache):
     assert get_all_posts(Person(1)) == ['set']
 
 
+def test_the_examples_of_the_replaced_librarys_documentation(quickcache):
+    ran = []
+
+    @quickcache([], timeout=5 * 60)
+    def get_config_from_db():
+        ran.append('config')
+        return {'debug': False}
+
+    class Request:
+        class couch_user:
+            _rev = '1-abc'
+            domains = ['a', 'b']
+
+    @quickcache(['request.couch_user._rev'], timeout=24 * 60 * 60)
+    def domains_for_user(request):
+        ran.append(request.couch_user._rev)
+        return list(request.couch_user.domains)
+
+    def skip_fn(name, address):
+        return name == 'Ben' and 'Chicago' not in address
+
+    @quickcache(['name'], skip_arg=skip_fn)
+    def get_by_name_and_address(name, address):
+        ran.append(name)
+        return [name, address]
+
+    class Friend:
+        id = 7
+
+        @quickcache(['self.id'])
+        def look_up_friends(self):
+            ran.append('friends')
+            return ['friend']
+
+    @quickcache(lambda name, **more: [name.lower()])
+    def by_a_function(name, other=None):
+        ran.append('function')
+        return name
+
+    assert get_config_from_db() == get_config_from_db() == {'debug': False}
+    assert domains_for_user(Request()) == domains_for_user(Request()) == ['a', 'b']
+    Request.couch_user._rev = '2-def'
+    domains_for_user(Request())
+    for _ in range(2):
+        get_by_name_and_address('Ben', 'Chicago')
+        get_by_name_and_address('Ben', 'Boston')
+    person = Friend()
+    person.look_up_friends(), person.look_up_friends()
+    person.look_up_friends.clear(person)
+    person.look_up_friends()
+    assert by_a_function('Ann') == by_a_function('ANN', other=1) == 'Ann'
+    assert ran == ['config', '1-abc', '2-def', 'Ben', 'Ben', 'Ben', 'friends', 'friends', 'function']
+
+
 def test_callers_get_copies(quickcache):
     get_all_posts = Posts().decorated(quickcache)
     first = get_all_posts(Person(1))
@@ -121,6 +175,8 @@ def test_session_function(request, site):
 
 def test_threads(ours, site):
     """Every caller gets the one value of its key, and the function runs once for each."""
+    if site == 'memcached unpooled':
+        pytest.skip("one connection of pymemcache's is for one thread, with 0.5.4 too: threads need use_pooling")
     posts, gate, found, failed = Posts(), threading.Barrier(8, timeout=20), [], []
     get_all_posts = posts.decorated(ours(memoize_timeout=10, timeout=300))
 
