@@ -1,11 +1,18 @@
 """Cache a function by naming three things: the function, the cache, and the arguments its value varies on."""
 import os
-import warnings
+
+try:
+    from ._native import Memory, __version__
+except ImportError as error:
+    if 'subinterpreters' not in str(error):
+        raise
+    raise ImportError(
+        'quickcache cannot be imported in a sub-interpreter, where it would share its memory with others. Under mod_wsgi set '
+        'WSGIApplicationGroup %{GLOBAL}, so that the application runs in the main interpreter') from None
 
 from .cache_helpers import ForceSkipCache, TieredCache
 from .quickcache import get_quickcache
 from .quickcache_helper import QuickCacheHelper
-from ._native import Memory, __version__
 
 __all__ = [
     'ForceSkipCache',
@@ -24,6 +31,7 @@ def _warn_of_both():
     except OSError:
         return
     if any(name.startswith('quickcache-') and name.endswith(('.dist-info', '.egg-info')) for name in beside):
+        import warnings
         warnings.warn(
             'both quickcache and quickcache-rs are installed, and they own the same files: '
             'pip uninstall quickcache quickcache-rs, then pip install quickcache-rs', UserWarning, stacklevel=3)

@@ -1,7 +1,7 @@
 """quickcache over Django's caches: the alias 'locmem' in front of the alias 'default'."""
 from collections import namedtuple
 
-from django.core.cache import caches
+from django.core.cache import InvalidCacheBackendError, caches
 
 from .cache_helpers import CacheWithPresets, TieredCache
 from .quickcache import ConfigMixin, assert_function, get_quickcache
@@ -34,10 +34,21 @@ class DjangoQuickCache(namedtuple('DjangoQuickCache', [
 def tiered_django_cache(cache_with_preset_arg_lists):
     """A `TieredCache` of `(alias, timeout, session_function)`; those without a timeout are left out."""
     return TieredCache([
-        CacheWithPresets(caches[cache_name], timeout, session_function)
+        CacheWithPresets(_cache(cache_name), timeout, session_function)
         for cache_name, timeout, session_function in cache_with_preset_arg_lists
         if timeout
     ])
+
+
+def _cache(alias):
+    try:
+        return caches[alias]
+    except InvalidCacheBackendError as error:
+        if alias in caches.settings:
+            raise
+        raise InvalidCacheBackendError(
+            "{} get_django_quickcache keeps values in the aliases 'locmem' (for memoize_timeout) and 'default' (for timeout): "
+            'add {!r} to CACHES in the settings, or give 0 as its timeout to go without it'.format(error, alias)) from error
 
 
 get_django_quickcache = DjangoQuickCache(

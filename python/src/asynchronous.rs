@@ -5,6 +5,7 @@
 //! so asyncio's own tasks and futures do the waiting.
 
 use crate::call::{Call, Op, Spread, User, patience};
+use crate::fault;
 use crate::ffi::{self, PyObject};
 use crate::flight::{self, Cell, FlightKey, Outcome};
 use crate::function::Function;
@@ -300,7 +301,7 @@ impl Step {
     /// `(True, value)` when it is stored.
     fn look(&self, py: Python) -> PyResult<(bool, Py<PyAny>)> {
         let found = match self.op(py) {
-            Some(op) => op.cached(&self.parts(&op))?,
+            Some(op) => fault::contained(|| op.cached(&self.parts(&op)))?,
             None => {
                 let token = FLIGHTS.with(py, |m| m.begin());
                 self.tiers.get(&self.key(py)?, token)?
@@ -444,7 +445,10 @@ impl Step {
                 let Some(ticket) = self.ticket.take() else {
                     return Ok(());
                 };
-                return op.finish(n, &parts, &key, ticket, self.space, value, self.began);
+                let (space, began) = (self.space, self.began);
+                return fault::contained(|| {
+                    op.finish(n, &parts, &key, ticket, space, value, began)
+                });
             }
         }
         let compiled = self.compiled.clone();
@@ -529,7 +533,8 @@ impl Anew {
     ) -> PyResult<()> {
         if let Some(op) = helper::ready(helper)? {
             let parts = op.key(&op.values(Spread::new(args, kwargs)?.call())?)?;
-            return op.store(&parts, self.token, self.began, value).map(|_| ());
+            let store = || op.store(&parts, self.token, self.began, value);
+            return fault::contained(store).map(|_| ());
         }
         let key = helper.getattr("get_cache_key")?.call(args, Some(kwargs))?;
         let (tiers, key) = helper::text(helper, &key)?;

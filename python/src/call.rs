@@ -12,8 +12,8 @@ use crate::stack::{Native, Stack, TextKey, Tiers};
 use crate::state::{self, FLIGHTS, Home, add, debug, debugging, home};
 use crate::text::KeyParts;
 use crate::value::is_ellipsis;
-use crate::{text, warn};
-use pyo3::exceptions::{PyException, PySystemError};
+use crate::{fault, text, warn};
+use pyo3::exceptions::PyException;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
@@ -144,13 +144,7 @@ pub unsafe fn slow(f: &Function, call: Call, values: Option<Values>) -> *mut PyO
         })
     };
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text
-            .or(panic.downcast_ref::<&str>().copied())
-            .unwrap_or("unknown");
-        Python::attach(|py| {
-            PySystemError::new_err(format!("quickcache: internal error: {text}")).restore(py)
-        });
+        Python::attach(|py| fault::error(&*panic).restore(py));
         null_mut()
     })
 }
@@ -205,6 +199,7 @@ impl<'py> Op<'py> {
     }
 
     pub fn call(&self, call: Call) -> PyResult<Bound<'py, PyAny>> {
+        fault::point(self.py, "call");
         if self.skips(call)? {
             add(&self.counts().skips);
             return self.compute_and_store(call);
@@ -472,7 +467,9 @@ impl<'py> Op<'py> {
         match Stored::of(value, n.copy) {
             Ok(s) => Ok(Some(s)),
             Err(e) => {
-                warn::cannot_copy(self.py, &self.c, value, &e)?;
+                let prefix = self.c.prefix.bind(self.py).to_string_lossy();
+                warn::cannot_copy(self.py, Some(&prefix), value, e)?;
+                add(&self.counts().refused);
                 Ok(None)
             }
         }
@@ -490,7 +487,10 @@ impl<'py> Op<'py> {
     ) -> PyResult<()> {
         let py = self.py;
         let counts = self.counts();
+        fault::point(py, "land");
         let landed = FLIGHTS.with(py, |m| m.land(lead.ticket.take().expect("landed once")));
+        let followers = Followers(py, landed.left.map(|(_, cell)| cell));
+        fault::point(py, "fill");
         // Nothing between the landing and the fill lets another thread in.
         let mut late = false;
         let expired = n.memory.get().expired(py, &n.space, &parts.parts);
@@ -509,15 +509,10 @@ impl<'py> Op<'py> {
                 add(&counts.fills);
             }
         }
-        if let Some((_, cell)) = landed.left {
-            cell.wake(
-                py,
-                match stored {
-                    Some(s) => Outcome::Value(s.object.unbind(), s.encoded),
-                    None => Outcome::Nothing,
-                },
-            )?;
-        }
+        followers.wake(match stored {
+            Some(s) => Outcome::Value(s.object.unbind(), s.encoded),
+            None => Outcome::Nothing,
+        })?;
         if late {
             warn::slower_than_timeout(py, &self.c)?;
         }
@@ -561,6 +556,7 @@ impl<'py> Op<'py> {
         let py = self.py;
         let key = self.text_key(parts)?;
         let counts = self.counts();
+        fault::point(py, "store");
         match &self.c.stack {
             Stack::Foreign(tiers) => match tiers.supersede(&key, token, began, value)? {
                 Some((returned, _)) => {
@@ -593,8 +589,8 @@ impl<'py> Op<'py> {
                     other => {
                         // What cannot be stored must not leave an older value behind.
                         n.memory.get().remove(py, &n.space, &parts.parts);
-                        add(&counts.refused);
                         if other.is_some() {
+                            add(&counts.refused);
                             warn::slower_than_timeout(py, &self.c)?;
                         }
                     }
@@ -649,6 +645,7 @@ impl<'py> Op<'py> {
         let py = self.py;
         add(&self.counts().clears);
         let key = self.text_key(parts)?;
+        fault::point(py, "clear");
         match &self.c.stack {
             Stack::Foreign(tiers) => {
                 self.counts().why.cleared(py, key.hash);
@@ -737,6 +734,27 @@ impl Drop for Lead<'_, '_> {
             && let Err(e) = cell.wake(py, Outcome::Nothing)
         {
             e.write_unraisable(py, None);
+        }
+    }
+}
+
+/// Those who wait for a flight that has landed: they are woken, whatever becomes of the fill.
+struct Followers<'py>(Python<'py>, Option<Arc<Cell>>);
+
+impl Followers<'_> {
+    fn wake(mut self, outcome: Outcome) -> PyResult<()> {
+        self.1
+            .take()
+            .map_or(Ok(()), |cell| cell.wake(self.0, outcome))
+    }
+}
+
+impl Drop for Followers<'_> {
+    fn drop(&mut self) {
+        if let Some(cell) = self.1.take()
+            && let Err(e) = cell.wake(self.0, Outcome::Nothing)
+        {
+            e.write_unraisable(self.0, None);
         }
     }
 }

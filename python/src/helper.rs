@@ -2,6 +2,7 @@
 //! Python.
 
 use crate::call::{Op, Ready, Spread, User};
+use crate::fault;
 use crate::function;
 use crate::plan::Plan;
 use crate::stack::{TextKey, Tiers};
@@ -67,11 +68,8 @@ fn get_cached_value<'py>(
     };
     let spread = Spread::new(args, kwargs)?;
     let parts = op.key(&op.values(spread.call())?)?;
-    Ok((
-        true,
-        op.cached(&parts)?
-            .map_or_else(|| py.Ellipsis(), Bound::unbind),
-    ))
+    let cached = fault::contained(|| op.cached(&parts))?;
+    Ok((true, cached.map_or_else(|| py.Ellipsis(), Bound::unbind)))
 }
 
 #[pyfunction]
@@ -85,7 +83,7 @@ fn clear<'py>(
     };
     let spread = Spread::new(args, kwargs)?;
     let parts = op.key(&op.values(spread.call())?)?;
-    op.clear(&parts)?;
+    fault::contained(|| op.clear(&parts))?;
     Ok(true)
 }
 
@@ -115,7 +113,7 @@ fn setter<'py>(
             ));
         };
         let token = FLIGHTS.with(py, |m| m.begin());
-        op.store(&kept.bind(py), token, clock::now(), &value)
+        fault::contained(|| op.store(&kept.bind(py), token, clock::now(), &value))
             .map(Bound::unbind)
     };
     PyCFunction::new_closure(op.py, Some(c"to"), None, to).map(Some)
@@ -129,7 +127,10 @@ fn refresh<'py>(
     kwargs: &Bound<'py, PyDict>,
 ) -> PyResult<Bound<'py, PyAny>> {
     match ready(helper)? {
-        Some(op) => op.compute_and_store(Spread::new(args, kwargs)?.call()),
+        Some(op) => {
+            let spread = Spread::new(args, kwargs)?;
+            fault::contained(|| op.compute_and_store(spread.call()))
+        }
         None => text_skip(helper, args, kwargs),
     }
 }
@@ -187,7 +188,8 @@ fn text_call<'py>(
         tiers: &tiers,
         function: &function,
     };
-    user.call(&key, Spread::new(args, kwargs)?.call())
+    let spread = Spread::new(args, kwargs)?;
+    fault::contained(|| user.call(&key, spread.call()))
 }
 
 #[pyfunction]

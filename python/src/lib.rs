@@ -7,6 +7,7 @@ mod asynchronous;
 mod attr;
 mod call;
 mod cell;
+mod fault;
 mod ffi;
 mod flight;
 mod function;
@@ -32,9 +33,9 @@ fn _native(m: &Bound<PyModule>) -> PyResult<()> {
     let py = m.py();
     // SAFETY: plain reads of the running interpreter.
     if unsafe { pyo3::ffi::PyInterpreterState_Get() != pyo3::ffi::PyInterpreterState_Main() } {
+        // In the words of CPython, which refuses a sub-interpreter with a GIL of its own; `__init__.py` tells the user.
         return Err(PyImportError::new_err(
-            "quickcache cannot be imported in a sub-interpreter. Under mod_wsgi set WSGIApplicationGroup %{GLOBAL}, \
-             so that the application runs in the main interpreter",
+            "module quickcache._native does not support loading in subinterpreters",
         ));
     }
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
@@ -58,6 +59,8 @@ fn _native(m: &Bound<PyModule>) -> PyResult<()> {
     }
     attr::self_test(py)?;
     m.add_function(wrap_pyfunction!(attr::trust_attributes, m)?)?;
+    #[cfg(feature = "faults")]
+    m.add_function(wrap_pyfunction!(fault::provoked::panic_at, m)?)?;
     report::register(m)?;
     helper::register(m)
 }

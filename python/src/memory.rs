@@ -10,9 +10,9 @@ use crate::part::{self, Part, Tag, hash_parts};
 use crate::state::FLIGHTS;
 use crate::value::is_ellipsis;
 use crate::{flight::FlightKey, text, value};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyException, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyFloat, PyInt, PyString};
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
 use pyo3::{PyTraverseError, PyVisit};
 use quickcache::clock;
 use quickcache::protocol::machine::KeyOf;
@@ -212,13 +212,13 @@ impl<'py> FromPyObject<'_, 'py> for Timeout {
             total.extract()?
         } else {
             return Err(PyTypeError::new_err(format!(
-                "timeout must be a number of seconds, a timedelta or None, not {}",
+                "Memory: timeout must be a number of seconds, a timedelta or None, not {}",
                 value.get_type().name()?
             )));
         };
         if seconds.is_nan() || seconds <= 0.0 {
             return Err(PyValueError::new_err(format!(
-                "timeout must be more than 0 seconds, not {}; None means no expiry",
+                "Memory: timeout must be more than 0 seconds, not {}; None means no expiry",
                 value.repr()?
             )));
         }
@@ -236,6 +236,30 @@ pub fn millis(seconds: f64) -> u64 {
     }
 }
 
+/// A value in an error.
+fn shown(value: &Bound<PyAny>) -> String {
+    value
+        .repr()
+        .map_or_else(|_| "that".into(), |r| r.to_string())
+}
+
+/// A `set` of a value that cannot be pickled; what pickling raised is the cause. An interrupt stays as it is.
+fn cannot_copy(value: &Bound<PyAny>, error: PyErr) -> PyErr {
+    let py = value.py();
+    if !error.is_instance_of::<PyException>(py) {
+        return error;
+    }
+    let class = value.get_type().fully_qualified_name();
+    let text = format!(
+        "Memory.set: a value of type {} cannot be copied ({}); use Memory(copy=False) to share one object among all callers",
+        class.map_or_else(|_| "?".into(), |c| c.to_string()),
+        error.value(py)
+    );
+    let better = PyTypeError::new_err(text);
+    better.set_cause(py, Some(error));
+    better
+}
+
 /// A bound: a positive integer, or `None` for no bound.
 struct AtMost<const BYTES: bool>(Option<u64>);
 
@@ -249,7 +273,7 @@ impl<'py, const BYTES: bool> FromPyObject<'_, 'py> for AtMost<BYTES> {
         let name = if BYTES { "max_bytes" } else { "max_entries" };
         if value.is_instance_of::<PyBool>() || !value.is_instance_of::<PyInt>() {
             return Err(PyTypeError::new_err(format!(
-                "{name} must be an integer or None, not {}",
+                "Memory: {name} must be an integer or None, not {}",
                 value.get_type().name()?
             )));
         }
@@ -258,7 +282,7 @@ impl<'py, const BYTES: bool> FromPyObject<'_, 'py> for AtMost<BYTES> {
             // More than fits 64 bits is no bound at all.
             Err(_) if value.gt(0)? => Ok(AtMost(None)),
             _ => Err(PyValueError::new_err(format!(
-                "{name} must be more than 0, not {}; None means no bound",
+                "Memory: {name} must be more than 0, not {}; None means no bound",
                 value.repr()?
             ))),
         }
@@ -622,26 +646,23 @@ impl Memory {
         }))
     }
 
-    /// Stores a value by text that is gone at `deadline`, if `good` when it has been copied; one whose deadline has come
-    /// takes an older one along.
+    /// Stores a value by text that is gone at `deadline`, as long as it is `good`; one whose deadline has come takes an older
+    /// one along.
     pub fn put<'py>(
         &self,
-        key: &Bound<'py, PyAny>,
-        value: &Bound<'py, PyAny>,
+        key: &Bound<'py, PyString>,
+        stored: &Stored<'py>,
         deadline: u64,
         good: impl Fn(Python<'py>) -> bool,
-    ) -> PyResult<()> {
-        let stored = Stored::of(value, self.copy == Some(true))?;
-        let key = text_key(key)?;
+    ) {
         let py = key.py();
         if good(py) {
             // What is freed here may run Python code, and a clear in it.
-            self.remove_text(py, &key);
+            self.remove_text(py, key);
         }
         if good(py) {
-            self.insert_text(py, &key, &stored, deadline);
+            self.insert_text(py, key, stored, deadline);
         }
-        Ok(())
     }
 
     /// When a text key expires: `NEVER` if it does not, 0 if it is not there.
@@ -743,7 +764,7 @@ unsafe fn text_of(e: &Entry) -> &str {
     unsafe { text::utf8(e.bits as *mut PyObject) }.unwrap_or("")
 }
 
-fn text_key<'py>(key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyString>> {
+pub fn text_key<'py>(key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyString>> {
     if let Ok(exact) = key.cast_exact::<PyString>() {
         return Ok(exact.clone());
     }
@@ -751,7 +772,7 @@ fn text_key<'py>(key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyString>> {
         return key.str();
     }
     Err(PyTypeError::new_err(format!(
-        "a key of Memory must be a str, not {}",
+        "a key of Memory must be a str, not {}: that of a cached function's call is f.get_cache_key(...)",
         key.get_type().name()?
     )))
 }
@@ -760,7 +781,7 @@ fn text_key<'py>(key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyString>> {
 impl Memory {
     #[new]
     #[pyo3(
-        signature = (timeout=Timeout(300_000), *, max_entries=AtMost(Some(10_000)), max_bytes=AtMost(Some(64 << 20)), copy=None),
+        signature = (timeout=Timeout(300_000), *, max_entries=AtMost(Some(10_000)), max_bytes=AtMost(Some(64 << 20)), copy=None, **unknown),
         text_signature = "(timeout=300, *, max_entries=10000, max_bytes=67108864, copy=None)"
     )]
     fn py_new(
@@ -768,14 +789,23 @@ impl Memory {
         max_entries: AtMost<false>,
         max_bytes: AtMost<true>,
         copy: Option<Bound<PyAny>>,
+        unknown: Option<Bound<PyDict>>,
     ) -> PyResult<Memory> {
-        let copy =
-            match copy {
-                None => None,
-                Some(c) => Some(c.cast::<PyBool>().map(|b| b.is_true()).map_err(|_| {
-                    PyTypeError::new_err("Memory: copy must be True, False or None")
-                })?),
-            };
+        if let Some((option, _)) = unknown.and_then(|u| u.iter().next()) {
+            return Err(PyTypeError::new_err(format!(
+                "Memory() got an unexpected keyword argument {}: its options are timeout, max_entries, max_bytes and copy",
+                shown(&option)
+            )));
+        }
+        let copy = match copy {
+            None => None,
+            Some(c) => Some(c.cast::<PyBool>().map(|b| b.is_true()).map_err(|_| {
+                PyTypeError::new_err(format!(
+                    "Memory: copy must be True, False or None, not {}",
+                    shown(&c)
+                ))
+            })?),
+        };
         let limits = Limits {
             entries: max_entries.0.map_or(usize::MAX, |n| n as usize),
             bytes: max_bytes.0.unwrap_or(u64::MAX),
@@ -821,7 +851,10 @@ impl Memory {
                 return Ok(());
             }
         };
-        self.put(&key, value, deadline(clock::now(), timeout), |_| true)
+        let stored =
+            Stored::of(value, self.copy == Some(true)).map_err(|e| cannot_copy(value, e))?;
+        self.put(&key, &stored, deadline(clock::now(), timeout), |_| true);
+        Ok(())
     }
 
     /// Removes `key`; says whether it was there.
@@ -904,7 +937,13 @@ impl Memory {
     }
 
     /// Evicts entries, the least useful first, until at most `count` are left.
-    fn shrink(&self, py: Python, count: usize) {
+    fn shrink(&self, py: Python, count: &Bound<PyAny>) -> PyResult<()> {
+        let count: usize = count.extract().map_err(|_| {
+            PyValueError::new_err(format!(
+                "Memory.shrink: count must be an integer, 0 or more, not {}",
+                shown(count)
+            ))
+        })?;
         let mut out = Vec::new();
         self.state.with(py, |m| {
             let limits = m.table.limits();
@@ -919,6 +958,7 @@ impl Memory {
             );
             m.table.set_limits(limits, now, &mut out);
         });
+        Ok(())
     }
 
     /// Bytes that the entries weigh, as `max_bytes` counts them.
@@ -983,10 +1023,8 @@ impl<'py> FromPyObject<'_, 'py> for Lifetime {
         let number = number.filter(|s| !s.is_nan() && !value.is_instance_of::<PyBool>());
         let seconds = number.ok_or_else(|| {
             PyTypeError::new_err(format!(
-                "timeout must be a number of seconds or None, not {}",
-                value
-                    .repr()
-                    .map_or_else(|_| "that".into(), |r| r.to_string())
+                "Memory: timeout must be a number of seconds or None, not {}",
+                shown(&value)
             ))
         })?;
         Ok(if seconds <= 0.0 {

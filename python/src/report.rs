@@ -277,7 +277,7 @@ fn clearer<'py>(
                 "the helper was changed since the clear was ordered",
             ));
         };
-        op.clear(&kept.bind(py))
+        crate::fault::contained(|| op.clear(&kept.bind(py)))
     };
     PyCFunction::new_closure(op.py, Some(c"clear"), None, clear).map(Some)
 }

@@ -1,15 +1,17 @@
 //! Where the values of one function live: the memory tier first, where it is one of ours, then whatever the user gave.
 
+use crate::fault;
 use crate::ffi;
 use crate::flight::{self, FlightKey};
-use crate::memory::{Memory, Space, deadline, millis};
+use crate::memory::{Memory, Space, Stored, deadline, millis, text_key};
 use crate::state::{self, FLIGHTS, debug, debugging, home};
 use crate::value::is_ellipsis;
-use pyo3::exceptions::PyAttributeError;
+use crate::warn;
+use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyFloat, PyInt, PyList, PyString, PyTuple};
+use pyo3::types::{PyBool, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 use quickcache::clock;
 use quickcache::protocol::machine::{Clearing, KeyOf, Seq};
@@ -321,11 +323,17 @@ impl Tiers {
         match self {
             Tiers::None => Ok(vec![]),
             Tiers::One(c) => Ok(vec![c.bind(py).clone()]),
-            Tiers::Tiered(c) => c
-                .bind(py)
-                .getattr(intern!(py, "caches"))?
-                .try_iter()?
-                .collect(),
+            Tiers::Tiered(c) => {
+                let caches = c.bind(py).getattr(intern!(py, "caches"))?;
+                let each = caches.try_iter().map_err(|e| {
+                    said_more(
+                        py,
+                        e,
+                        "TieredCache takes a list of caches, the fastest first",
+                    )
+                })?;
+                each.collect()
+            }
             Tiers::Behind(cs) => Ok(cs.iter().map(|c| c.bind(py).clone()).collect()),
         }
     }
@@ -417,6 +425,7 @@ impl Tiers {
         };
         let ending = Ending(key, Some(clearing), end_clear);
         wait_for_stores(py, &ending)?;
+        fault::point(py, "supersede");
         let returned = self.set_all(key, None, began, value)?;
         let stands = ending.end()?;
         if !stands {
@@ -455,6 +464,7 @@ impl Tiers {
         let clearing = FLIGHTS.with(py, |m| m.clear_begin(key.of()));
         let ending = Ending(key, Some(clearing), end_clear);
         wait_for_stores(py, &ending)?;
+        fault::point(py, "delete");
         let mut failed = None;
         let tiers = match self.whole(py)? {
             Some(cache) => vec![cache],
@@ -498,6 +508,7 @@ fn announced<'py, R>(
         }
         Ok(ended.stands)
     });
+    fault::point(py, "announced");
     let result = store()?;
     ending.end()?;
     Ok(Some(result))
@@ -541,7 +552,8 @@ fn get<'py>(cache: &Bound<'py, PyAny>, key: &Bound<'py, PyAny>) -> PyResult<Boun
         let args = [cache.as_ptr(), key.as_ptr(), ffi::Py_Ellipsis()];
         let name = intern!(py, "get");
         let v = ffi::call_method(name.as_ptr(), args.as_ptr(), 2, names.as_ptr());
-        Bound::from_owned_ptr_or_err(py, v).map_err(|e| explained(cache, "get(key, default)", e))
+        Bound::from_owned_ptr_or_err(py, v)
+            .map_err(|e| explained(cache, key, "get(key, default)", e))
     }
 }
 
@@ -559,11 +571,22 @@ fn set_for<'py>(
         return set(tier, &key.text, value);
     };
     let memory = memory.get();
+    let py = tier.py();
+    let text = text_key(&key.text)?;
     let due = deadline(began, memory.timeout).min(until);
     let good =
         |py| token.is_none_or(|token| FLIGHTS.with(py, |m| m.good(key.function, key.hash, token)));
-    memory.put(&key.text, value, due, good)?;
-    Ok(tier.py().None().into_bound(tier.py()))
+    match Stored::of(value, memory.copy == Some(true)) {
+        Ok(stored) => memory.put(&text, &stored, due, good),
+        Err(e) => {
+            warn::cannot_copy(py, prefix_of(&key.text), value, e)?;
+            // What cannot be stored must not leave an older value behind.
+            if good(py) {
+                memory.delete(&text)?;
+            }
+        }
+    }
+    Ok(py.None().into_bound(py))
 }
 
 fn set<'py>(
@@ -585,25 +608,46 @@ fn call_method<'py>(
         } else {
             "delete(key)"
         };
-        explained(cache, wanted, e)
+        explained(cache, args[0], wanted, e)
     })
 }
 
-/// A cache object without a needed method: the same type of error, in words that help.
-fn explained(cache: &Bound<PyAny>, wanted: &str, error: PyErr) -> PyErr {
+/// The prefix of the function that a text key belongs to, if its helper spells keys as ours does.
+fn prefix_of<'k>(key: &'k Bound<PyAny>) -> Option<&'k str> {
+    let key = key.cast::<PyString>().ok()?.to_str().ok()?;
+    Some(key.strip_prefix("quickcache.")?.split_once('/')?.0)
+}
+
+/// A cache object without a needed method: the same error, with words that help added to its own.
+fn explained(cache: &Bound<PyAny>, key: &Bound<PyAny>, wanted: &str, error: PyErr) -> PyErr {
     let py = cache.py();
     let name = wanted.split('(').next().unwrap_or(wanted);
-    if error.is_instance_of::<PyAttributeError>(py) && !cache.hasattr(name).unwrap_or(true) {
-        let class = cache
-            .get_type()
-            .qualname()
-            .map_or_else(|_| "object".into(), |n| n.to_string());
-        let better = PyAttributeError::new_err(format!(
-            "'{class}' object has no attribute '{name}': a cache for quickcache needs get(key, default), \
-             set(key, value) and delete(key), and this one lacks {wanted}"
-        ));
-        better.set_cause(py, Some(error));
-        return better;
-    }
-    error
+    let said = error.value(py).to_string();
+    // A TypeError of the call itself, not of code that it ran.
+    let unfit = error.is_instance_of::<PyTypeError>(py) && error.traceback(py).is_none();
+    let wrong = if unfit && cache.is_instance_of::<PyType>() {
+        "is a class: give an object of it".into()
+    } else if error.is_instance_of::<PyAttributeError>(py) && !cache.hasattr(name).unwrap_or(true) {
+        format!("lacks {wanted}")
+    } else if unfit && name == "get" && said.contains("keyword argument") {
+        "takes no keyword default".into()
+    } else {
+        return error;
+    };
+    let which = prefix_of(key).map_or_else(
+        || "this one".into(),
+        |prefix| format!("that of {}", warn::name_in(prefix)),
+    );
+    let needs = format!(
+        "a cache for quickcache needs get(key, default), set(key, value) and delete(key), and {which} {wrong}"
+    );
+    said_more(py, error, &needs)
+}
+
+/// The same type of error with its own text first, and what helps behind it.
+fn said_more(py: Python, error: PyErr, more: &str) -> PyErr {
+    let text = format!("{}: {more}", error.value(py));
+    let better = PyErr::from_type(error.get_type(py), text);
+    better.set_cause(py, Some(error));
+    better
 }

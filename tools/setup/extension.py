@@ -21,8 +21,10 @@ def build(python, profile='release'):
     # A folder for each interpreter: PyO3 is compiled for one version, and would be compiled anew at each change.
     target = ROOT / 'target' / ('ext' + suffix.removesuffix('.so'))
     env = dict(os.environ, PYO3_PYTHON=str(python), CARGO_TARGET_DIR=str(target))
+    # A build for the tests can be made to panic; a release cannot.
+    features = [] if profile == 'release' else ['--features', 'faults']
     subprocess.check_call(
-        ['cargo', 'build', '--quiet', '--package', 'quickcache-python', '--profile', profile], cwd=ROOT, env=env)
+        ['cargo', 'build', '--quiet', '--package', 'quickcache-python', '--profile', profile, *features], cwd=ROOT, env=env)
     built = target / ('debug' if profile == 'dev' else profile) / 'lib_native.so'
     place = ROOT / 'python' / 'quickcache' / ('_native' + suffix)
     # Never write over a module that a running process has mapped: replace it.

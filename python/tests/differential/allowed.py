@@ -39,14 +39,12 @@ def _runs_of_deletes_sorted(record):
     return out
 
 
-def a_cache_without_a_method_may_be_told_better(seed, ours):
-    """Issue 2, bad input: the AttributeError of an unfit cache object keeps its type and the name of the method; it may say more."""
-    return [[_only_the_method(entry) for entry in record] for record in (seed, ours)]
+def an_unfit_cache_may_be_told_better(seed, ours):
+    """Issue 2, bad input: the error of an unfit cache object, or of an alias that is missing, keeps its type and its text; more may follow."""
+    return [[(*entry[:-1], _HELP.sub('', entry[-1])) for entry in record] for record in (seed, ours)]
 
 
-def _only_the_method(entry):
-    found = re.search(r"has no attribute '(get|set|delete)'", entry[-1]) if 'builtins.AttributeError' in entry else None
-    return (*entry[:-1], found.group()) if found else entry
+_HELP = re.compile(': a cache for quickcache needs get.*|: TieredCache takes a list of caches.*| get_django_quickcache keeps values in the aliases.*')
 
 
 @dataclass(frozen=True)

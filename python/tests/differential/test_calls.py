@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from .allowed import a_cache_without_a_method_may_be_told_better
+from .allowed import an_unfit_cache_may_be_told_better
 from .histories import histories, live
 from .observe import LOGGER, same
 
@@ -177,7 +177,7 @@ def test_r2_any_object_may_be_the_cache_and_fails_when_it_is_asked(name):
         world.attempt('get_cached_value', cached.get_cached_value, 1)
         world.attempt('set', lambda: cached.set_cached_value(1).to(5))
         world.attempt('clear', cached.clear, 1)
-    same(scenario, allow=a_cache_without_a_method_may_be_told_better)
+    same(scenario, allow=an_unfit_cache_may_be_told_better)
 
 
 def test_r2_methods_of_the_cache_object_are_looked_up_at_each_call():
