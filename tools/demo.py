@@ -3,16 +3,17 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def step(title, *command, **kwargs):
+def step(title: str, *command: object, **kwargs: Any) -> Any:
     print(f'demo: {title}', flush=True)
     return subprocess.run([str(word) for word in command], cwd=ROOT, check=True, **kwargs)
 
 
-def main():
+def main() -> None:
     made = step('an environment with Django', sys.executable, 'tools/setup/venv.py', 'demo', sys.executable,
                 'examples/blog/requirements.txt', stdout=subprocess.PIPE, text=True)
     python = made.stdout.strip()

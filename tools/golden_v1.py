@@ -16,8 +16,12 @@ import random
 import struct
 import sys
 import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
 
-import blake3
+import blake3  # type: ignore[import-not-found, unused-ignore]
+
+Node = dict[str, Any]
 
 PATH = pathlib.Path(__file__).parent.parent / 'crates/quickcache/tests/data/golden-keys-v1.json'
 SEED_ROWS = PATH.with_name('golden-keys.json')
@@ -25,7 +29,7 @@ EPOCH = datetime.datetime(1970, 1, 1)
 MICRO = datetime.timedelta(microseconds=1)
 
 
-def leb128(n):
+def leb128(n: int) -> bytes:
     out = b''
     while n > 127:
         out += bytes([n % 128 + 128])
@@ -33,42 +37,43 @@ def leb128(n):
     return out + bytes([n])
 
 
-def run(raw):
+def run(raw: bytes) -> bytes:
     return leb128(len(raw)) + raw
 
 
-def text(s):
+def text(s: str) -> bytes:
     return run(s.encode('utf-8'))
 
 
-def signed(n, size):
+def signed(n: int, size: int) -> bytes:
     return n.to_bytes(size, 'big', signed=True)
 
 
-def items(values):
+def items(values: list[bytes]) -> bytes:
     return leb128(len(values)) + b''.join(values)
 
 
-def double(x):
+def double(x: float) -> bytes:
     return bytes.fromhex('7ff8000000000000') if math.isnan(x) else struct.pack('>d', x)
 
 
-def moment(node):
+def moment(node: Node) -> bytes:
     wall = (datetime.datetime(*node['v']) - EPOCH) // MICRO
     if node['off'] is None:
         return b'w' + signed(wall * 1000, 16)
     return b'a' + signed((wall - node['off'] * 60_000_000) * 1000, 16)
 
 
-def clock(node):
+def clock(node: Node) -> bytes:
     if node['off'] is None:
         return b'c' + signed(node['v'], 8)
     return b'o' + signed(node['v'], 8) + signed(node['off'] * 60_000_000, 8)
 
 
-def value(node):
-    kind, v = node['t'], node.get('v')
-    return {
+def value(node: Node) -> bytes:
+    kind: str = node['t']
+    v: Any = node.get('v')
+    forms: dict[str, Callable[[], bytes]] = {
         'none': lambda: b'N',
         'bool': lambda: b'T' if v else b'F',
         'int': lambda: b'i' + text(v),
@@ -87,10 +92,11 @@ def value(node):
         'timedelta': lambda: b'p' + signed(int(v), 16),
         'decimal': lambda: b'm' + text(v),
         'named': lambda: b'n' + text(node['type']) + text(node['variant']) + items([value(x) for x in v]),
-    }[kind]()
+    }
+    return forms[kind]()
 
 
-def results(row):
+def results(row: Node) -> dict[str, str]:
     key = blake3.blake3(bytes.fromhex(row['secret']), derive_key_context='quickcache v1').digest()
     identity = text(row['module']) + text(row['name']) + text(row['version']) + run(bytes.fromhex(row['source']))
     function = blake3.blake3(b'F' + identity, key=key).digest()
@@ -104,11 +110,11 @@ def results(row):
     }
 
 
-def node(kind, v=None, **more):
+def node(kind: str, v: Any = None, **more: Any) -> Node:
     return {'t': kind, 'v': v, **more}
 
 
-def rows():
+def rows() -> Iterator[Node]:
     one = node('int', '1')
     alone = [
         node('frozenset', [one, node('str', 'b')]), node('frozenset', []),
@@ -140,7 +146,7 @@ def rows():
         yield {**plain, 'values': chance.choices(golden, k=chance.randrange(1, 5))}
 
 
-def main():
+def main() -> None:
     made = [{**row, **results(row)} for row in rows()]
     lines = ',\n'.join(json.dumps(row, separators=(',', ':')) for row in made)
     whole = '{"scheme":"v1","rows":[\n' + lines + '\n]}\n'

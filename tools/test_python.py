@@ -7,20 +7,21 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def run(title, *command, **kwargs):
+def run(title: str, *command: object, **kwargs: Any) -> Any:
     print(f'\n== {title}', flush=True)
     return subprocess.run([str(word) for word in command], **{'cwd': ROOT, 'check': True, **kwargs})
 
 
-def output(*command):
+def output(*command: object) -> str:
     return subprocess.run([str(word) for word in command], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--only', metavar='VERSION', help='one CPython, such as 3.11')
     args, rest = parser.parse_known_args()
@@ -41,7 +42,7 @@ def main():
         run('Django, on each CPython', sys.executable, 'python/tests/django/matrix.py')
 
 
-def _number(version):
+def _number(version: str) -> tuple[int, ...]:
     return tuple(map(int, version.split('.')))
 
 

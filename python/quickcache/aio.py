@@ -12,9 +12,10 @@ class _Owner:
     """The task of a flight, and how many wait for it."""
     __slots__ = ('loop', 'task', 'waiters')
 
+    task: asyncio.Task
+
     def __init__(self, loop):
         self.loop = loop
-        self.task = None
         self.waiters = 0
 
     def leave(self):

@@ -71,7 +71,7 @@ class TieredCache:
         self.caches = caches
 
     def get(self, key, default=None):
-        missed = []
+        missed: list = []
         for cache in self.caches:
             content = cache.get(key, default=Ellipsis)
             if content is not Ellipsis:

@@ -13,7 +13,7 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache, default_
 from ._native import Memory
 
 # Backends of one LOCATION share their entries, whichever thread they were made for.
-_memories = {}
+_memories: dict = {}
 _memories_lock = threading.Lock()
 
 

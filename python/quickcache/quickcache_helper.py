@@ -14,7 +14,7 @@ from . import _native, cache_helpers
 from . import logger as log
 from .native_utc import utc
 
-_Settable = namedtuple('Settable', ['to'])
+_Settable = namedtuple('Settable', ['to'])  # type: ignore[name-match]
 
 
 def __getattr__(name):

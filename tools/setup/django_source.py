@@ -23,7 +23,7 @@ class SourceError(RuntimeError):
     """The source cannot be had; the text says why."""
 
 
-def folder(series, home=HOME):
+def folder(series: str, home: Path = HOME) -> Path:
     """The unpacked source distribution of a series, such as '5.2'."""
     if series not in PINS:
         raise SourceError(f'django_source: no pin for Django {series!r}; there are {", ".join(PINS)}')
@@ -43,7 +43,7 @@ def folder(series, home=HOME):
     return place
 
 
-def _fetch(version, archive):
+def _fetch(version: str, archive: Path) -> None:
     # The interpreter that runs this need not be one that this Django supports: nothing is installed.
     with tempfile.TemporaryDirectory(dir=archive.parent) as scratch:
         done = subprocess.run(
@@ -56,7 +56,7 @@ def _fetch(version, archive):
         found[0].rename(archive)
 
 
-def _unpack(archive, version, place):
+def _unpack(archive: Path, version: str, place: Path) -> None:
     with tempfile.TemporaryDirectory(dir=archive.parent) as scratch, tarfile.open(archive) as tar:
         # The archive is the pinned one.
         tar.extractall(scratch)

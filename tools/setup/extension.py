@@ -14,7 +14,7 @@ import subprocess
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def build(python, profile='release'):
+def build(python: str, profile: str = 'release') -> pathlib.Path:
     """The path of the built module. `python` is the path of an interpreter."""
     suffix = subprocess.check_output(
         [python, '-c', 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))'], text=True).strip()
@@ -34,7 +34,7 @@ def build(python, profile='release'):
     return place
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--profile', default='release')
     parser.add_argument('pythons', nargs='+', metavar='PYTHON')

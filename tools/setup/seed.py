@@ -13,8 +13,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import venv
 from pathlib import Path
+from types import ModuleType
 
 HOME = Path(__file__).resolve().parents[2] / '.cache' / 'seed'
 PINS = {
@@ -23,7 +23,7 @@ PINS = {
 }
 
 
-def install(home=HOME):
+def install(home: Path = HOME) -> Path:
     """Put each pinned package into a folder of its own below `home`; what is there already is kept."""
     home = Path(home)
     home.mkdir(parents=True, exist_ok=True)
@@ -33,7 +33,7 @@ def install(home=HOME):
     return home
 
 
-def load_seed(alias='seed_quickcache', home=HOME):
+def load_seed(alias: str = 'seed_quickcache', home: Path = HOME) -> ModuleType:
     """The seed as the package `alias`; its modules are `alias.cache_helpers`, `alias.django_quickcache` and so on.
 
     A second alias gives a second, independent copy.
@@ -48,13 +48,14 @@ def load_seed(alias='seed_quickcache', home=HOME):
         importlib.invalidate_caches()
     folder = home / 'quickcache' / 'quickcache'
     spec = importlib.util.spec_from_file_location(alias, folder / '__init__.py', submodule_search_locations=[str(folder)])
+    assert spec is not None and spec.loader is not None
     package = importlib.util.module_from_spec(spec)
     sys.modules[alias] = package
     spec.loader.exec_module(package)
     return package
 
 
-def _fetch(home, name, pin):
+def _fetch(home: Path, name: str, pin: str) -> None:
     """Install one pin into a temporary folder beside its place and rename it, so that no half-filled folder is ever seen."""
     with tempfile.TemporaryDirectory(dir=home) as scratch:
         requirements = Path(scratch) / 'requirements.txt'
@@ -73,11 +74,12 @@ def _fetch(home, name, pin):
                 raise
 
 
-def _recent_pip(home):
+def _recent_pip(home: Path) -> str:
     tools = home / 'pip'
     python = tools / 'bin' / 'python'
     if not python.exists():
-        venv.create(tools, with_pip=True)
+        # Isolated: a module of this folder has the name of the standard library's.
+        subprocess.run([sys.executable, '-I', '-m', 'venv', str(tools)], check=True)
     subprocess.run([python, '-m', 'pip', 'install', '--quiet', '--upgrade', 'pip'], check=True)
     return str(tools / 'bin' / 'pip')
 
