@@ -351,6 +351,63 @@ def test_many_calls_leave_no_references_and_no_memory():
     assert grown < 2 << 20, f'{grown >> 10} KiB more'
 
 
+def test_ten_million_calls_leave_no_references_and_no_memory():
+    """Hits, misses, evictions, expiry, clears of one key and of all, stores, exceptions of the function and of the binding."""
+    class Boom(Exception):
+        pass
+    memory = Memory(max_entries=500)
+    value, failing = Thing('value'), text('fails')
+
+    @cached(memory, vary_on=['key', 'thing.id'])
+    def f(key, thing, more=None):
+        if key is failing:
+            raise Boom
+        return value
+
+    @cached(memory)
+    def g(key):
+        return [value]
+    things = [Thing(text(n)) for n in range(4)]
+    texts = [text(n) for n in range(10)]
+
+    def calls(rounds):
+        """A thousand calls a round, and some more."""
+        thing, other = things[0], things[1]
+        for n in range(rounds):
+            for key in texts:
+                for _ in range(45):
+                    f(key, thing)
+                    f(key, thing=other)
+            for key in range(45 * n % 5000, 45 * n % 5000 + 45):
+                f(key, thing)               # most are misses, and evict
+                g(key)
+            f.clear(texts[n % 10], thing)
+            f.set_cached_value(n % 10, other).to(value)
+            f.refresh(n % 10, other)
+            memory.set('by text', value, 0.001)
+            for bad in ((failing, thing), (1,), (1, thing, 2, 3), (value, thing)):
+                try:
+                    f(*bad)
+                except (Boom, TypeError, ValueError):
+                    continue
+                raise AssertionError(bad)
+            if n % 100 == 0:
+                f.clear_all() if n % 200 else memory.clear()
+
+    def standing():
+        memory.clear(), f.clear_all(), memory.sweep()
+        return counts(value, failing, *things, *texts, *[thing.id for thing in things])
+    calls(1000)
+    before, was, hits = standing(), resident(), f.stats().hits
+    calls(10_000)
+    grown = resident() - was
+    after = standing()
+    assert after == before
+    assert grown < 1 << 20, f'{grown >> 10} KiB more'
+    stats = f.stats()
+    assert stats.hits - hits > 8_900_000 and stats.misses > 300_000 and stats.executions > stats.misses
+
+
 def test_hits_leave_no_references():
     value, key = Thing('value'), text()
     f = Source(value).cached(Memory())
