@@ -89,7 +89,7 @@ impl Attribute {
         unsafe {
             let t = (*o).ob_type;
             let generic = ffi::PyObject_GenericGetAttr as *const ();
-            if (*t).tp_flags & ffi::Py_TPFLAGS_HEAPTYPE == 0
+            if ffi::PyType_HasFeature(t, ffi::Py_TPFLAGS_HEAPTYPE) == 0
                 || (*t).tp_getattro.is_none_or(|f| f as *const () != generic)
             {
                 return None;

@@ -38,6 +38,16 @@ fn _native(m: &Bound<PyModule>) -> PyResult<()> {
             "module quickcache._native does not support loading in subinterpreters",
         ));
     }
+    // Importing has turned the GIL on, unless the interpreter was told to do without whatever it imports.
+    let sys = py.import("sys")?;
+    if let Some(asked) = sys.getattr_opt("_is_gil_enabled")?
+        && !asked.call0()?.is_truthy()?
+    {
+        return Err(PyImportError::new_err(
+            "quickcache keeps its state under the GIL, and this interpreter was told to run without: leave out -X gil=0 and \
+             PYTHON_GIL=0, then importing quickcache turns the GIL on",
+        ));
+    }
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
     m.add_class::<memory::Memory>()?;
     m.add_class::<plan::Plan>()?;

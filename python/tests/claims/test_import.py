@@ -1,4 +1,5 @@
 """Importing beside the replaced distribution, whose files are the same."""
+import ctypes
 import os
 import re
 import subprocess
@@ -8,6 +9,9 @@ from pathlib import Path
 import pytest
 
 import quickcache
+from quickcache import _native
+
+from .tools import script
 
 PACKAGE = Path(quickcache.__file__).resolve().parent
 
@@ -58,3 +62,49 @@ look_up(1)
     key = re.search(r'quickcache\.look_up\.[0-9a-f]{8}/n1', done.stdout).group()
     assert done.stdout.splitlines() == [
         'False', 'True', 'quickcache checking caches for look_up', f'quickcache {key}', 'quickcache cache miss, calling look_up']
+
+
+class Slot(ctypes.Structure):
+    _fields_ = [('number', ctypes.c_int), ('value', ctypes.c_void_p)]
+
+
+def module_slots():
+    """{number: value} of what the module tells the interpreter before it is run (CPython's moduleobject.h)."""
+    init = ctypes.PyDLL(_native.__file__).PyInit__native
+    init.restype = ctypes.c_void_p
+    head = object.__basicsize__ + 3 * ctypes.sizeof(ctypes.c_void_p)     # m_base: an object, m_init, m_index, m_copy
+    after = ctypes.sizeof(ctypes.c_void_p) * 4                            # m_name, m_doc, m_size, m_methods
+    slots = ctypes.cast(ctypes.c_void_p.from_address(init() + head + after).value, ctypes.POINTER(Slot))
+    found = {}
+    while slots[len(found)].number:
+        slot = slots[len(found)]
+        found[slot.number] = slot.value
+    return found
+
+
+def test_the_module_says_that_it_needs_the_gil():
+    """So that a free-threaded interpreter turns it on. (Interpreters before 3.13 do not ask.)"""
+    exec_, multiple_interpreters, gil = 2, 3, 4
+    slots = module_slots()
+    assert exec_ in slots and multiple_interpreters not in slots
+    if sys.version_info >= (3, 13):
+        assert slots[gil] is None      # Py_MOD_GIL_USED; 1 would be Py_MOD_GIL_NOT_USED
+    else:
+        assert gil not in slots
+
+
+def test_an_interpreter_that_was_told_to_do_without_the_gil_is_refused(tmp_path):
+    done = script(tmp_path, """
+        import sys
+        sys._is_gil_enabled = lambda: False
+        try:
+            import quickcache
+        except ImportError as error:
+            print(error)
+        sys._is_gil_enabled = lambda: True
+        import quickcache
+    """)
+    assert (done.returncode, done.stderr) == (0, '')
+    assert done.stdout == (
+        'quickcache keeps its state under the GIL, and this interpreter was told to run without: leave out -X gil=0 and '
+        'PYTHON_GIL=0, then importing quickcache turns the GIL on\n')
