@@ -1,4 +1,7 @@
-"""One hit, ours and everybody's, in one process, interleaved: ns of CPU per call, and how many times ours that is."""
+"""One hit, ours and everybody's, in one process, interleaved: ns of CPU per call, and how many times ours that is.
+
+    python bench/python/peers.py        exits with 1 when a bound is passed
+"""
 import asyncio
 import functools
 import sys
@@ -94,16 +97,29 @@ def peers():
 
 
 def table(title, loops, base, samples=41):
+    """{name: [sample, ...]}, printed as medians with how many times `base` they take."""
     print(f'\n{title}')
     got = interleave(loops, samples=samples)
     for name, samples_of in got.items():
         times, q1, q3 = ratio(samples_of, got[base])
         median = sorted(samples_of)[len(samples_of) // 2]
         print(f'  {name:28}{median:12.1f} ns   x {times:8.2f}   ({q1:.2f} - {q3:.2f})')
-    return {name: sorted(s)[len(s) // 2] for name, s in got.items()}
+    return got
 
 
-async def asynchronous():
+def bound(what, ours, theirs, most=None, least=None):
+    """Prints a ratio beside its bound; whether it is over."""
+    r, q1, q3 = ratio(ours, theirs)
+    over = r > most if most is not None else r < least
+    limit = f'at most {most:.3g}' if most is not None else f'at least {least:.3g}'
+    print(f'  {what}: {r:.3g}  ({q1:.3g} - {q3:.3g})  bound: {limit}{"  OVER" if over else ""}')
+    return over
+
+
+def asynchronous():
+    """Loops that await, each in the same event loop; a peer that has only coroutine functions stands beside ours here."""
+    event_loop = asyncio.new_event_loop()
+
     @get_quickcache(cache=Memory(timeout=3600))(['a'])
     async def ours(a):
         return a
@@ -111,40 +127,61 @@ async def asynchronous():
     async def plain(a):
         return a
 
-    await ours(1)
+    def cashews():
+        from cashews import Cache
+        cache = Cache()
+        cache.setup('mem://', size=10_000, check_interval=3600)
+        return cache(ttl=3600)(plain)
+
+    sync = get_quickcache(cache=Memory(timeout=3600))(['a'])(body)
+    calls = {'await a coroutine': ('await f(1)', plain), 'a hit, not awaited': ('f(1)', sync), 'await a hit': ('await f(1)', ours)}
+    try:
+        calls['await a hit, cashews'] = ('await f(1)', cashews())
+    except Exception as error:  # as in `peers`
+        print(f'cashews: left out: {type(error).__name__}: {error}')
+
+    async def must_not_suspend():
+        await ours(1)
+    event_loop.run_until_complete(must_not_suspend())
+    try:
+        must_not_suspend().send(None)
+    except StopIteration:
+        pass
+    else:
+        raise RuntimeError('a hit must not suspend')
+
     loops = {}
-    for name, f in {'await a coroutine': plain, 'await a hit': ours}.items():
+    for name, (call, f) in calls.items():
         scope = {}
-        exec('def make(f):\n    async def loop(n):\n        for _ in range(n):\n            ' + '; '.join(['await f(1)'] * 10)
+        exec('def make(f):\n    async def loop(n):\n        for _ in range(n):\n            ' + '; '.join([call] * 10)
              + '\n    return loop', scope)
-        loop = scope['make'](f)
-        loops[name] = lambda n, loop=loop: loop(n).send(None) if n == 0 else _run(loop, n)
+        loops[name] = lambda n, loop=scope['make'](f): event_loop.run_until_complete(loop(n))
+        loops[name](1)
     return loops
 
 
-def _run(loop, n):
-    try:
-        loop(n).send(None)
-    except StopIteration:
-        return
-    raise RuntimeError('a hit must not suspend')
-
-
 def main():
+    failed = False
     cached = peers()
     for f in cached.values():
         f(12345)
     loops = {name: compile_loop('f(x)', dict(f=f, x=12345)) for name, f in cached.items()}
-    medians = table('A hit on one int', loops, 'quickcache-rs, Memory')
-    if 'quickcache 0.5.4, a dict' in medians:
-        backend = Dictionary()
-        backend.set('key', 1)
-        own = table('The backend alone', {'dict get': compile_loop('g("key", default=...)', dict(g=backend.get))}, 'dict get')
-        ours = medians['quickcache-rs, a dict'] - own['dict get']
-        theirs = medians['quickcache 0.5.4, a dict'] - own['dict get']
-        print(f"  own time over a user's cache: 1/{theirs / ours:.1f} of 0.5.4's")
-    table('asyncio', asyncio.run(asynchronous()), 'await a coroutine')
+    backend = Dictionary()
+    backend.set('key', 1)
+    loops['the dict alone'] = compile_loop('g("key", default=...)', dict(g=backend.get))
+    got = table('A hit on one int', loops, 'quickcache-rs, Memory')
+    seed = got.get('quickcache 0.5.4, a dict')
+    if seed:
+        def own(name):
+            return [a - b for a, b in zip(got[name], got['the dict alone'], strict=True)]
+        failed |= bound('0.5.4 / ours', seed, got['quickcache-rs, Memory'], least=350)
+        failed |= bound("over a user's cache, backend excluded: ours / 0.5.4",
+                        own('quickcache-rs, a dict'), own('quickcache 0.5.4, a dict'), most=1 / 8)
+    got = table('asyncio', asynchronous(), 'await a coroutine')
+    parts = [a + b for a, b in zip(got['a hit, not awaited'], got['await a coroutine'], strict=True)]
+    failed |= bound('await a hit / (a hit, not awaited + await a coroutine)', got['await a hit'], parts, most=3)
+    return failed
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())
