@@ -134,7 +134,8 @@ def asynchronous():
         return cache(ttl=3600)(plain)
 
     sync = get_quickcache(cache=Memory(timeout=3600))(['a'])(body)
-    calls = {'await a coroutine': ('await f(1)', plain), 'a hit, not awaited': ('f(1)', sync), 'await a hit': ('await f(1)', ours)}
+    calls = {'await a coroutine': ('await f(1)', plain), 'a hit, not awaited': ('f(1)', sync),
+             'await a hit': ('await f(1)', ours)}
     try:
         calls['await a hit, cashews'] = ('await f(1)', cashews())
     except Exception as error:  # as in `peers`
@@ -155,7 +156,8 @@ def asynchronous():
         scope = {}
         exec('def make(f):\n    async def loop(n):\n        for _ in range(n):\n            ' + '; '.join([call] * 10)
              + '\n    return loop', scope)
-        loops[name] = lambda n, loop=scope['make'](f): event_loop.run_until_complete(loop(n))
+        loop = scope['make'](f)
+        loops[name] = lambda n, loop=loop: event_loop.run_until_complete(loop(n))
         loops[name](1)
     return loops
 

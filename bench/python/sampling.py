@@ -20,7 +20,8 @@ def interleave(loops, samples=101, seconds=0.002):
     """ns per call of each loop, as {name: [sample, ...]}; the loops take turns, so that they meet the same weather."""
     turns = {}
     for name, loop in loops.items():
-        # The first call runs the function: counted in, it would make the samples so short that reading the clock is what they measure.
+        # The first call runs the function: counted in, it would make the samples so short that they measure the reading of
+        # the clock.
         loop(1)
         n = 1
         while True:
