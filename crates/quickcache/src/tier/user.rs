@@ -45,6 +45,11 @@ use crate::config::Timeout;
 /// ]));
 /// # drop(cache);
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a cache",
+    label = "cannot be a tier",
+    note = "implement `quickcache::Cache` for `{Self}`: get, set and delete on bytes, and the type of its errors"
+)]
 pub trait Cache: Send + Sync + 'static {
     /// What can go wrong.
     type Error: Display;
@@ -71,6 +76,11 @@ pub trait Cache: Send + Sync + 'static {
 /// As [`Cache`], for async functions.
 ///
 /// A `set` whose future is dropped counts as ended: spawn it if it goes on all the same.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an async cache",
+    label = "cannot be a tier of async functions",
+    note = "implement `quickcache::AsyncCache` for `{Self}`: get, set and delete on bytes, and the type of its errors"
+)]
 pub trait AsyncCache: Send + Sync + 'static {
     /// What can go wrong.
     type Error: Display;

@@ -1,0 +1,7 @@
+use quickcache::Tier;
+
+struct Dict;
+
+fn main() {
+    let _ = Tier::cache(Dict);
+}
