@@ -2,8 +2,10 @@
 //!
 //!     cargo run --release                   the table, and ../../docs/hit-ratio.svg
 //!     cargo run --release -- sweep          ours under other policies
+//!
+//! `TRACES` names the folder of the real traces: `python3 tools/setup/source.py libcachesim 0.3.5` prints the parent of its `src/libCacheSim/data`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hitratio::caches::{ALL, Cache, OURS, Ours, PEERS};
 use hitratio::plot::{Panel, draw};
@@ -21,7 +23,8 @@ fn ratio(cache: &mut dyn Cache, keys: &[u64]) -> f64 {
 
 fn main() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let workloads = workloads::all(&folder.join("traces"));
+    let traces = std::env::var_os("TRACES").map_or_else(|| folder.join("traces"), PathBuf::from);
+    let workloads = workloads::all(&traces);
     if std::env::args().nth(1).as_deref() == Some("sweep") {
         return sweep(&workloads);
     }

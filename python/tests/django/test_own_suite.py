@@ -12,16 +12,15 @@ pytest.importorskip('django.conf', reason='Django is not installed in this envir
 import django
 
 HERE = Path(__file__).resolve().parent
-SERIES = '{}.{}'.format(*django.VERSION)
 # Fewer would mean that cases were lost on the way.
 AT_LEAST = 109
 
 
 def source():
-    spec = importlib.util.spec_from_file_location('django_source', HERE.parents[2] / 'tools' / 'setup' / 'django_source.py')
+    spec = importlib.util.spec_from_file_location('source', HERE.parents[2] / 'tools' / 'setup' / 'source.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.folder(SERIES)
+    return module.folder('django', django.__version__)
 
 
 def test_djangos_own_cache_suite_passes():
