@@ -11,7 +11,7 @@ use syn::{
     ReceiverKind, Type, Visibility, WherePredicate,
 };
 
-use crate::options::Options;
+use crate::options::{Options, also};
 use crate::signature::{Function, turbofish};
 use crate::source::{self, Attributes, companion_doc};
 use crate::vary_on::KeyPlan;
@@ -29,20 +29,15 @@ pub fn expand(mut item: ItemImpl) -> syn::Result<TokenStream> {
         found = true;
         match options.and_then(|options| expand_method(&context, &options, method)) {
             Ok(tokens) => siblings.extend(tokens),
-            Err(error) => match &mut errors {
-                Some(errors) => errors.combine(error),
-                None => errors = Some(error),
-            },
+            Err(error) => also(&mut errors, error),
         }
     }
     if !found {
         let message = "no method of this impl block is cached: write `#[quickcache(vary_on = [...])]` on one of them too";
         return Err(syn::Error::new_spanned(&item.self_ty, message));
     }
-    if let Some(error) = errors {
-        return Err(error);
-    }
-    Ok(quote!(#item #siblings))
+    let errors = errors.map(syn::Error::into_compile_error);
+    Ok(quote!(#errors #item #siblings))
 }
 
 /// The item as it would be without the attribute anywhere: what stands when there was an error.
@@ -60,7 +55,7 @@ pub fn without_attributes(item: TokenStream) -> TokenStream {
     }
 }
 
-fn is_ours(attr: &Attribute) -> bool {
+pub fn is_ours(attr: &Attribute) -> bool {
     attr.path()
         .segments
         .last()
@@ -70,6 +65,11 @@ fn is_ours(attr: &Attribute) -> bool {
 fn take_options(attrs: &mut Vec<Attribute>) -> Option<syn::Result<Options>> {
     let at = attrs.iter().position(is_ours)?;
     let attr = attrs.remove(at);
+    if let Some(again) = attrs.iter().position(is_ours) {
+        let again = attrs.remove(again);
+        let message = "a method is cached once: put all options into one `#[quickcache(...)]`";
+        return Some(Err(syn::Error::new_spanned(again, message)));
+    }
     Some(match &attr.meta {
         syn::Meta::Path(path) => Err(syn::Error::new_spanned(
             path,
@@ -283,6 +283,7 @@ fn expand_method(
     qualify.visit_signature_mut(&mut moved.sig);
     qualify.visit_type_mut(&mut moved.returned);
     qualify.visit_type_mut(&mut moved.value);
+    let block = source::body(&function, &plan, &block);
     let body_sig = &moved.sig;
 
     let site_name = format!("{}::{}", source::type_name(&context.self_ty), name);
@@ -290,8 +291,12 @@ fn expand_method(
     let kind = source::kind(options, &moved);
     let kind_type = source::kind_type(options, &moved);
     // Parameters that moved are told apart like the method's own.
-    let identifying = source::identifying(&moved, &plan);
-    let identity = source::identity(options, &identifying, Some(syn::parse_quote!(Self)));
+    let identifying = source::identifying(&moved);
+    // With a name of its own it is called that and nothing else, unless there are types to be told apart.
+    let is_generic = |param: &GenericParam| !matches!(param, GenericParam::Lifetime(_));
+    let this = (options.name.is_none() || context.generics.params.iter().any(is_generic))
+        .then(|| syn::parse_quote!(Self));
+    let identity = source::identity(options, &identifying, this);
     let identity_generics = source::plain(&identifying);
     let identity_fish = turbofish(&identifying);
     let key = plan.key(krate);
@@ -411,10 +416,12 @@ fn expand_method(
     let about = companion_doc(&format!(
         "The entry of these arguments in the cache of `{name}`: to clear it, to read it, to set it, to explain it."
     ));
+    let errors = source::errors(options, &plan);
     Ok(quote! {
+        #errors
         #[allow(
             dead_code, non_snake_case, private_interfaces, private_bounds, unused_lifetimes, unused_variables,
-            clippy::all, clippy::pedantic
+            clippy::all, clippy::pedantic, clippy::nursery
         )]
         #(#shared)*
         impl #own_impl #self_ty #own_where {
@@ -429,9 +436,6 @@ fn expand_method(
             #[doc(hidden)]
             #[inline(always)]
             fn #identity_fn #identity_generics() -> #krate::internal::Identity { #identity }
-            #[doc(hidden)]
-            #(#body_attrs)*
-            #body_sig #block
 
             #about
             #vis fn #entry_fn #entry_generics(#(#params),*)
@@ -443,6 +447,14 @@ fn expand_method(
                 #pending_for_run
                 #krate::#entry_type::new(#krate::internal::#of(#handle), #runs)
             }
+        }
+
+        #[allow(dead_code, non_snake_case, private_interfaces, private_bounds, unused_lifetimes)]
+        #(#shared)*
+        impl #own_impl #self_ty #own_where {
+            #[doc(hidden)]
+            #(#body_attrs)*
+            #body_sig #block
         }
     })
 }

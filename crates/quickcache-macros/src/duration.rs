@@ -2,7 +2,7 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
-use syn::{Expr, Lit, spanned::Spanned};
+use syn::{Expr, Lit};
 
 /// A timeout as written: milliseconds if it was text or a number in text, else the user's expression of a `Duration`.
 pub enum Span {
@@ -13,15 +13,20 @@ pub enum Span {
 impl Span {
     /// Reads the value of `option`.
     pub fn from_expr(option: &str, expr: Expr) -> syn::Result<Span> {
-        let fail = |message: String| Err(syn::Error::new(expr.span(), message));
+        let fail = |message: String| Err(syn::Error::new_spanned(&expr, message));
         let advice =
             "write a number and a unit, as in \"250ms\", \"10s\", \"5m\", \"1h\" or \"7d\"";
         match &expr {
             Expr::Lit(lit) => match &lit.lit {
                 Lit::Str(text) => match millis(&text.value()) {
-                    Ok(0) => fail(format!(
-                        "{option} of zero: nothing would ever be cached; {advice}"
-                    )),
+                    Ok(0) => {
+                        let why = if option == "patience" {
+                            "no call would wait for another"
+                        } else {
+                            "nothing would ever be cached"
+                        };
+                        fail(format!("{option} of zero: {why}; {advice}"))
+                    }
                     Ok(millis) => Ok(Span::Millis(millis)),
                     Err(why) => fail(format!("{option}: {why}; {advice}")),
                 },
@@ -32,12 +37,10 @@ impl Span {
             Expr::Unary(unary) if matches!(unary.op, syn::UnOp::Neg(_)) => {
                 fail(format!("{option} cannot be negative; {advice}"))
             }
-            Expr::Path(_) | Expr::Call(_) | Expr::MethodCall(_) => {
-                Ok(Span::Expression(Box::new(expr)))
-            }
-            _ => fail(format!(
+            Expr::Array(_) | Expr::Tuple(_) | Expr::Range(_) | Expr::Closure(_) => fail(format!(
                 "{option} is a span of time; {advice}, or a `Duration`"
             )),
+            _ => Ok(Span::Expression(Box::new(expr))),
         }
     }
 

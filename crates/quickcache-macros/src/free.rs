@@ -7,6 +7,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{FnArg, Ident, ItemFn};
 
+use crate::block;
 use crate::options::Options;
 use crate::signature::{Function, turbofish};
 use crate::source::{self, Attributes, Words, companion_doc};
@@ -18,6 +19,10 @@ pub fn expand(options: &Options, item: ItemFn) -> syn::Result<TokenStream> {
             receiver,
             "this is a method: write `#[quickcache]` on its impl block too",
         ));
+    }
+    if let Some(again) = item.attrs.iter().find(|attr| block::is_ours(attr)) {
+        let message = "a function is cached once: put all options into one `#[quickcache(...)]`";
+        return Err(syn::Error::new_spanned(again, message));
     }
     if let Some(entry) = &options.entry {
         return Err(syn::Error::new_spanned(
@@ -59,7 +64,7 @@ pub fn expand(options: &Options, item: ItemFn) -> syn::Result<TokenStream> {
         sig.ident = Ident::new("refresh", name.span());
         sig
     };
-    let block = &item.block;
+    let block = source::body(&function, &plan, &item.block);
     let fish = turbofish(&function.sig.generics);
     let args = function.forwarded();
     let (generics, wheres) = (&function.sig.generics, &function.sig.generics.where_clause);
@@ -71,7 +76,7 @@ pub fn expand(options: &Options, item: ItemFn) -> syn::Result<TokenStream> {
     let site = source::site(options, &plan, &name.to_string(), &item);
     let kind = source::kind(options, &function);
     let kind_type = source::kind_type(options, &function);
-    let identifying = source::identifying(&function, &plan);
+    let identifying = source::identifying(&function);
     let identity = source::identity(options, &identifying, None);
     let identity_generics = source::plain(&identifying);
     let identity_fish = turbofish(&identifying);
@@ -101,7 +106,9 @@ pub fn expand(options: &Options, item: ItemFn) -> syn::Result<TokenStream> {
     let stats_doc = companion_doc("What the cache did for this function so far.");
     let uncached_doc = companion_doc("The function itself, without a cache.");
     let about = format!("What can be done with the cache of the function [`{name}`](fn@{name}).");
+    let errors = source::errors(options, &plan);
     Ok(quote! {
+        #errors
         #(#outer_attrs)*
         #vis #outer_sig {
             #import
@@ -119,7 +126,10 @@ pub fn expand(options: &Options, item: ItemFn) -> syn::Result<TokenStream> {
         #vis enum #name {}
 
         #(#shared)*
-        #[allow(dead_code, private_interfaces, private_bounds, unused_lifetimes, clippy::all, clippy::pedantic)]
+        #[allow(
+            dead_code, private_interfaces, private_bounds, unused_lifetimes, unused_variables,
+            clippy::all, clippy::pedantic, clippy::nursery
+        )]
         impl #name {
             fn __site() -> &'static #krate::internal::Site {
                 static SITE: #krate::internal::Site = #site;
@@ -129,10 +139,6 @@ pub fn expand(options: &Options, item: ItemFn) -> syn::Result<TokenStream> {
             fn __kind #generics() -> #kind_type #wheres { #kind }
             #[inline(always)]
             fn __identity #identity_generics() -> #krate::internal::Identity { #identity }
-
-            #uncached_doc
-            #(#body_attrs)*
-            pub #body_sig #block
 
             #refresh_doc
             pub #refresh_sig {
@@ -173,6 +179,14 @@ pub fn expand(options: &Options, item: ItemFn) -> syn::Result<TokenStream> {
             pub fn stats() -> #krate::Stats {
                 Self::__site().stats()
             }
+        }
+
+        #(#shared)*
+        #[allow(dead_code, private_interfaces, private_bounds, unused_lifetimes)]
+        impl #name {
+            #uncached_doc
+            #(#body_attrs)*
+            pub #body_sig #block
         }
     })
 }

@@ -1,18 +1,19 @@
 //! The options of the attribute: `name = value` pairs, each known, each at most once.
 
-use proc_macro2::{Ident, Span as Place};
+use proc_macro2::{Ident, Span as Place, TokenTree};
 use syn::parse::{Parse, ParseStream};
 use syn::{Expr, ExprLit, Lit, LitStr, Path, Token, spanned::Spanned};
 
 use crate::duration::Span;
-use crate::suggest::did_you_mean;
+use crate::suggest::{did_you_mean, nearest};
 
-pub const NAMES: [&str; 12] = [
+pub const NAMES: [&str; 13] = [
     "vary_on",
     "skip_arg",
     "cache",
     "timeout",
     "memoize_timeout",
+    "patience",
     "name",
     "version",
     "errors",
@@ -30,6 +31,7 @@ pub struct Options {
     pub cache: Option<Path>,
     pub timeout: Option<Span>,
     pub memoize_timeout: Option<Span>,
+    pub patience: Option<Span>,
     pub name: Option<LitStr>,
     pub version: Option<u64>,
     pub keep_errors: bool,
@@ -39,6 +41,16 @@ pub struct Options {
     pub entry: Option<Ident>,
     /// The path of this library, if it goes by another name.
     pub krate: Path,
+    /// What is wrong with them. The companions are written all the same, so that code that calls them is not wrong too.
+    pub error: Option<syn::Error>,
+}
+
+/// Adds an error to those there are.
+pub fn also(errors: &mut Option<syn::Error>, error: syn::Error) {
+    match errors {
+        Some(errors) => errors.combine(error),
+        None => *errors = Some(error),
+    }
 }
 
 pub enum VaryOn {
@@ -57,6 +69,7 @@ impl Parse for Options {
             cache: None,
             timeout: None,
             memoize_timeout: None,
+            patience: None,
             name: None,
             version: None,
             keep_errors: false,
@@ -64,24 +77,16 @@ impl Parse for Options {
             weigh: None,
             entry: None,
             krate: syn::parse_quote!(::quickcache),
+            error: None,
         };
         let mut seen: Vec<String> = Vec::new();
         while !input.is_empty() {
-            let (name, place) = option_name(input)?;
-            if seen.contains(&name) {
-                return Err(syn::Error::new(place, format!("`{name}` is given twice")));
+            if let Err(error) = options.read(input, &mut seen) {
+                also(&mut options.error, error);
+                while !input.is_empty() && !input.peek(Token![,]) {
+                    input.parse::<TokenTree>()?;
+                }
             }
-            if !input.peek(Token![=]) {
-                let message = format!("`{name}` takes a value: `{name} = ...`");
-                return Err(syn::Error::new(place, message));
-            }
-            input.parse::<Token![=]>()?;
-            if input.is_empty() || input.peek(Token![,]) {
-                let message = format!("`{name}` takes a value: `{name} = ...`");
-                return Err(syn::Error::new(place, message));
-            }
-            options.set(&name, place, input)?;
-            seen.push(name);
             if !input.is_empty() {
                 input.parse::<Token![,]>()?;
             }
@@ -109,16 +114,39 @@ fn option_name(input: ParseStream<'_>) -> syn::Result<(String, Place)> {
     if NAMES.contains(&name.as_str()) {
         return Ok((name, word.span()));
     }
-    let near = did_you_mean(&name, NAMES);
+    let near = did_you_mean(nearest(&name, NAMES));
     let known = NAMES.join(", ");
     let message = format!("quickcache has no option `{name}`{near}\nthe options are {known}");
     Err(syn::Error::new(word.span(), message))
 }
 
 impl Options {
+    /// One `name = value`.
+    fn read(&mut self, input: ParseStream<'_>, seen: &mut Vec<String>) -> syn::Result<()> {
+        let (name, place) = option_name(input)?;
+        if seen.contains(&name) {
+            return Err(syn::Error::new(place, format!("`{name}` is given twice")));
+        }
+        seen.push(name.clone());
+        let message = format!("`{name}` takes a value: `{name} = ...`");
+        if !input.peek(Token![=]) {
+            return Err(syn::Error::new(place, message));
+        }
+        input.parse::<Token![=]>()?;
+        if input.is_empty() || input.peek(Token![,]) {
+            return Err(syn::Error::new(place, message));
+        }
+        self.set(&name, place, input)?;
+        if !input.is_empty() && !input.peek(Token![,]) {
+            let message = format!("a comma is missing after the value of `{name}`");
+            return Err(input.error(message));
+        }
+        Ok(())
+    }
+
     fn set(&mut self, name: &str, place: Place, input: ParseStream<'_>) -> syn::Result<()> {
         match name {
-            "vary_on" => self.vary_on = Some(vary_on(input.parse()?)?),
+            "vary_on" => self.vary_on = Some(vary_on(input.parse()?, &mut self.error)?),
             "skip_arg" => {
                 let advice = "skip_arg takes the name of an argument, or a function";
                 self.skip_arg = Some(path(input, advice)?);
@@ -131,6 +159,7 @@ impl Options {
             "memoize_timeout" => {
                 self.memoize_timeout = Some(Span::from_expr(name, input.parse()?)?);
             }
+            "patience" => self.patience = Some(Span::from_expr(name, input.parse()?)?),
             "name" => {
                 let text: LitStr = literal(input, "name takes text in quotes: `name = \"posts\"`")?;
                 if text.value().is_empty() {
@@ -145,6 +174,7 @@ impl Options {
                 self.version = Some(number.map_err(|e| syn::Error::new(e.span(), advice))?);
             }
             "errors" => {
+                self.keep_errors = true;
                 let advice =
                     "errors takes one word: `errors = keep` caches an `Err` as it caches an `Ok`";
                 let word: Ident = input
@@ -153,7 +183,6 @@ impl Options {
                 if word != "keep" {
                     return Err(syn::Error::new(word.span(), advice));
                 }
-                self.keep_errors = true;
             }
             "codec" => {
                 self.codec = Some(path(
@@ -197,31 +226,35 @@ fn path(input: ParseStream<'_>, advice: &str) -> syn::Result<Path> {
             let message = format!("{advice}; without the quotes: `{}`", text.value());
             Err(syn::Error::new(text.span(), message))
         }
-        other => Err(syn::Error::new(other.span(), advice)),
+        other => Err(syn::Error::new_spanned(other, advice)),
     }
 }
 
-fn vary_on(expr: Expr) -> syn::Result<VaryOn> {
+fn vary_on(expr: Expr, error: &mut Option<syn::Error>) -> syn::Result<VaryOn> {
     match expr {
         Expr::Array(list) => {
-            for part in &list.elems {
-                if let Expr::Lit(ExprLit {
-                    lit: Lit::Str(text),
-                    ..
-                }) = part
-                {
-                    let message = format!(
-                        "vary_on takes expressions over the arguments, not text; without the quotes: `{}`",
-                        text.value()
-                    );
-                    return Err(syn::Error::new(text.span(), message));
+            let mut parts = Vec::new();
+            for part in list.elems {
+                match &part {
+                    Expr::Lit(ExprLit {
+                        lit: Lit::Str(text),
+                        ..
+                    }) => {
+                        let message = format!(
+                            "vary_on takes expressions over the arguments, not text; without the quotes: `{}`",
+                            text.value()
+                        );
+                        also(error, syn::Error::new(text.span(), message));
+                        parts.extend(text.parse::<Expr>());
+                    }
+                    _ => parts.push(part),
                 }
             }
-            Ok(VaryOn::Parts(list.elems.into_iter().collect()))
+            Ok(VaryOn::Parts(parts))
         }
         Expr::Path(path) if path.qself.is_none() => Ok(VaryOn::Function(path.path)),
-        other => Err(syn::Error::new(
-            other.span(),
+        other => Err(syn::Error::new_spanned(
+            other,
             "vary_on takes a list of expressions over the arguments, as in `vary_on = [person.id, locale]`, or a function",
         )),
     }

@@ -3,7 +3,6 @@
 
 use proc_macro2::{TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
-use syn::visit::Visit;
 use syn::{Attribute, GenericParam, Generics, Type, spanned::Spanned};
 
 use crate::options::Options;
@@ -57,6 +56,12 @@ impl Words {
     }
 }
 
+/// What is wrong with the attribute, as errors of the compiler.
+pub fn errors(options: &Options, plan: &KeyPlan) -> TokenStream {
+    let errors = options.error.iter().chain(&plan.error);
+    errors.map(syn::Error::to_compile_error).collect()
+}
+
 /// What has to be in scope where the key is made.
 pub fn import(krate: &syn::Path) -> TokenStream {
     quote! {
@@ -87,21 +92,31 @@ impl Attributes {
             shared: Vec::new(),
         };
         for attr in attrs {
+            let mut attr = attr.clone();
+            attr.style = syn::AttrStyle::Outer; // that of a body, too
             let is = |name: &str| attr.path().is_ident(name);
             if is("cfg") {
                 sorted.shared.push(attr.clone());
-                sorted.outer.push(attr.clone());
+                sorted.outer.push(attr);
             } else if is("expect") {
-                sorted.body.push(attr.clone());
+                sorted.body.push(attr);
             } else if ["allow", "warn", "deny", "forbid"].into_iter().any(is) {
                 sorted.body.push(attr.clone());
-                sorted.outer.push(attr.clone());
+                sorted.outer.push(attr);
             } else {
-                sorted.outer.push(attr.clone());
+                sorted.outer.push(attr);
             }
         }
         sorted
     }
+}
+
+/// The function's own code. An argument that the attribute reads counts as used, though the code may not mention it.
+pub fn body(function: &Function, plan: &KeyPlan, block: &syn::Block) -> TokenStream {
+    let read = plan.read.iter().map(|&at| &function.args[at]);
+    let names = read.filter(|arg| !arg.receiver).map(|arg| &arg.ident);
+    let statements = &block.stmts;
+    quote!({ #(let _ = &#names;)* #(#statements)* })
 }
 
 /// `Site::new(...)`, a constant.
@@ -119,9 +134,10 @@ pub fn site(options: &Options, plan: &KeyPlan, name: &str, item: &impl ToTokens)
             quote!(|| #span)
         }))
     };
-    let (timeout, memoize_timeout) = (
+    let (timeout, memoize_timeout, patience) = (
         duration(&options.timeout),
         duration(&options.memoize_timeout),
+        duration(&options.patience),
     );
     let given = option(options.name.as_ref().map(ToTokens::to_token_stream));
     let version = option(options.version.map(|version| quote!(#version)));
@@ -136,6 +152,7 @@ pub fn site(options: &Options, plan: &KeyPlan, name: &str, item: &impl ToTokens)
             cache: #cache,
             timeout: #timeout,
             memoize_timeout: #memoize_timeout,
+            patience: #patience,
         })
     }
 }
@@ -194,38 +211,17 @@ pub fn kind(options: &Options, function: &Function) -> TokenStream {
     }
 }
 
-/// The type and const parameters that tell one instantiation from another: all but those that the key's own types settle.
-pub fn identifying(function: &Function, plan: &KeyPlan) -> Generics {
+/// The type and const parameters: they tell one instantiation from another. Those of the key's parts too, since parts of two
+/// types may be kept alike.
+pub fn identifying(function: &Function) -> Generics {
     let mut generics = function.sig.generics.clone();
     generics.where_clause = None;
-    let settled = |name: &syn::Ident| {
-        plan.whole.iter().any(|&at| {
-            let mut mentions = Mentions { name, found: false };
-            mentions.visit_type(&function.args[at].ty);
-            mentions.found
-        })
-    };
     generics.params = generics
         .params
         .into_iter()
-        .filter(|param| match param {
-            GenericParam::Type(param) => !settled(&param.ident),
-            GenericParam::Const(_) => true,
-            GenericParam::Lifetime(_) => false,
-        })
+        .filter(|param| !matches!(param, GenericParam::Lifetime(_)))
         .collect();
     generics
-}
-
-struct Mentions<'a> {
-    name: &'a syn::Ident,
-    found: bool,
-}
-
-impl<'ast> Visit<'ast> for Mentions<'_> {
-    fn visit_ident(&mut self, ident: &'ast syn::Ident) {
-        self.found |= ident == self.name;
-    }
 }
 
 /// The parameters without their bounds.

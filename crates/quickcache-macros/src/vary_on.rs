@@ -8,7 +8,7 @@ use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::visit::Visit;
 use syn::{Expr, ExprPath, Pat, Path, Type, spanned::Spanned};
 
-use crate::options::{Options, VaryOn};
+use crate::options::{Options, VaryOn, also};
 use crate::signature::{Arg, Function};
 use crate::suggest::{did_you_mean, list, nearest};
 
@@ -18,11 +18,13 @@ pub struct KeyPlan {
     pub parts: Parts,
     /// Arguments (by position) that the companions take.
     pub mentioned: Vec<usize>,
-    /// Arguments that are a part as they stand: their types are settled by the key's.
-    pub whole: Vec<usize>,
+    /// Those, and what the skip is asked of.
+    pub read: Vec<usize>,
     pub skip: Skip,
     /// For `explain`: the parts as the user wrote them.
     pub names: Vec<String>,
+    /// What is wrong with `vary_on` or `skip_arg`; see [`Options::error`].
+    pub error: Option<syn::Error>,
 }
 
 pub enum Parts {
@@ -38,30 +40,50 @@ pub enum Skip {
 
 impl KeyPlan {
     pub fn read(options: &Options, function: &Function) -> syn::Result<KeyPlan> {
-        let skip = skip(options, function)?;
+        let mut error = None;
+        let skip = skip(options, function).unwrap_or_else(|wrong| {
+            error = Some(wrong);
+            Skip::Never
+        });
         let skip_at = match &skip {
             Skip::Argument(name) => function.args.iter().position(|arg| arg.ident == *name),
             _ => None,
         };
         let Some(vary_on) = &options.vary_on else {
-            return Err(syn::Error::new(
-                options.place,
-                "vary_on is missing: say which arguments the value varies on, as in `vary_on = [person.id]`; `vary_on = []` if it is always the same",
-            ));
+            // If another option is wrong, it may be this one.
+            return Err(options.error.clone().unwrap_or_else(|| {
+                syn::Error::new(
+                    options.place,
+                    "vary_on is missing: say which arguments the value varies on, as in `vary_on = [person.id]`; `vary_on = []` if it is always the same",
+                )
+            }));
         };
-        match vary_on {
+        let mut list = None;
+        if let VaryOn::Function(path) = vary_on
+            && let Some(name) = path.get_ident()
+            && function.arg(name).is_some()
+        {
+            let message = format!("vary_on takes a list: `vary_on = [{name}]`");
+            also(&mut error, syn::Error::new(path.span(), message));
+            list = Some(VaryOn::Parts(vec![syn::parse_quote!(#path)]));
+        }
+        match list.as_ref().unwrap_or(vary_on) {
             VaryOn::Parts(exprs) => {
                 let mut mentioned = BTreeSet::new();
-                let mut whole = Vec::new();
                 let mut names = Vec::new();
                 if exprs.len() > 12 {
                     let message = "vary_on takes at most twelve key values; put some of them in a tuple: `(a, b)`";
                     return Err(syn::Error::new(exprs[12].span(), message));
                 }
+                let mut parts = Vec::new();
                 for expr in exprs {
-                    mentions(expr, function, &mut mentioned)?;
-                    whole.extend(whole_argument(expr, function));
-                    names.push(written(expr));
+                    match mentions(expr, function, &mut mentioned) {
+                        Ok(()) => {
+                            names.push(written(expr));
+                            parts.push(expr.clone());
+                        }
+                        Err(wrong) => also(&mut error, wrong),
+                    }
                 }
                 if let Some(at) = skip_at
                     && mentioned.contains(&at)
@@ -71,23 +93,19 @@ impl KeyPlan {
                     let message = format!(
                         "`{name}` cannot be both in vary_on and skip_arg: a call that skips would never find the entry it is to replace"
                     );
-                    return Err(syn::Error::new(path.span(), message));
+                    also(&mut error, syn::Error::new(path.span(), message));
                 }
+                let mentioned: Vec<usize> = mentioned.into_iter().collect();
                 Ok(KeyPlan {
-                    parts: Parts::Expressions(exprs.clone()),
-                    mentioned: mentioned.into_iter().collect(),
-                    whole,
+                    parts: Parts::Expressions(parts),
+                    read: read(&mentioned, skip_at, &skip, function),
+                    mentioned,
                     skip,
                     names,
+                    error,
                 })
             }
             VaryOn::Function(path) => {
-                if let Some(name) = path.get_ident()
-                    && function.arg(name).is_some()
-                {
-                    let message = format!("vary_on takes a list: `vary_on = [{name}]`");
-                    return Err(syn::Error::new(path.span(), message));
-                }
                 let mentioned: Vec<usize> = (0..function.args.len())
                     .filter(|at| Some(*at) != skip_at)
                     .collect();
@@ -95,10 +113,11 @@ impl KeyPlan {
                 let call = quote_spanned!(path.span()=> #path(#(#args),*));
                 Ok(KeyPlan {
                     parts: Parts::Function(call),
+                    read: read(&mentioned, skip_at, &skip, function),
                     mentioned,
-                    whole: Vec::new(),
                     skip,
                     names: vec![written(path)],
+                    error,
                 })
             }
         }
@@ -140,7 +159,10 @@ impl KeyPlan {
         match &self.skip {
             Skip::Never => quote!(false),
             Skip::Argument(name) => quote!(#name),
-            Skip::Function(call) => call.clone(),
+            // With a type, so that another one is an error in the user's terms.
+            Skip::Function(call) => {
+                quote_spanned!(call.span()=> { let skip: bool = #call; skip })
+            }
         }
     }
 }
@@ -210,22 +232,15 @@ fn skip(options: &Options, function: &Function) -> syn::Result<Skip> {
     Err(syn::Error::new(path.span(), message))
 }
 
-/// The argument that is this expression, but for `&` and `*`.
-fn whole_argument(expr: &Expr, function: &Function) -> Option<usize> {
-    match expr {
-        Expr::Reference(expr) => whole_argument(&expr.expr, function),
-        Expr::Unary(expr) if matches!(expr.op, syn::UnOp::Deref(_)) => {
-            whole_argument(&expr.expr, function)
-        }
-        Expr::Paren(expr) => whole_argument(&expr.expr, function),
-        Expr::Path(path) => {
-            let name = path.path.get_ident()?;
-            function
-                .args
-                .iter()
-                .position(|arg| arg.ident == *name && !arg.receiver)
-        }
-        _ => None,
+fn read(
+    mentioned: &[usize],
+    skip_at: Option<usize>,
+    skip: &Skip,
+    function: &Function,
+) -> Vec<usize> {
+    match skip {
+        Skip::Function(_) => (0..function.args.len()).collect(),
+        _ => mentioned.iter().copied().chain(skip_at).collect(),
     }
 }
 
@@ -283,7 +298,11 @@ impl<'ast> Visit<'ast> for Mentions<'_> {
             return;
         }
         let names = self.function.names();
-        let near = did_you_mean(&text, names.iter().map(String::as_str));
+        let near = nearest(&text, names.iter().map(String::as_str));
+        // What was meant is what the companions take.
+        self.found
+            .extend(near.and_then(|near| names.iter().position(|name| name == near)));
+        let near = did_you_mean(near);
         let message = if text == "self" {
             "vary_on: this function has no `self`".to_owned()
         } else if names.is_empty() {

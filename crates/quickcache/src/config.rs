@@ -268,6 +268,9 @@ impl Timeout {
     /// If it is not one, or zero: the program's text is wrong, and it is wrong at every start of the program.
     pub(crate) fn duration(self, of: &str, option: &str) -> Duration {
         match self.0 {
+            Ok(Duration::ZERO) if option == "patience" => panic!(
+                "{of}: patience of zero: no call would wait for another; a millisecond is the least"
+            ),
             Ok(Duration::ZERO) => panic!(
                 "{of}: {option} of zero: nothing would ever be cached; to turn a cache off use `set_enabled(false)`"
             ),

@@ -58,6 +58,7 @@ pub struct Declared {
     pub cache: Option<fn() -> &'static QuickCache>,
     pub timeout: Option<fn() -> Duration>,
     pub memoize_timeout: Option<fn() -> Duration>,
+    pub patience: Option<fn() -> Duration>,
 }
 
 impl Declared {
@@ -302,7 +303,7 @@ impl Function {
             hasher: RandomState::default(),
             times,
             outer: config.tiers.outer().to_vec(),
-            patience: config.patience,
+            patience: option(declared.patience).unwrap_or(config.patience),
             keys: v1::Scheme::new(&config.secret).function(identity_of_keys),
             seal: Seal::new(&config.secret),
             counters: Counters::new(config.tiers.outer().len()),

@@ -5,4 +5,6 @@ fn posts(id: u64) -> Result<u64, String> {
     Ok(id)
 }
 
-fn main() {}
+fn main() {
+    let _: Option<Result<u64, String>> = posts::get_cached_value(1);
+}

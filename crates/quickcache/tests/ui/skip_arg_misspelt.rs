@@ -6,4 +6,6 @@ fn posts(id: u64, force: bool) -> u64 {
     id
 }
 
-fn main() {}
+fn main() {
+    posts::clear(1);
+}

@@ -7,4 +7,6 @@ fn posts(person: &Person) -> u64 {
     person.id
 }
 
-fn main() {}
+fn main() {
+    posts::clear(&Person { id: 1 });
+}

@@ -5,4 +5,6 @@ fn posts(id: u64) -> u64 {
     id
 }
 
-fn main() {}
+fn main() {
+    posts::clear(1);
+}

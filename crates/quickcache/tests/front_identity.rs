@@ -1,0 +1,118 @@
+//! Which calls share an entry: never two of different types, always two of one name and version.
+
+use std::sync::LazyLock;
+
+use quickcache::key::Value;
+use quickcache::key::v1::{Identity, Scheme};
+use quickcache::{KeyPart, Memory, QuickCache, quickcache};
+
+trait Describe {
+    fn describe(&self) -> String;
+}
+
+#[derive(KeyPart)]
+struct User(u64);
+
+#[derive(KeyPart)]
+struct Post(u64);
+
+impl Describe for User {
+    fn describe(&self) -> String {
+        format!("user {}", self.0)
+    }
+}
+
+impl Describe for Post {
+    fn describe(&self) -> String {
+        format!("post {}", self.0)
+    }
+}
+
+impl Describe for f32 {
+    fn describe(&self) -> String {
+        format!("f32 {self}")
+    }
+}
+
+impl Describe for u32 {
+    fn describe(&self) -> String {
+        format!("u32 {self}")
+    }
+}
+
+#[quickcache(vary_on = [of])]
+fn described<T: Describe + KeyPart>(of: &T) -> String {
+    of.describe()
+}
+
+#[test]
+fn keys_of_two_types_that_are_kept_alike_are_two_keys() {
+    assert_eq!(described(&User(1)), "user 1");
+    assert_eq!(described(&Post(1)), "post 1");
+    assert_ne!(described::key(&User(1)), described::key(&Post(1)));
+    assert_eq!(described(&1.0_f32), "f32 1");
+    assert_eq!(described(&1.0_f32.to_bits()), "u32 1065353216");
+}
+
+struct Repo;
+
+struct Shelf<T>(T);
+
+#[quickcache]
+impl Repo {
+    #[quickcache(vary_on = [id], name = "row", version = 3)]
+    fn row(id: u64) -> u64 {
+        id
+    }
+}
+
+#[quickcache]
+impl<T: Into<u64> + Clone> Shelf<T> {
+    #[quickcache(vary_on = [id], name = "row", version = 3)]
+    fn row(&self, id: u64) -> u64 {
+        id + self.0.clone().into()
+    }
+}
+
+#[quickcache(vary_on = [id], name = "row", version = 3)]
+fn row(id: u64) -> u64 {
+    id
+}
+
+static SECRET: LazyLock<QuickCache> = LazyLock::new(|| {
+    QuickCache::builder(Memory::new())
+        .version(3)
+        .secret(b"open sesame")
+        .build()
+});
+
+#[quickcache(cache = SECRET, vary_on = [id], name = "row")]
+fn keyed_row(id: u64) -> u64 {
+    id
+}
+
+/// What docs/keys.md says of a function with an explicit name: nothing of Rust is in its keys, so any language can make them.
+#[test]
+fn a_name_and_a_version_are_all_that_a_key_says_of_a_function() {
+    let key = |secret: &[u8]| {
+        let identity = Identity {
+            name: "row",
+            version: "3",
+            ..Identity::default()
+        };
+        let scheme = Scheme::new(secret);
+        scheme.function(identity).key(&[Value::Int(5)]).text()
+    };
+    assert_eq!(row::key(5), key(b""));
+    assert_eq!(Repo::row_entry(5).key(), key(b""));
+    assert_eq!(keyed_row::key(5), key(b"open sesame"));
+    assert_ne!(
+        Shelf(1_u8).row_entry(5).key(),
+        key(b""),
+        "a type parameter is a part of the name"
+    );
+    assert_ne!(
+        Shelf(1_u8).row_entry(5).key(),
+        Shelf(1_u32).row_entry(5).key()
+    );
+}

@@ -1,0 +1,7 @@
+#[derive(quickcache::KeyPart)]
+union Key {
+    number: u64,
+    other: i64,
+}
+
+fn main() {}

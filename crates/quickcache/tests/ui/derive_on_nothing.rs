@@ -1,0 +1,4 @@
+#[derive(quickcache::KeyPart)]
+enum Key {}
+
+fn main() {}

@@ -1,0 +1,10 @@
+use quickcache::quickcache;
+
+#[quickcache(vary_on = [id], name = posts)]
+fn posts(id: u64) -> u64 {
+    id
+}
+
+fn main() {
+    posts::clear(1);
+}
