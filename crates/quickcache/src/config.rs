@@ -13,6 +13,9 @@ use crate::tier::tiered::TieredCache;
 /// The timeout of a function that has no other: 5 minutes.
 const TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
+/// Times are counted in milliseconds.
+const LEAST: Duration = Duration::from_millis(1);
+
 /// How long a call waits for another call's execution of the same key before it runs the function itself.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -156,7 +159,7 @@ impl Builder {
     /// takes longer than its timeout is not stored, with one warning.
     ///
     /// # Panics
-    /// If it is text that is not a span of time, or zero.
+    /// If it is text that is not a span of time, or less than a millisecond.
     pub fn timeout(mut self, timeout: impl Into<Timeout>) -> Self {
         self.0.timeout = Some(timeout.into().duration("QuickCache", "timeout"));
         self
@@ -165,7 +168,7 @@ impl Builder {
     /// How long a value may live in the memory tier, if there are others behind it. Default: `timeout`.
     ///
     /// # Panics
-    /// If it is text that is not a span of time, or zero.
+    /// If it is text that is not a span of time, or less than a millisecond.
     pub fn memoize_timeout(mut self, timeout: impl Into<Timeout>) -> Self {
         self.0.memoize_timeout = Some(timeout.into().duration("QuickCache", "memoize_timeout"));
         self
@@ -189,7 +192,7 @@ impl Builder {
     /// minute.
     ///
     /// # Panics
-    /// If it is text that is not a span of time, or zero.
+    /// If it is text that is not a span of time, or less than a millisecond.
     pub fn patience(mut self, patience: impl Into<Timeout>) -> Self {
         self.0.patience = patience.into().duration("QuickCache", "patience");
         self
@@ -265,18 +268,26 @@ impl From<&str> for Timeout {
 
 impl Timeout {
     /// # Panics
-    /// If it is not one, or zero: the program's text is wrong, and it is wrong at every start of the program.
+    /// If it is not one, or less than a millisecond: the program's text is wrong, and it is wrong at every start of the program.
     pub(crate) fn duration(self, of: &str, option: &str) -> Duration {
-        match self.0 {
-            Ok(Duration::ZERO) if option == "patience" => panic!(
-                "{of}: patience of zero: no call would wait for another; a millisecond is the least"
-            ),
-            Ok(Duration::ZERO) => panic!(
-                "{of}: {option} of zero: nothing would ever be cached; to turn a cache off use `set_enabled(false)`"
-            ),
+        let duration = match self.0 {
             Ok(duration) => duration,
             Err(error) => panic!("{of}: {option}: {error}"),
+        };
+        if duration < LEAST {
+            let how = if duration.is_zero() {
+                "zero".to_owned()
+            } else {
+                format!("{duration:?}")
+            };
+            let why = if option == "patience" {
+                "no call would wait for another"
+            } else {
+                "nothing would ever be cached (to turn a cache off use `set_enabled(false)`)"
+            };
+            panic!("{of}: {option} of {how}: {why}; a millisecond is the least");
         }
+        duration
     }
 }
 

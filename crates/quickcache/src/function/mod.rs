@@ -18,7 +18,7 @@ use std::time::Duration;
 use foldhash::quality::RandomState;
 
 use crate::clock::Clock;
-use crate::config::{QuickCache, Times};
+use crate::config::{QuickCache, Timeout, Times};
 use crate::entry::Seal;
 use crate::key::v1;
 use crate::protocol::guarded::{Cell, Guarded};
@@ -259,10 +259,14 @@ impl Function {
     fn new(site: &'static Site, identity: Identity, layout: Layout) -> Self {
         let declared = &site.declared;
         let config = &*site.cache().config;
-        let option = |option: Option<fn() -> Duration>| {
-            option.map(|make| make()).filter(|made| !made.is_zero())
+        let option = |option: Option<fn() -> Duration>, name: &str| {
+            option
+                .map(|make| Timeout::from(make()).duration(&format!("`{}`", declared.name()), name))
         };
-        let times = config.times(option(declared.timeout), option(declared.memoize_timeout));
+        let times = config.times(
+            option(declared.timeout, "timeout"),
+            option(declared.memoize_timeout, "memoize_timeout"),
+        );
         let version = declared.version.or(config.version);
         let parameters = (identity.name)();
         let name = match (declared.name, parameters) {
@@ -303,7 +307,7 @@ impl Function {
             hasher: RandomState::default(),
             times,
             outer: config.tiers.outer().to_vec(),
-            patience: option(declared.patience).unwrap_or(config.patience),
+            patience: option(declared.patience, "patience").unwrap_or(config.patience),
             keys: v1::Scheme::new(&config.secret).function(identity_of_keys),
             seal: Seal::new(&config.secret),
             counters: Counters::new(config.tiers.outer().len()),

@@ -22,14 +22,14 @@ where
     P: FnOnce(&V) -> R,
 {
     let started = protocol.begin();
-    let mut deadline = None;
+    let mut deadline: Option<Option<Instant>> = None; // read when it is needed; none at all if it is beyond all time
     loop {
         let waiting = match protocol.enter(&asked) {
             Entered::Run(execution) => return lead(execution, steps),
             Entered::Wait(waiting) => waiting,
         };
-        let deadline = *deadline.get_or_insert_with(|| Instant::now() + patience);
-        if waiting.cell.landed.wait(0, Some(deadline)) {
+        let deadline = *deadline.get_or_insert_with(|| Instant::now().checked_add(patience));
+        if waiting.cell.landed.wait(0, deadline) {
             if let Some(value) = waiting.take(started) {
                 return value;
             }

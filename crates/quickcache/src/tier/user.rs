@@ -167,7 +167,7 @@ impl Tier {
     /// How long a value may live in this tier, if the function or the cache says nothing else.
     ///
     /// # Panics
-    /// If it is text that is not a span of time, or zero.
+    /// If it is text that is not a span of time, or less than a millisecond.
     #[must_use]
     pub fn timeout(mut self, timeout: impl Into<Timeout>) -> Self {
         match &mut self.kind {
