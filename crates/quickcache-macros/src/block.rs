@@ -410,6 +410,14 @@ fn expand_method(
             quote!(move |_, never| #never),
         )
     };
+    let entry = match asynchronous {
+        None => quote!(#krate::Entry<#life, #value, #returned, #rest_tuple>),
+        Some(_) => quote! {
+            #krate::EntryAsync<
+                #life, #value, #returned, #rest_tuple, impl #krate::internal::Run<#rest_tuple, #returned>
+            >
+        },
+    };
     let pending_for_run = nameable.then(|| quote!(let #pending = #call.anew(&#key);));
     let (own_impl, _, own_where) = context.generics.split_for_impl();
     let self_ty = &context.self_ty;
@@ -439,7 +447,7 @@ fn expand_method(
 
             #about
             #vis fn #entry_fn #entry_generics(#(#params),*)
-                -> #krate::#entry_type<#life, #value, #returned, #rest_tuple>
+                -> #entry
             #entry_wheres
             {
                 #import

@@ -50,13 +50,30 @@ pub(crate) struct Config {
     pub(crate) timeout: Option<Duration>,
     pub(crate) memoize_timeout: Option<Duration>,
     pub(crate) version: Option<u64>,
-    pub(crate) secret: Arc<[u8]>,
+    pub(crate) secret: Secret,
     pub(crate) patience: Duration,
     pub(crate) clock: Clock,
     /// Shared by a cache and all that `but_with` made of it.
     pub(crate) enabled: Arc<AtomicBool>,
     /// The functions that use it; shared likewise.
     pub(crate) functions: Functions,
+}
+
+/// What keys and tags are keyed with. It is never printed.
+#[derive(Clone)]
+pub(crate) struct Secret(Arc<[u8]>);
+
+impl std::ops::Deref for Secret {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[secret]")
+    }
 }
 
 #[derive(Clone, Default)]
@@ -80,6 +97,7 @@ impl QuickCache {
     ///
     /// # Panics
     /// As [`TieredCache::new`].
+    #[must_use]
     pub fn new(tiers: impl Into<TieredCache>) -> Self {
         Self::builder(tiers).build()
     }
@@ -94,7 +112,7 @@ impl QuickCache {
             timeout: None,
             memoize_timeout: None,
             version: None,
-            secret: Arc::from([]),
+            secret: Secret(Arc::from([])),
             patience: PATIENCE,
             clock: Clock::System,
             enabled: Arc::new(AtomicBool::new(true)),
@@ -184,7 +202,7 @@ impl Builder {
     /// What keys outside the process are keyed with: who does not know it cannot tell which arguments a key stands for, nor
     /// forge a value. Default: empty.
     pub fn secret(mut self, secret: &[u8]) -> Self {
-        self.0.secret = secret.into();
+        self.0.secret = Secret(secret.into());
         self
     }
 

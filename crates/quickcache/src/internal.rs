@@ -3,7 +3,7 @@
 pub use crate::config::IsCache;
 pub use crate::function::call::{Call, How, Pending};
 pub use crate::function::entry::Handle;
-pub use crate::function::method::{OfValue, OfWhole, Unnameable};
+pub use crate::function::method::{OfValue, OfWhole, Run, Unnameable};
 pub use crate::function::{Declared, Identity, Site};
 pub use crate::key::{Key, KeyPart};
 pub use crate::probe::asked;

@@ -238,4 +238,26 @@ async fn an_async_method_has_an_async_entry() {
     tokio::spawn(async { Client.load_entry("p").clear().await.is_applied() })
         .await
         .unwrap();
+    let refresh = tokio::spawn(async { Client.load_entry("p").refresh(7).await });
+    assert_eq!(refresh.await.unwrap(), Ok("p7".to_owned()));
+    let uncached = tokio::spawn(Client.load_entry("p").uncached(8));
+    assert_eq!(uncached.await.unwrap(), Ok("p8".to_owned()));
+}
+
+#[tokio::test]
+async fn an_async_method_whose_future_stays_on_its_thread_has_an_entry_too() {
+    use std::rc::Rc;
+    struct Local;
+    #[quickcache]
+    impl Local {
+        #[quickcache(vary_on = [*n])]
+        async fn sum(&self, n: Rc<u64>, by: Rc<u64>) -> u64 {
+            tokio::task::yield_now().await;
+            *n + *by
+        }
+    }
+    assert_eq!(Local.sum(Rc::new(1), Rc::new(1)).await, 2);
+    let entry = Local.sum_entry(Rc::new(1));
+    assert_eq!(entry.refresh(Rc::new(5)).await, 6);
+    assert_eq!(Local.sum(Rc::new(1), Rc::new(1)).await, 6);
 }

@@ -181,6 +181,12 @@ pub struct SettingAsync<V>(Box<dyn FnOnce(V) -> Stored + Send>);
 
 type Stored = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+impl<V> std::fmt::Debug for SettingAsync<V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SettingAsync").finish_non_exhaustive()
+    }
+}
+
 impl<V> SettingAsync<V> {
     /// Caches the value, in place of what is there. A clear that comes between takes it away again.
     pub async fn to(self, value: V) {

@@ -63,6 +63,12 @@ impl Cleared {
 #[must_use = "say which value: `.to(value)`"]
 pub struct Setting<V>(pub(super) Box<dyn FnOnce(V) + Send>);
 
+impl<V> std::fmt::Debug for Setting<V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Setting").finish_non_exhaustive()
+    }
+}
+
 impl<V> Setting<V> {
     /// Caches the value, in place of what is there. A clear that comes between takes it away again, as it does with a
     /// value that the function computed.

@@ -1,7 +1,9 @@
 //! The entry of a method, `x.name_entry(...)`: one type for all methods, so that a sibling can name what it returns.
 
 use std::future::Future;
+use std::marker::PhantomData;
 use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use super::Site;
 use super::asynchronous::SettingAsync;
@@ -42,12 +44,73 @@ pub struct Entry<'e, V, R, A> {
 
 /// One entry of a cached async method; see [`Entry`]. What asks a tier is async.
 #[must_use = "an entry does nothing until it is asked"]
-pub struct EntryAsync<'e, V, R, A> {
+pub struct EntryAsync<'e, V, R, A, X> {
     operations: Box<dyn Operations<V> + Send + 'e>,
-    run: Run<'e, R, A>,
+    run: X,
+    takes: PhantomData<fn(A) -> R>,
 }
 
-type Run<'e, R, A> = Box<dyn FnOnce(How, A) -> Pin<Box<dyn Future<Output = R> + 'e>> + 'e>;
+impl<V, R, A> std::fmt::Debug for Entry<'_, V, R, A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let key = self.operations.key();
+        f.debug_struct("Entry")
+            .field("key", &key)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<V, R, A, X> std::fmt::Debug for EntryAsync<'_, V, R, A, X> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let key = self.operations.key();
+        f.debug_struct("EntryAsync")
+            .field("key", &key)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Runs an async method, once it is told how: a type of its own for each method, so that the compiler sees whether it may go
+/// to another thread.
+pub trait Run<A, R> {
+    fn start(&mut self, how: How, rest: A);
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<R>;
+}
+
+/// The call of an async method that has not begun, or its future.
+pub enum Running<C, F> {
+    Not(Option<C>),
+    Is(Pin<Box<F>>),
+}
+
+impl<C, F> Unpin for Running<C, F> {}
+
+impl<A, C: FnOnce(How, A) -> F, F: Future> Run<A, F::Output> for Running<C, F> {
+    fn start(&mut self, how: How, rest: A) {
+        if let Running::Not(call) = self
+            && let Some(call) = call.take()
+        {
+            *self = Running::Is(Box::pin(call(how, rest)));
+        }
+    }
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<F::Output> {
+        match self {
+            Running::Is(future) => future.as_mut().poll(context),
+            Running::Not(_) => unreachable!("it is started before it is polled"),
+        }
+    }
+}
+
+/// The future of [`Run`].
+struct Ran<X, A, R>(X, PhantomData<fn(A) -> R>);
+
+impl<X, A, R> Unpin for Ran<X, A, R> {}
+
+impl<X: Run<A, R>, A, R> Future for Ran<X, A, R> {
+    type Output = R;
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<R> {
+        self.0.poll(context)
+    }
+}
+
 type Soon<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// What an entry can do, whatever the types of its key and outcome.
@@ -160,25 +223,29 @@ impl<'e, V, R, A> Entry<'e, V, R, A> {
     }
 }
 
-impl<'e, V, R, A> EntryAsync<'e, V, R, A> {
+impl<'e, V, R, A, C, F> EntryAsync<'e, V, R, A, Running<C, F>>
+where
+    C: FnOnce(How, A) -> F,
+    F: Future<Output = R>,
+{
     #[doc(hidden)]
-    pub fn new<F: Future<Output = R> + 'e>(
-        operations: impl Operations<V> + 'e,
-        run: impl FnOnce(How, A) -> F + 'e,
-    ) -> Self {
+    pub fn new(operations: impl Operations<V> + 'e, run: C) -> Self {
         EntryAsync {
             operations: Box::new(operations),
-            run: Box::new(move |how, rest| Box::pin(run(how, rest))),
+            run: Running::Not(Some(run)),
+            takes: PhantomData,
         }
     }
+}
 
+impl<'e, V, R, A, X> EntryAsync<'e, V, R, A, X> {
     /// Clears it: a call that starts after this returned gets a new value.
     pub fn clear(self) -> impl Future<Output = Cleared> + Send {
         self.operations.clear_async()
     }
 
     /// Its value if one is cached; runs nothing.
-    pub fn get_cached_value(self) -> impl Future<Output = Option<V>> + Send + use<V, R, A> {
+    pub fn get_cached_value(self) -> impl Future<Output = Option<V>> + Send + use<V, R, A, X> {
         self.operations.get_async()
     }
 
@@ -210,6 +277,13 @@ impl<'e, V, R, A> EntryAsync<'e, V, R, A> {
     }
 }
 
+impl<V, R, A, X: Run<A, R>> EntryAsync<'_, V, R, A, X> {
+    fn run(mut self, how: How, rest: A) -> Ran<X, A, R> {
+        self.run.start(how, rest);
+        Ran(self.run, PhantomData)
+    }
+}
+
 /// An argument whose type cannot be named outside of the method: then there is no `refresh`.
 pub enum Unnameable {}
 
@@ -225,14 +299,17 @@ macro_rules! rest {
                 (self.run)(How::Alone, ($($name,)*))
             }
         }
-        impl<'e, V, R, $($rest),*> EntryAsync<'e, V, R, ($($rest,)*)> {
+        impl<'e, V, R, $($rest,)* X> EntryAsync<'e, V, R, ($($rest,)*), X>
+        where
+            X: Run<($($rest,)*), R>,
+        {
             /// Runs the method now and caches the result, whatever was cached. Takes the arguments that `vary_on` does not mention.
-            pub async fn refresh(self, $($name: $rest),*) -> R {
-                (self.run)(How::Anew, ($($name,)*)).await
+            pub fn refresh(self, $($name: $rest),*) -> impl Future<Output = R> {
+                self.run(How::Anew, ($($name,)*))
             }
             /// Runs the method without a cache. Takes the arguments that `vary_on` does not mention.
-            pub async fn uncached(self, $($name: $rest),*) -> R {
-                (self.run)(How::Alone, ($($name,)*)).await
+            pub fn uncached(self, $($name: $rest),*) -> impl Future<Output = R> {
+                self.run(How::Alone, ($($name,)*))
             }
         }
     )*};

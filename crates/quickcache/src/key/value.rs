@@ -12,6 +12,7 @@ use super::{Date, DateTime, Time};
 /// It has no `==`: under scheme [`seed`](super::seed) a list equals a tuple and text equals its UTF-8 bytes, under
 /// [`v1`](super::v1) neither does. Two values are equal under a scheme if it writes the same bytes for both.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Value<'a> {
     /// Python's `None`, Rust's `Option::None`.
     None,

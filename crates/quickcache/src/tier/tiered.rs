@@ -26,6 +26,7 @@ impl TieredCache {
     ///
     /// # Panics
     /// If there is none, or more than one memory tier.
+    #[must_use]
     pub fn new(tiers: impl IntoIterator<Item = Tier>) -> Self {
         let mut this = TieredCache {
             memory: None,

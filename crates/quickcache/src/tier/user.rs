@@ -100,6 +100,41 @@ pub trait AsyncCache: Send + Sync + 'static {
     fn delete(&self, key: &str) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }
 
+/// A handle to a cache is one: keep the other for yourself.
+impl<C: Cache> Cache for Arc<C> {
+    type Error = C::Error;
+
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, C::Error> {
+        C::get(self, key)
+    }
+    fn set(&self, key: &str, value: &[u8], timeout: Duration) -> Result<(), C::Error> {
+        C::set(self, key, value, timeout)
+    }
+    fn delete(&self, key: &str) -> Result<(), C::Error> {
+        C::delete(self, key)
+    }
+}
+
+/// As for [`Cache`].
+impl<C: AsyncCache> AsyncCache for Arc<C> {
+    type Error = C::Error;
+
+    fn get(&self, key: &str) -> impl Future<Output = Result<Option<Vec<u8>>, C::Error>> + Send {
+        C::get(self, key)
+    }
+    fn set(
+        &self,
+        key: &str,
+        value: &[u8],
+        timeout: Duration,
+    ) -> impl Future<Output = Result<(), C::Error>> + Send {
+        C::set(self, key, value, timeout)
+    }
+    fn delete(&self, key: &str) -> impl Future<Output = Result<(), C::Error>> + Send {
+        C::delete(self, key)
+    }
+}
+
 /// One tier of a [`TieredCache`](crate::TieredCache): memory, or a cache of your own.
 #[derive(Clone, Debug)]
 pub struct Tier {
@@ -137,11 +172,13 @@ impl std::fmt::Debug for Outer {
 
 impl Tier {
     /// A cache of your own.
+    #[must_use]
     pub fn cache<C: Cache>(cache: C) -> Self {
         Self::outer::<C>(Erased::Blocking(Arc::new(cache)))
     }
 
     /// An async cache of your own. It serves async functions only.
+    #[must_use]
     pub fn async_cache<C: AsyncCache>(cache: C) -> Self {
         Self::outer::<C>(Erased::Async(Arc::new(cache)))
     }
@@ -149,7 +186,8 @@ impl Tier {
     fn outer<C>(cache: Erased) -> Self {
         let name = std::any::type_name::<C>();
         let name = name
-            .split('<')
+            .trim_start_matches("alloc::sync::Arc<")
+            .split(['<', '>'])
             .next()
             .unwrap_or(name)
             .rsplit("::")
