@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// What the cache did for a function, since the process began.
@@ -114,15 +114,58 @@ pub(crate) struct Counters {
     pub(crate) rejected: AtomicU64,
     pub(crate) unencodable: AtomicU64,
     pub(crate) tier_hits: Box<[AtomicU64]>,
-    events: Mutex<VecDeque<(u64, Event)>>,
+    events: Mutex<Events>,
 }
 
-/// What happened to a key last.
+/// What became of a key beside misses.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
-    Missed(Miss),
     Stored,
     Cleared,
+}
+
+/// How many misses of a function are remembered.
+const MISSES: usize = 256;
+
+/// The last misses and, apart from them so that they take no miss's place, what was stored and cleared. Each with its turn.
+#[derive(Default)]
+struct Events {
+    turn: u64,
+    misses: VecDeque<(u64, u64, Miss)>,
+    others: VecDeque<(u64, u64, Event)>,
+}
+
+impl Events {
+    fn last_miss(&self, hash: u64) -> Option<(u64, Miss)> {
+        let last = self.misses.iter().rev().find(|(of, ..)| *of == hash);
+        last.map(|&(_, turn, why)| (turn, why))
+    }
+
+    /// Why a key is missed, as far as these tell.
+    fn why(&self, hash: u64) -> Miss {
+        let missed = self.last_miss(hash).map(|(turn, _)| turn);
+        let other = self.others.iter().rev().find(|(of, ..)| *of == hash);
+        match other {
+            Some(&(_, turn, event)) if Some(turn) > missed => match event {
+                Event::Stored => Miss::Evicted,
+                Event::Cleared => Miss::Cleared,
+            },
+            _ if missed.is_some() => Miss::NotStored,
+            _ => Miss::First,
+        }
+    }
+
+    fn turn(&mut self) -> u64 {
+        self.turn += 1;
+        self.turn
+    }
+}
+
+fn remember<T>(events: &mut VecDeque<T>, most: usize, event: T) {
+    if events.len() == most {
+        events.pop_front();
+    }
+    events.push_back(event);
 }
 
 /// One more, of anything.
@@ -154,52 +197,32 @@ impl Counters {
         }
     }
 
+    fn events(&self) -> MutexGuard<'_, Events> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A miss, for the reason given or for what the last events tell.
     pub(crate) fn missed(&self, hash: u64, known: Option<Miss>) {
         count(&self.misses);
-        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = events
-            .iter()
-            .rev()
-            .find(|(of, _)| *of == hash)
-            .map(|(_, event)| *event);
-        let why = known.unwrap_or(match last {
-            None => Miss::First,
-            Some(Event::Cleared) => Miss::Cleared,
-            Some(Event::Stored) => Miss::Evicted,
-            Some(Event::Missed(_)) => Miss::NotStored,
-        });
-        remember(&mut events, (hash, Event::Missed(why)));
+        let mut events = self.events();
+        let why = known.unwrap_or_else(|| events.why(hash));
+        let turn = events.turn();
+        remember(&mut events.misses, MISSES, (hash, turn, why));
     }
 
     pub(crate) fn happened(&self, hash: u64, event: Event) {
-        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        remember(&mut events, (hash, event));
+        let mut events = self.events();
+        let turn = events.turn();
+        remember(&mut events.others, 2 * MISSES, (hash, turn, event));
     }
 
     pub(crate) fn all_cleared(&self) {
-        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        for (_, event) in events
-            .iter_mut()
-            .filter(|(_, event)| *event == Event::Stored)
-        {
+        for (.., event) in &mut self.events().others {
             *event = Event::Cleared;
         }
     }
 
     pub(crate) fn last_miss(&self, hash: u64) -> Option<Miss> {
-        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        events.iter().rev().find_map(|(of, event)| match event {
-            Event::Missed(why) if *of == hash => Some(*why),
-            _ => None,
-        })
+        self.events().last_miss(hash).map(|(_, why)| why)
     }
-}
-
-/// A miss and what came of it are two events: 512 events are the last 256 misses.
-fn remember(events: &mut VecDeque<(u64, Event)>, event: (u64, Event)) {
-    if events.len() == 512 {
-        events.pop_front();
-    }
-    events.push_back(event);
 }

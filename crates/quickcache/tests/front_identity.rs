@@ -1,6 +1,8 @@
 //! Which calls share an entry: never two of different types, always two of one name and version.
 
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use quickcache::key::Value;
 use quickcache::key::v1::{Identity, Scheme};
@@ -115,4 +117,64 @@ fn a_name_and_a_version_are_all_that_a_key_says_of_a_function() {
         Shelf(1_u8).row_entry(5).key(),
         Shelf(1_u32).row_entry(5).key()
     );
+}
+
+#[cfg(all(
+    feature = "uuid",
+    feature = "chrono",
+    feature = "jiff",
+    feature = "time"
+))]
+#[test]
+fn floats_options_slices_tuples_uuids_and_times_are_key_values() {
+    use std::time::SystemTime;
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+    type Pair<'a> = ((u8, char), [&'a str; 2]);
+    #[quickcache(vary_on = [at, id, list, pair, times.0, times.1, times.2, since, until])]
+    fn keyed(
+        at: f64,
+        id: Option<uuid::Uuid>,
+        list: &[Option<i32>],
+        pair: Pair<'_>,
+        times: &(chrono::NaiveDate, jiff::Timestamp, time::Date),
+        since: SystemTime,
+        until: Duration,
+    ) -> usize {
+        RUNS.fetch_add(1, Ordering::SeqCst)
+    }
+    let times = (
+        chrono::NaiveDate::default(),
+        jiff::Timestamp::UNIX_EPOCH,
+        time::Date::MIN,
+    );
+    let (epoch, second) = (SystemTime::UNIX_EPOCH, Duration::from_secs(1));
+    let pair: Pair<'_> = ((1, 'c'), ["a", "b"]);
+    let id = Some(uuid::Uuid::nil());
+    for _ in 0..2 {
+        keyed(f64::NAN, id, &[None, Some(1)], pair, &times, epoch, second);
+        keyed(0.0, id, &[None, Some(1)], pair, &times, epoch, second);
+        keyed(-0.0, id, &[None, Some(1)], pair, &times, epoch, second);
+        keyed(0.0, None, &[None, Some(1)], pair, &times, epoch, second);
+        keyed(0.0, id, &[Some(1), None], pair, &times, epoch, second);
+        keyed(
+            0.0,
+            id,
+            &[None, Some(1)],
+            ((1, 'c'), ["ab", ""]),
+            &times,
+            epoch,
+            second,
+        );
+        keyed(
+            0.0,
+            id,
+            &[None, Some(1)],
+            pair,
+            &times,
+            epoch + second,
+            second,
+        );
+        keyed(0.0, id, &[None, Some(1)], pair, &times, epoch, second * 2);
+    }
+    assert_eq!(RUNS.load(Ordering::SeqCst), 8);
 }

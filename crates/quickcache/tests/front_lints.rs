@@ -42,6 +42,15 @@ pub async fn load(name: &str, mut tries: u64) -> Result<String, std::fmt::Error>
     Ok(name.to_owned())
 }
 
+/// Of many arguments: a lint of the signature, which is written twice.
+#[quickcache(vary_on = [a])]
+#[expect(clippy::too_many_arguments)]
+#[must_use]
+pub fn many(a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8, h: u8) -> u8 {
+    drop(a.to_string());
+    a | b | c | d | e | f | g | h
+}
+
 /// A repository.
 #[derive(Debug)]
 pub struct Repo<T> {
@@ -67,5 +76,6 @@ fn a_strict_crate_compiles() {
     let repo = Repo { name: "a" };
     assert_eq!((repo.row(1, "bc"), repo.row(1, "b")), (2, 2));
     assert!(repo.row_entry(1).clear().is_applied());
+    assert_eq!(many(1, 2, 4, 0, 0, 0, 0, 0), 7);
     drop(load("x", 1));
 }

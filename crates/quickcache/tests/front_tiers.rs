@@ -342,6 +342,43 @@ async fn an_async_cache_serves_async_functions() {
     assert_eq!(RUNS.load(Ordering::SeqCst), 3);
 }
 
+#[tokio::test]
+async fn errors_of_an_async_cache_are_counted_and_never_reach_the_caller() {
+    fn asynchronous(dict: Handle) -> TieredCache {
+        TieredCache::new([Memory::new().into(), Tier::async_cache(dict).named("dict")])
+    }
+    cached!([async] row, asynchronous);
+    DICT.0.broken.store(true, Ordering::SeqCst);
+    assert_eq!(row(1).await.id, 1);
+    assert_eq!(row::stats().tier_errors, 2);
+    let cleared = row::clear(1).await.wait();
+    assert!(cleared.clone().strict().unwrap_err().is_pending());
+    assert!(!cleared.is_applied());
+    assert_eq!(row(1).await.id, 1);
+    assert_eq!(RUNS.load(Ordering::SeqCst), 2);
+    assert_eq!(row::get_cached_value(1).await.map(|row| row.id), Some(1));
+    DICT.0.broken.store(false, Ordering::SeqCst);
+    assert!(row::clear(1).await.strict().is_ok());
+    let all = row::clear_all().await.strict().unwrap_err();
+    assert!(all.is_unsupported() && all.to_string().contains("`dict`"));
+}
+
+/// A blocking function cannot ask an async cache: it says so at its first call, with what to do.
+#[test]
+fn an_async_cache_behind_a_blocking_function_is_named() {
+    fn asynchronous(dict: Handle) -> TieredCache {
+        Tier::async_cache(dict).named("dict").into()
+    }
+    cached!([] row, asynchronous);
+    let panic = std::panic::catch_unwind(|| row(1)).unwrap_err();
+    let message = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+    assert!(
+        message.contains("`row` is not async") && message.contains("make the function async"),
+        "{message}"
+    );
+    assert_eq!(RUNS.load(Ordering::SeqCst), 0);
+}
+
 /// Protocols 2.8, rule 1: a set that has begun when a clear comes is waited for, and deleted.
 #[test]
 fn p1_a_clear_waits_for_a_set_that_has_begun() {
