@@ -122,36 +122,44 @@ pub(crate) struct Counters {
 pub(crate) enum Event {
     Stored,
     Cleared,
+    /// Every key was.
+    AllCleared,
 }
 
 /// How many misses of a function are remembered.
 const MISSES: usize = 256;
 
-/// The last misses and, apart from them so that they take no miss's place, what was stored and cleared. Each with its turn.
+/// The last misses and, apart from them so that they take no miss's place, what was stored and cleared. Each with its turn. A
+/// miss only writes itself down; why it was one is found out when somebody asks.
 #[derive(Default)]
 struct Events {
     turn: u64,
-    misses: VecDeque<(u64, u64, Miss)>,
+    misses: VecDeque<(u64, u64, Option<Miss>)>,
     others: VecDeque<(u64, u64, Event)>,
 }
 
 impl Events {
-    fn last_miss(&self, hash: u64) -> Option<(u64, Miss)> {
-        let last = self.misses.iter().rev().find(|(of, ..)| *of == hash);
-        last.map(|&(_, turn, why)| (turn, why))
+    fn last_miss(&self, hash: u64) -> Option<Miss> {
+        let mut misses = self.misses.iter().rev().filter(|(of, ..)| *of == hash);
+        let &(_, turn, known) = misses.next()?;
+        let before = misses.next().map_or(0, |&(_, turn, _)| turn);
+        Some(known.unwrap_or_else(|| self.why(hash, before, turn)))
     }
 
-    /// Why a key is missed, as far as these tell.
-    fn why(&self, hash: u64) -> Miss {
-        let missed = self.last_miss(hash).map(|(turn, _)| turn);
-        let other = self.others.iter().rev().find(|(of, ..)| *of == hash);
-        match other {
-            Some(&(_, turn, event)) if Some(turn) > missed => match event {
-                Event::Stored => Miss::Evicted,
-                Event::Cleared => Miss::Cleared,
-            },
-            _ if missed.is_some() => Miss::NotStored,
-            _ => Miss::First,
+    /// Why a key was missed at `turn`, when the miss before it was at `before`, or at 0 if there was none.
+    fn why(&self, hash: u64, before: u64, turn: u64) -> Miss {
+        let between = |&&(_, at, _): &&(u64, u64, Event)| before < at && at < turn;
+        let mut others = self.others.iter().rev().filter(between);
+        let mut all_cleared = false;
+        let last = others.find(|&&(of, _, event)| {
+            all_cleared |= event == Event::AllCleared;
+            event != Event::AllCleared && of == hash
+        });
+        match last.map(|&(.., event)| event) {
+            Some(Event::Stored) if !all_cleared => Miss::Evicted,
+            Some(_) => Miss::Cleared,
+            None if before > 0 => Miss::NotStored,
+            None => Miss::First,
         }
     }
 
@@ -201,13 +209,12 @@ impl Counters {
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A miss, for the reason given or for what the last events tell.
+    /// A miss; the reason, if it is known already.
     pub(crate) fn missed(&self, hash: u64, known: Option<Miss>) {
         count(&self.misses);
         let mut events = self.events();
-        let why = known.unwrap_or_else(|| events.why(hash));
         let turn = events.turn();
-        remember(&mut events.misses, MISSES, (hash, turn, why));
+        remember(&mut events.misses, MISSES, (hash, turn, known));
     }
 
     pub(crate) fn happened(&self, hash: u64, event: Event) {
@@ -217,12 +224,58 @@ impl Counters {
     }
 
     pub(crate) fn all_cleared(&self) {
-        for (.., event) in &mut self.events().others {
-            *event = Event::Cleared;
-        }
+        self.happened(0, Event::AllCleared);
     }
 
     pub(crate) fn last_miss(&self, hash: u64) -> Option<Miss> {
-        self.events().last_miss(hash).map(|(_, why)| why)
+        self.events().last_miss(hash)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_miss_is_told_by_what_happened_before_it() {
+        use Event::{Cleared, Stored};
+        let last_miss = |happened: &dyn Fn(&Counters)| {
+            let counters = Counters::new(0);
+            happened(&counters);
+            counters.missed(1, None);
+            // What comes after it changes nothing.
+            counters.happened(1, Stored);
+            counters.all_cleared();
+            counters.last_miss(1)
+        };
+        let miss = |counters: &Counters| counters.missed(1, None);
+        assert_eq!(last_miss(&|_| ()), Some(Miss::First));
+        assert_eq!(last_miss(&|c| c.all_cleared()), Some(Miss::First));
+        assert_eq!(last_miss(&|c| c.happened(2, Stored)), Some(Miss::First));
+        assert_eq!(last_miss(&miss), Some(Miss::NotStored));
+        let stored = |c: &Counters| {
+            miss(c);
+            c.happened(1, Stored);
+        };
+        assert_eq!(last_miss(&stored), Some(Miss::Evicted));
+        let then = |c: &Counters, event| {
+            stored(c);
+            c.happened(1, event);
+        };
+        assert_eq!(last_miss(&|c| then(c, Cleared)), Some(Miss::Cleared));
+        let all = |c: &Counters| {
+            stored(c);
+            c.all_cleared();
+        };
+        assert_eq!(last_miss(&all), Some(Miss::Cleared));
+        let again = |c: &Counters| {
+            all(c);
+            stored(c);
+        };
+        assert_eq!(last_miss(&again), Some(Miss::Evicted));
+        let counters = Counters::new(0);
+        counters.missed(1, Some(Miss::Expired));
+        assert_eq!(counters.last_miss(1), Some(Miss::Expired));
+        assert_eq!(counters.last_miss(2), None);
     }
 }
