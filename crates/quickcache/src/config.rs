@@ -140,7 +140,7 @@ impl QuickCache {
     }
 
     /// Clears every entry of this cache's functions in the memory tier: between two tests, that neither sees what the
-    /// other computed. Tiers behind memory keep theirs.
+    /// other computed. Tiers behind memory keep theirs; other caches that have the same [`Memory`] lose their entries in it too.
     pub fn clear_everything(&self) {
         let functions = self.config.functions.lock();
         let mut machine = protocol().lock();
