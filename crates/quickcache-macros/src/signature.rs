@@ -154,7 +154,12 @@ impl<'ast> Visit<'ast> for Borrowed {
     }
 
     fn visit_lifetime(&mut self, lifetime: &'ast Lifetime) {
-        if lifetime.ident != "static" {
+        if lifetime.ident == "async_trait" {
+            self.found(
+                lifetime,
+                "`#[async_trait]` has already made a boxed future of this method: write `#[quickcache]` above it",
+            );
+        } else if lifetime.ident != "static" {
             self.found(
                 lifetime,
                 "a value that borrows cannot be cached, it would outlive what it borrows: return an owned value",
