@@ -278,4 +278,19 @@ mod tests {
         assert_eq!(counters.last_miss(1), Some(Miss::Expired));
         assert_eq!(counters.last_miss(2), None);
     }
+
+    #[test]
+    fn the_last_256_misses_are_remembered_whatever_else_happens() {
+        let counters = Counters::new(0);
+        for key in 0..300 {
+            counters.missed(key, None);
+            for event in [Event::Stored, Event::Cleared, Event::Cleared] {
+                counters.happened(key, event);
+            }
+        }
+        assert!((0..44).all(|key| counters.last_miss(key).is_none()));
+        assert!((44..300).all(|key| counters.last_miss(key) == Some(Miss::First)));
+        counters.missed(299, None);
+        assert_eq!(counters.last_miss(299), Some(Miss::Cleared));
+    }
 }

@@ -235,23 +235,3 @@ async fn of_methods() {
     assert_eq!(repo.of_a_mutable(), repo.of_a_mutable());
     assert!(repo.of_a_mutable_entry().refresh() < repo.of_a_mutable_entry().uncached());
 }
-
-#[test]
-fn explain_remembers_the_last_256_misses() {
-    #[quickcache(vary_on = [n])]
-    fn often(n: u64) -> u64 {
-        n
-    }
-    let last_miss = |n| often::explain(n).last_miss;
-    for n in 0..300 {
-        often(n);
-        // What happens beside misses takes no miss's place.
-        for _ in 0..5 {
-            often::clear(n);
-        }
-    }
-    assert_eq!(last_miss(43), None);
-    assert!((44..300).all(|n| last_miss(n) == Some(Miss::First)));
-    often(299);
-    assert_eq!(last_miss(299), Some(Miss::Cleared));
-}

@@ -275,3 +275,50 @@ fn a_time_that_is_none_is_named_with_its_function() {
         "{text}"
     );
 }
+
+#[test]
+fn hundreds_of_functions_share_one_memory() {
+    static MEMORY: LazyLock<Memory> = LazyLock::new(|| Memory::new().entries(1_000));
+    static CACHE: LazyLock<QuickCache> = LazyLock::new(|| QuickCache::new(MEMORY.clone()));
+    #[quickcache(cache = CACHE, vary_on = [n])]
+    fn one_of_many<const A: u64, const B: u64>(n: u64) -> u64 {
+        A * 1_000 + B * 10 + n
+    }
+    struct One {
+        call: fn(u64) -> u64,
+        get: fn(u64) -> Option<u64>,
+        clear: fn(u64) -> quickcache::Cleared,
+    }
+    macro_rules! row {
+        ($a:literal: $($b:literal)*) => {
+            [$(One {
+                call: one_of_many::<$a, $b>,
+                get: one_of_many::get_cached_value::<$a, $b>,
+                clear: one_of_many::clear::<$a, $b>,
+            }),*]
+        };
+    }
+    macro_rules! all {
+        ($($a:literal)*) => { [$(row!($a: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)),*] };
+    }
+    let all = all!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
+    let of = |a: usize, b: usize, n: u64| a as u64 * 1_000 + b as u64 * 10 + n;
+    for n in 0..2 {
+        for (a, row) in all.iter().enumerate() {
+            for (b, one) in row.iter().enumerate() {
+                assert_eq!((one.call)(n), of(a, b, n));
+                assert_eq!((one.get)(n), Some(of(a, b, n)), "{a} {b} {n}");
+            }
+        }
+    }
+    assert_eq!((one_of_many::stats().executions, MEMORY.len()), (512, 512));
+    assert!((all[3][4].clear)(1).is_applied());
+    assert_eq!((all[3][4].get)(1), None);
+    assert_eq!((all[3][5].get)(1), Some(3_051), "that of another stays");
+    for n in 2..20 {
+        all.iter().flatten().for_each(|one| _ = (one.call)(n));
+    }
+    assert!(MEMORY.len() <= 1_000, "the bound is of all together");
+    assert!(one_of_many::clear_all().is_applied());
+    assert!(all.iter().flatten().all(|one| (one.get)(0).is_none()));
+}
