@@ -101,6 +101,7 @@ pub trait AsyncCache: Send + Sync + 'static {
 }
 
 /// A handle to a cache is one: keep the other for yourself.
+#[diagnostic::do_not_recommend]
 impl<C: Cache> Cache for Arc<C> {
     type Error = C::Error;
 
@@ -116,6 +117,7 @@ impl<C: Cache> Cache for Arc<C> {
 }
 
 /// As for [`Cache`].
+#[diagnostic::do_not_recommend]
 impl<C: AsyncCache> AsyncCache for Arc<C> {
     type Error = C::Error;
 
