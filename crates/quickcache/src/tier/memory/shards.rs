@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::lock::{Guard, Lock};
+use super::lock::{Lock, Reading};
 use super::stored::Payload;
 use super::tables::{Left, Tables};
 use super::{CacheLine, Limits, Policy, Table};
@@ -44,18 +44,10 @@ struct Shards {
     seats: AtomicUsize,
 }
 
-/// A shard on cache lines of its own.
-#[repr(align(128))]
-pub(super) struct Shard(Lock<Inside>);
+/// A table, and for each stripe of its lock the hits that were counted there: on a line that a hit writes anyway.
+pub(super) type Shard = Lock<Table<Payload, CacheLine>, Hits>;
 
-/// `repr(C)`: the hits come first, on the line of the lock, which a hit writes anyway.
-#[repr(C)]
-pub(super) struct Inside {
-    pub(super) hits: Hits,
-    pub(super) table: Table<Payload, CacheLine>,
-}
-
-/// Hits of each function of the memory, by its seat: counted under a lock that is held anyway.
+/// Hits of each function of the memory, by its seat. Exact: who counts has the stripe.
 #[derive(Default)]
 pub(super) struct Hits {
     first: [u64; 4],
@@ -162,7 +154,7 @@ impl Memory {
     /// How many entries it holds, those that expired and were not yet freed included.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.each().map(|shard| shard.table.len()).sum()
+        self.each().map(|table| table.len()).sum()
     }
 
     /// Whether it holds nothing.
@@ -174,7 +166,7 @@ impl Memory {
     /// How many bytes its entries weigh.
     #[must_use]
     pub fn weight(&self) -> u64 {
-        self.each().map(|shard| shard.table.bytes()).sum()
+        self.each().map(|table| table.bytes()).sum()
     }
 
     /// Frees every entry that has expired. Traffic does so by and by; call this to have it at once.
@@ -185,10 +177,10 @@ impl Memory {
     pub(crate) fn sweep_at(&self, now: u64) {
         for shard in self.made() {
             let mut out = Vec::new();
-            let mut shard = shard.lock();
-            let budget = shard.table.slots();
-            shard.table.sweep(now, budget, |_| false, &mut out);
-            drop(shard);
+            let mut table = shard.write();
+            let budget = table.slots();
+            table.sweep(now, budget, |_| false, &mut out);
+            drop(table);
             drop(out);
         }
     }
@@ -198,7 +190,7 @@ impl Memory {
     pub(crate) fn forget(&self) -> Left {
         let mut out = Vec::new();
         for shard in self.made() {
-            shard.lock().table.drain(&mut out);
+            shard.write().drain(&mut out);
         }
         Left::new(out)
     }
@@ -207,8 +199,8 @@ impl Memory {
         self.shards.made.get().map_or(&[], |made| made)
     }
 
-    fn each(&self) -> impl Iterator<Item = Guard<'_, Inside>> {
-        self.made().iter().map(Shard::lock)
+    fn each(&self) -> impl Iterator<Item = Reading<'_, Table<Payload, CacheLine>, Hits>> {
+        self.made().iter().map(Shard::read)
     }
 
     /// For a function: the tables themselves, so that a hit follows one pointer less. `copy`: its values are held as they are,
@@ -239,23 +231,6 @@ fn make(limits: Limits) -> Arc<[Shard]> {
         bytes: limits.bytes / count as u64,
     };
     (0..count)
-        .map(|at| {
-            Shard(Lock::new(Inside {
-                table: Table::aligned(share(at), Policy::DEFAULT),
-                hits: Hits::default(),
-            }))
-        })
+        .map(|at| Lock::new(Table::aligned(share(at), Policy::DEFAULT)))
         .collect()
-}
-
-impl Shard {
-    #[inline]
-    pub(super) fn lock(&self) -> Guard<'_, Inside> {
-        // A table is whole whatever panicked: it calls nothing but comparisons of keys.
-        self.0.lock()
-    }
-
-    pub(super) fn try_lock(&self) -> Option<Guard<'_, Inside>> {
-        self.0.try_lock()
-    }
 }

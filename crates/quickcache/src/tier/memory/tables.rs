@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::shards::{Inside, Shard};
+use super::shards::Shard;
 use super::stored::{Kept, Payload, Stamp, Stored};
 use super::{CacheLine, Standing, Table};
 use crate::clock::Clock;
@@ -88,8 +88,8 @@ impl Tables {
         clock: &Clock,
         take: fn(&W) -> W,
     ) -> Option<W> {
-        let mut inside = self.shard(hash).lock();
-        let Inside { table, hits } = &mut *inside;
+        let mut reading = self.shard(hash).read();
+        let (table, hits) = reading.parts();
         let payload = table.get(
             hash,
             |deadline| clock.passed(deadline),
@@ -160,8 +160,8 @@ impl Tables {
         mut eq: impl FnMut(&K) -> bool,
         take: impl FnOnce(&W, Standing) -> R,
     ) -> Option<(R, Standing)> {
-        let inside = self.shard(hash).lock();
-        let entry = inside.table.entry(hash as u32, |payload| {
+        let table = self.shard(hash).read();
+        let entry = table.entry(hash as u32, |payload| {
             // SAFETY: by the caller.
             unsafe { payload.get::<K, W>(stamp) }.is_some_and(|kept| eq(&kept.key))
         })?;
@@ -219,8 +219,7 @@ impl Tables {
     {
         let weight = u32::try_from(beside + Kept::<K, W>::BESIDE).unwrap_or(u32::MAX);
         let mut out = Vec::new();
-        let mut inside = self.shard(hash).lock();
-        let table = &mut inside.table;
+        let mut table = self.shard(hash).write();
         let old = table.slot(hash as u32, |payload| {
             // SAFETY: by the caller.
             unsafe { payload.get_of::<K, W>(stamp) }.is_some_and(|kept| kept.key == key)
@@ -259,8 +258,8 @@ impl Tables {
         hash: KeyHash,
         mut same: impl FnMut(&K) -> bool,
     ) -> Left {
-        let mut inside = self.shard(hash).lock();
-        let removed = inside.table.remove(hash, |payload| {
+        let mut table = self.shard(hash).write();
+        let removed = table.remove(hash, |payload| {
             // SAFETY: by the caller.
             unsafe { payload.get_of::<K, W>(stamp) }.is_some_and(|kept| same(&kept.key))
         });
@@ -271,10 +270,8 @@ impl Tables {
     pub(crate) fn sweep_some(&self, turn: usize, now: u64, live: impl Fn(Stamp) -> bool) {
         const BUDGET: usize = 16;
         let mut out = Vec::new();
-        if let Some(mut inside) = self.shards[turn & (self.shards.len() - 1)].try_lock() {
-            inside
-                .table
-                .sweep(now, BUDGET, |payload| !live(payload.stamp()), &mut out);
+        if let Some(mut table) = self.shards[turn & (self.shards.len() - 1)].try_write() {
+            table.sweep(now, BUDGET, |payload| !live(payload.stamp()), &mut out);
         }
         drop(out);
     }
@@ -283,9 +280,8 @@ impl Tables {
     pub(crate) fn of_function(&self, stamp: Stamp) -> (u64, u64, u64) {
         let mut sum = (0, 0, 0);
         for shard in &*self.shards {
-            let inside = shard.lock();
-            sum.0 += inside.hits.of(self.seat);
-            for (payload, standing) in inside.table.iter() {
+            shard.each(|hits| sum.0 += hits.of(self.seat));
+            for (payload, standing) in shard.read().iter() {
                 if payload.stamp() == stamp {
                     sum.1 += 1;
                     sum.2 += u64::from(standing.weight)
