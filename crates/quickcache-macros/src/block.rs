@@ -315,7 +315,7 @@ fn expand_method(
     } else {
         quote!(OfWhole)
     };
-    let call = quote!(#krate::internal::Call::new(Self::#site_fn(), Self::#identity_fn #identity_fish(), Self::#kind_fn #fish()));
+    let call = quote!(#krate::internal::Call::new(Self::#site_fn(), Self::#identity_fn #identity_fish(), Self::#kind_fn #fish));
     let pending = Ident::new("__quickcache_pending", proc_macro2::Span::mixed_site());
 
     // The method itself.

@@ -86,7 +86,7 @@ pub fn expand(options: &Options, item: ItemFn) -> syn::Result<TokenStream> {
     let bounds = plan.bounds(krate);
     let import = source::import(krate);
     let call = quote!(#krate::internal::Call::new(
-        #name::__site(), #name::__identity #identity_fish(), #name::__kind #fish()
+        #name::__site(), #name::__identity #identity_fish(), #name::__kind #fish
     ));
     let pending = Ident::new("__quickcache_pending", proc_macro2::Span::mixed_site());
     let clear_doc = companion_doc(

@@ -32,18 +32,19 @@ impl From<bool> for How {
     }
 }
 
-/// A call of one instantiation of a function.
+/// A call of one instantiation of a function. `kind` makes its outcome: a function that the compiler sees through, so that a hit
+/// does not put what only a miss needs into memory before it looks.
 #[derive(Clone, Copy)]
-pub struct Call<O> {
+pub struct Call<F> {
     site: &'static Site,
     identity: Identity,
-    kind: O,
+    kind: F,
 }
 
-impl<O: Outcome> Call<O> {
+impl<O: Outcome, F: Fn() -> O + Copy> Call<F> {
     /// For the attribute.
     #[inline(always)]
-    pub fn new(site: &'static Site, identity: Identity, kind: O) -> Self {
+    pub fn new(site: &'static Site, identity: Identity, kind: F) -> Self {
         Call {
             site,
             identity,
@@ -51,9 +52,9 @@ impl<O: Outcome> Call<O> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn function<K: 'static>(self) -> &'static Function {
-        let copy = self.kind.hooks().copy;
+        let copy = (self.kind)().hooks().copy;
         self.site.function::<K, O::Value>(self.identity, copy)
     }
 
@@ -61,13 +62,14 @@ impl<O: Outcome> Call<O> {
     ///
     /// # Errors
     /// The error is the call that missed.
-    #[inline]
+    #[inline(always)]
     pub fn look<K: Key>(
         self,
         key: &K,
         how: impl Into<How>,
     ) -> Result<O::Returned, Pending<K::Owned, O>> {
         let how = how.into();
+        let kind = (self.kind)();
         let function = self.function::<K::Owned>();
         let hash = hash(function, key);
         if let Some(tables) = &function.tables
@@ -75,32 +77,47 @@ impl<O: Outcome> Call<O> {
             && function.enabled()
         {
             // SAFETY: `Site::function` gives one function, with a number of its own, for these very types.
-            let hit = unsafe { tables.hit(function.stamp(), hash, key, &function.clock) };
+            let hit = unsafe {
+                let copy = kind.hooks().copy;
+                tables.hit(copy, function.stamp(), hash, key, &function.clock)
+            };
             if let Some(value) = hit {
-                return Ok(self.kind.join(value));
+                return Ok(kind.join(value));
             }
         }
-        Err(Pending::new(function, self.kind, hash, key, how))
+        Err(self.miss(function, hash, key, how))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn miss<K: Key>(
+        self,
+        function: &'static Function,
+        hash: KeyHash,
+        key: &K,
+        how: How,
+    ) -> Pending<K::Owned, O> {
+        Pending::new(function, (self.kind)(), hash, key, how)
     }
 
     /// The call as one that missed, to compute anew.
     pub fn anew<K: Key>(self, key: &K) -> Pending<K::Owned, O> {
         let function = self.function::<K::Owned>();
-        Pending::new(function, self.kind, hash(function, key), key, How::Anew)
+        Pending::new(function, (self.kind)(), hash(function, key), key, How::Anew)
     }
 
     pub(super) fn parts<K: Key>(self, key: &K) -> (&'static Function, O, KeyHash, Digest) {
         let function = self.function::<K::Owned>();
         (
             function,
-            self.kind,
+            (self.kind)(),
             hash(function, key),
             function.keys.key(&key.values()),
         )
     }
 }
 
-#[inline]
+#[inline(always)]
 fn hash(function: &Function, key: &impl KeyPart) -> KeyHash {
     let mut state = function.hasher.build_hasher();
     key.hash_part(&mut state);
@@ -120,7 +137,6 @@ pub struct Pending<K, O> {
 }
 
 impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
-    #[cold]
     fn new<P: Key<Owned = K>>(
         function: &'static Function,
         kind: O,
@@ -162,7 +178,8 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
         .is_some()
     }
 
-    /// Ends the call: `body` is the function.
+    /// Ends the call: `body` is the function. In a frame of its own: that of a hit is small.
+    #[inline(never)]
     pub fn lead(self, body: impl FnOnce() -> O::Returned) -> O::Returned {
         match self.how {
             How::Alone => body(),

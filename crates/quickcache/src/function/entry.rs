@@ -88,7 +88,7 @@ pub struct Handle<K, O> {
     values: Vec<String>,
 }
 
-impl<O: Outcome> Call<O> {
+impl<O: Outcome, F: Fn() -> O + Copy> Call<F> {
     /// The entry of these arguments.
     pub fn entry<K: Key>(self, key: &K) -> Handle<K::Owned, O> {
         let (function, kind, hash, digest) = self.parts(key);

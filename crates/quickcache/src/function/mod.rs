@@ -167,7 +167,7 @@ impl Site {
 
     /// The instantiation of these types. `copy`: values are `Copy` or an `Arc`, and lie in the
     /// entries themselves.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn function<K: 'static, V: 'static>(
         &'static self,
         identity: Identity,

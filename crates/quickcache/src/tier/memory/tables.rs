@@ -48,26 +48,29 @@ impl Tables {
         Tables { shards, seat, copy }
     }
 
-    #[inline]
+    #[inline(always)]
     fn shard(&self, hash: KeyHash) -> &Shard {
         &self.shards[(hash >> 32) as usize & (self.shards.len() - 1)]
     }
 
-    /// The value of a key, if it is here and not expired. Counts as a hit.
+    /// The value of a key, if it is here and not expired. Counts as a hit. `copy` is that of these tables, from who knows it while
+    /// compiling.
     ///
     /// # Safety
     /// The function of `stamp` has its number from [`number`], for these types, with the `copy` of these tables.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn hit<K: KeyPart, V: Clone>(
         &self,
+        copy: bool,
         stamp: Stamp,
         hash: KeyHash,
         key: &K,
         clock: &Clock,
     ) -> Option<V> {
+        debug_assert_eq!(copy, self.copy);
         // SAFETY: by the caller.
         unsafe {
-            if self.copy {
+            if copy {
                 self.find(stamp, hash, key, clock, V::clone)
             } else {
                 // Cloned when the lock is released: it is code of a user.
@@ -79,7 +82,7 @@ impl Tables {
 
     /// # Safety
     /// `stored::number::<K::Owned, W>` gave the function of `stamp`.
-    #[inline]
+    #[inline(always)]
     unsafe fn find<K: KeyPart, W>(
         &self,
         stamp: Stamp,
