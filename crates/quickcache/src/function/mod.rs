@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use foldhash::quality::RandomState;
+use foldhash::fast::RandomState;
 
 use crate::clock::Clock;
 use crate::config::{QuickCache, Timeout, Times};
@@ -143,6 +143,7 @@ pub(crate) struct Function {
     pub(crate) tables: Option<Tables>,
     pub(crate) clock: Clock,
     enabled: Arc<AtomicBool>,
+    /// Its last step is one folded multiplication, as in [`memory::mix`]: good enough for the table, and every hit waits for it.
     pub(crate) hasher: RandomState,
     pub(crate) times: Times,
     pub(crate) outer: Vec<Outer>,
