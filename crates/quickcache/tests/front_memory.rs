@@ -295,3 +295,25 @@ fn what_is_computed_after_a_clear_of_everything_stays() {
         "a value newer than the clear was forgotten: {runs} runs, {refused} refused"
     );
 }
+
+#[test]
+fn every_hit_is_counted_once_however_many_threads_hit() {
+    const THREADS: u64 = 12; // more than a lock has stripes
+    const HITS: u64 = 5_000;
+    static CACHE: LazyLock<QuickCache> = LazyLock::new(|| QuickCache::new(Memory::new()));
+    #[quickcache(cache = CACHE, vary_on = [n])]
+    fn hit(n: u64) -> u64 {
+        n
+    }
+    (0..10).for_each(|n| assert_eq!(hit(n), n));
+    let together = std::sync::Barrier::new(THREADS as usize);
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                together.wait();
+                (0..HITS).for_each(|n| assert_eq!(hit(n % 10), n % 10));
+            });
+        }
+    });
+    assert_eq!(hit::stats().memory_hits, THREADS * HITS);
+}
