@@ -115,7 +115,7 @@ impl<P> Table<P> {
 
 impl<P, A> Table<P, A> {
     /// What an entry costs besides its weight: its place in the slab, and its share of the index and of the ghost queue.
-    pub const OVERHEAD: u32 = (size_of::<Entry<P, A>>() + size_of::<Links>()) as u32 + 20;
+    pub const OVERHEAD: u32 = (size_of::<Entry<P, A>>() + size_of::<Links>()) as u32 + 24;
 
     pub(super) fn aligned(limits: Limits, policy: Policy) -> Self {
         Self {
