@@ -1,12 +1,12 @@
 //! Configuration in three stages: at creation, by `but_with`, at the function. Each stage overrides the one before.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 use crate::Error;
 use crate::clock::{Clock, FakeClock};
-use crate::function::{Function, protocol};
+use crate::function::{Function, all_functions, protocol};
 use crate::tier::memory::Memory;
 use crate::tier::tiered::TieredCache;
 
@@ -53,10 +53,8 @@ pub(crate) struct Config {
     pub(crate) secret: Secret,
     pub(crate) patience: Duration,
     pub(crate) clock: Clock,
-    /// Shared by a cache and all that `but_with` made of it.
+    /// Shared by a cache and all that `but_with` made of it: by it their functions are known, too.
     pub(crate) enabled: Arc<AtomicBool>,
-    /// The functions that use it; shared likewise.
-    pub(crate) functions: Functions,
 }
 
 /// What keys and tags are keyed with. It is never printed.
@@ -73,22 +71,6 @@ impl std::ops::Deref for Secret {
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("[secret]")
-    }
-}
-
-#[derive(Clone, Default)]
-pub(crate) struct Functions(Arc<Mutex<Vec<&'static Function>>>);
-
-impl Functions {
-    /// Held while a function comes to be, so that none is in use that a clear of everything does not see.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Vec<&'static Function>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl std::fmt::Debug for Functions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("[..]")
     }
 }
 
@@ -116,7 +98,6 @@ impl QuickCache {
             patience: PATIENCE,
             clock: Clock::System,
             enabled: Arc::new(AtomicBool::new(true)),
-            functions: Functions::default(),
         })
     }
 
@@ -142,18 +123,19 @@ impl QuickCache {
     /// Clears every entry of this cache's functions in the memory tier: between two tests, that neither sees what the
     /// other computed. Tiers behind memory keep theirs; other caches that have the same [`Memory`] lose their entries in it too.
     pub fn clear_everything(&self) {
-        let functions = self.config.functions.lock();
+        let all = all_functions();
+        let own = |function: &&&Function| function.is_of(&self.config.enabled);
         let mut machine = protocol().lock();
-        functions
-            .iter()
-            .for_each(|function| function.end_epoch(&mut machine));
+        for function in all.iter().filter(own) {
+            function.end_epoch(&mut machine);
+        }
         // Under the same guard: what is computed from here on stays.
         let left = self.config.tiers.memory().map(Memory::forget);
         drop(machine);
-        functions
-            .iter()
-            .for_each(|function| function.counters.all_cleared());
-        drop(functions);
+        for function in all.iter().filter(own) {
+            function.counters.all_cleared();
+        }
+        drop(all);
         drop(left); // code of users, which may call cached functions
     }
 }

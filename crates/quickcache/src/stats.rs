@@ -209,6 +209,12 @@ impl Counters {
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Its lock, held until this is dropped: for the moment of a fork.
+    #[cfg(unix)]
+    pub(crate) fn hold(&self) -> impl Sized + '_ {
+        self.events()
+    }
+
     /// A miss; the reason, if it is known already.
     pub(crate) fn missed(&self, hash: u64, known: Option<Miss>) {
         count(&self.misses);

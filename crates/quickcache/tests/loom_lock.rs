@@ -193,3 +193,27 @@ fn a_panic_releases_it() {
         }
     });
 }
+
+#[test]
+fn who_holds_every_stripe_shuts_out_the_readers_of_those_that_are_not_in_use() {
+    for stripe in [0, 2] {
+        loom::model(move || {
+            let lock = lock();
+            let alone = Arc::new(Counter::default());
+            let reader = beside(&lock, {
+                let alone = alone.clone();
+                move |lock| {
+                    shim::set_stripe(stripe);
+                    let reading = lock.read();
+                    let count = alone.count();
+                    drop(reading);
+                    count
+                }
+            });
+            let held = lock.hold();
+            let count = alone.count();
+            drop(held);
+            assert_eq!(count + reader.join().unwrap(), 3);
+        });
+    }
+}

@@ -4,6 +4,8 @@
 pub(crate) mod asynchronous;
 pub(crate) mod call;
 pub(crate) mod entry;
+#[cfg(unix)]
+mod fork;
 pub(crate) mod method;
 mod outer;
 mod work;
@@ -12,7 +14,7 @@ use std::any::{Any, TypeId};
 use std::marker::PhantomData;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
@@ -45,6 +47,13 @@ pub(crate) type WholeKey = [u8; 32];
 pub(crate) fn protocol() -> &'static Guarded<WholeKey, Flown> {
     static PROTOCOL: LazyLock<Guarded<WholeKey, Flown>> = LazyLock::new(Guarded::new);
     &PROTOCOL
+}
+
+/// Every function there is. The lock is held while one comes to be, so that none is in use that a clear of everything, or a
+/// fork, does not see.
+pub(crate) fn all_functions() -> MutexGuard<'static, Vec<&'static Function>> {
+    static ALL: Mutex<Vec<&'static Function>> = Mutex::new(Vec::new());
+    ALL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What the attribute says of a function.
@@ -217,7 +226,7 @@ impl Site {
         }
         // Made before it is known whether another thread was faster: then it is a few hundred bytes for nothing, once.
         let made = Function::new(self, identity, layout);
-        let mut functions = self.cache().config.functions.lock();
+        let mut functions = all_functions();
         if let Some(function) = self.functions().find(found) {
             return function;
         }
@@ -258,6 +267,8 @@ unsafe impl Sync for Function {}
 
 impl Function {
     fn new(site: &'static Site, identity: Identity, layout: Layout) -> Self {
+        #[cfg(unix)]
+        fork::expect();
         let declared = &site.declared;
         let config = &*site.cache().config;
         let option = |option: Option<fn() -> Duration>, name: &str| {
@@ -321,6 +332,11 @@ impl Function {
     #[inline]
     pub(crate) fn stamp(&self) -> Stamp {
         Stamp::new(self.number, self.epoch.load(Ordering::Acquire))
+    }
+
+    /// Whether its cache is the one that this switch belongs to, or of a `but_with` of it.
+    pub(crate) fn is_of(&self, enabled: &Arc<AtomicBool>) -> bool {
+        Arc::ptr_eq(&self.enabled, enabled)
     }
 
     #[inline]

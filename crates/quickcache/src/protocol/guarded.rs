@@ -104,6 +104,12 @@ impl<K: Eq + Clone, V: Clone> Guarded<K, V> {
         lock(&self.machine)
     }
 
+    /// Every lock that is not a flight's own, held until this is dropped: for the moment of a fork.
+    pub fn hold(&self) -> impl Sized + '_ {
+        let machine = self.lock();
+        (machine, self.stores_ended.hold())
+    }
+
     /// Clears a key whose only tier is the memory tier. `remove` runs under the guard, as `keep` does.
     pub fn clear<R>(&self, key: KeyOf<'_, K>, remove: impl FnOnce() -> R) -> R {
         let mut machine = self.lock();

@@ -30,6 +30,10 @@ impl Signal {
         lock(&self.waiting).round
     }
 
+    pub(super) fn hold(&self) -> impl Sized + '_ {
+        lock(&self.waiting)
+    }
+
     pub(super) fn raise(&self) {
         let tasks = {
             let mut waiting = lock(&self.waiting);

@@ -175,6 +175,14 @@ impl<T, L> Lock<T, L> {
         })
     }
 
+    /// Every stripe, those too that are not in use, which a reader may have for a moment: so that in the child of a fork none is left
+    /// to a thread that is not there.
+    #[cfg(unix)]
+    pub(super) fn hold(&self) -> impl Sized + '_ {
+        self.stripes.iter().for_each(|stripe| stripe.wait(WRITE));
+        Held(&self.stripes)
+    }
+
     /// The stripes in use. Who calls has the first one, as whoever changes their number.
     fn in_use(&self) -> &[Stripe<L>] {
         &self.stripes[..self.used.load(Ordering::Relaxed)]

@@ -279,6 +279,18 @@ impl Tables {
         drop(out);
     }
 
+    /// Which memory they are of.
+    #[cfg(unix)]
+    pub(crate) fn of_memory(&self) -> *const () {
+        Arc::as_ptr(&self.shards).cast()
+    }
+
+    /// The lock of every shard, held until this is dropped: for the moment of a fork.
+    #[cfg(unix)]
+    pub(crate) fn hold(&self) -> impl Sized + '_ {
+        self.shards.iter().map(Shard::hold).collect::<Vec<_>>()
+    }
+
     /// Hits, entries and bytes of one function.
     pub(crate) fn of_function(&self, stamp: Stamp) -> (u64, u64, u64) {
         let mut sum = (0, 0, 0);
