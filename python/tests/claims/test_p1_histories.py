@@ -7,7 +7,7 @@ import asyncio
 import threading
 import time
 
-from .tools import UserCache, cached, eager_switching, every_cache, in_child, some_caches, start
+from .tools import Gate, UserCache, cached, eager_switching, every_cache, in_child, some_caches, start
 
 KEYS = (1, 2)
 ENOUGH = 100
@@ -197,20 +197,22 @@ def test_refreshes_among_clears(make_cache):
 
 
 def test_the_checker_can_fail():
-    """A cache without the protocol loses: the same history, over get and set by hand."""
-    history = History()
-    store = {}
+    """A cache without the protocol loses: get and set by hand, with a clear between what was read and its store."""
+    history, store, gate = History(), {}, Gate()
+    key = KEYS[0]
 
     def f(key):
         value = store.get(key)
         if value is None:
             value = history.source[key]
-            time.sleep(0)
+            gate()
             store[key] = value
         return value
     f.clear = lambda key: store.pop(key, None)
-    for _ in range(20):
-        run_threads(history, f, 200)
-        if history.stale:
-            break
-    assert history.stale
+    reader = start(f, key)
+    gate.reached()
+    history.write(f, key)
+    gate.open()
+    reader.result()
+    history.check(key, history.floor[key], f(key))
+    assert history.stale == [(key, 1, 0)]
