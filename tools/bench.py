@@ -57,7 +57,8 @@ def python_half(name: str, interpreter: str) -> list[str]:
 
 def main() -> int | str:
     over = [script for name, interpreter in interpreters().items() for script in python_half(name, interpreter)]
-    source = run(sys.executable, 'tools/setup/source.py', 'libcachesim', '0.3.5', stdout=subprocess.PIPE, text=True).stdout.strip()
+    source = run(sys.executable, 'tools/setup/source.py', 'libcachesim', '0.3.5',
+                 stdout=subprocess.PIPE, text=True).stdout.strip()
     env = dict(os.environ, TRACES=f'{source}/src/libCacheSim/data')
     for crate in ('rust', 'hitratio'):
         print(f'\n== bench/{crate}', flush=True)
