@@ -72,6 +72,12 @@ class _ClearWith(Protocol[_P]):
     ) -> Callable[_P, Literal['applied', 'pending']]: ...
 
 @type_check_only
+class _AsyncClearWith(Protocol[_P]):
+    def __call__(
+        self, wait: bool = False, strict: bool = False, settle: float = 0
+    ) -> Callable[_P, Awaitable[Literal['applied', 'pending']]]: ...
+
+@type_check_only
 class _Companions(Generic[_P, _R]):
     __name__: str
     __qualname__: str
@@ -100,10 +106,10 @@ class _AsyncCompanions(Generic[_P, _R]):
     set_cached_value: Callable[_P, _AwaitableSettable[_R]]
     refresh: Callable[_P, Coroutine[Any, Any, _R]]
     clear_all: Callable[[], Awaitable[None]]
-    clear_with: _ClearWith[_P]
-    clear_on_commit: Callable[_P, None]
-    stats: Callable[[], Stats]
-    explain: Callable[_P, Explanation]
+    clear_with: _AsyncClearWith[_P]
+    clear_on_commit: Callable[_P, Awaitable[None]]
+    stats: Callable[[], Awaitable[Stats]]
+    explain: Callable[_P, Awaitable[Explanation]]
 
 @final
 class CachedFunction(_Companions[_P, _R], Generic[_P, _R]):

@@ -57,47 +57,50 @@ def decorate(fn, helper):
     functools.update_wrapper(inner, fn)
     if coroutine:
         inner._is_coroutine = _coroutine_mark()
-    # What is done on a coroutine function is done at the call, and can be awaited.
-    done = _awaitable if coroutine else _as_it_is
-    inner.clear = done(helper.clear)
+    companion = _awaitable_companion if coroutine else getattr
+    inner.clear = companion(helper, 'clear')
     inner.get_cache_key = helper.get_cache_key
     inner.prefix = helper.prefix
-    inner.get_cached_value = done(helper.get_cached_value)
-    inner.set_cached_value = _awaitable_setter(helper.set_cached_value) if coroutine else helper.set_cached_value
+    inner.get_cached_value = companion(helper, 'get_cached_value')
+    inner.set_cached_value = companion(helper, 'set_cached_value')
     for name in _ADDITIONS:
         if name not in inner.__dict__ and hasattr(helper, name):
-            own_way = name in ('refresh', 'stats', 'explain', 'clear_with', 'clear_on_commit')
-            setattr(inner, name, getattr(helper, name) if own_way else done(getattr(helper, name)))
+            setattr(inner, name, companion(helper, name))
     return inner
 
 
-def _as_it_is(method):
-    return method
+def _awaitable_companion(helper, name):
+    """What is done on a coroutine function is done at the call, and can be awaited."""
+    method = getattr(helper, name)
+    if name == 'refresh':
+        return method
+    if name == 'set_cached_value':
+        def result(settable):
+            return settable._replace(to=_at_once(settable.to))
+    elif name == 'clear_with':
+        # Takes its options first; the function that it gives is what clears.
+        result = _at_once
+    else:
+        result = _done
+    companion = _then(method, result)
+    companion.__self__ = helper
+    return companion
 
 
-def _awaitable(method):
-    @functools.wraps(method)
+def _then(function, result):
+    @functools.wraps(function)
     def at_once(*args, **kwargs):
-        from .aio import Done
-        return Done(method(*args, **kwargs))
-    at_once.__self__ = method.__self__
+        return result(function(*args, **kwargs))
     return at_once
 
 
-def _awaitable_setter(method):
-    @functools.wraps(method)
-    def set_cached_value(*args, **kwargs):
-        settable = method(*args, **kwargs)
-        return settable._replace(to=_awaitable_to(settable.to))
-    set_cached_value.__self__ = method.__self__
-    return set_cached_value
+def _at_once(function):
+    return _then(function, _done)
 
 
-def _awaitable_to(to):
-    def at_once(value):
-        from .aio import Done
-        return Done(to(value))
-    return at_once
+def _done(value):
+    from .aio import Done
+    return Done(value)
 
 
 def _coroutine_mark():

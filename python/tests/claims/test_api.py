@@ -72,8 +72,8 @@ def test_stats_of_a_coroutine_function():
 
     async def main():
         await f(1), await f(1)
-    asyncio.run(main())
-    stats = f.stats()
+        return await f.stats()
+    stats = asyncio.run(main())
     assert (stats.memory_hits, stats.misses, stats.fills, stats.executions) == (1, 1, 1, 1)
 
 
@@ -291,6 +291,29 @@ def test_clear_on_commit_waits_for_the_commit(tmp_path):
     assert (done.returncode, done.stderr) == (0, '')
 
 
+def test_clear_on_commit_of_a_coroutine_function_is_ordered_by_the_call(tmp_path):
+    pytest.importorskip('django.conf')
+    done = script(tmp_path, DJANGO + """
+    import asyncio
+
+    @get_quickcache(cache=Memory())(['person.id'])
+    async def f(person):
+        return source[0]
+
+    assert asyncio.run(f(Person)) == 1
+    source[0] = 2
+    with transaction.atomic():
+        ordered = f.clear_on_commit(Person)
+        assert asyncio.run(f(Person)) == 1, 'cleared before the commit'
+    assert asyncio.run(f(Person)) == 2, 'not cleared by the commit'
+
+    async def main():
+        return await ordered
+    assert asyncio.run(main()) is None
+    """)
+    assert (done.returncode, done.stderr) == (0, '')
+
+
 def test_clear_on_commit_without_django_says_so(tmp_path):
     done = script(tmp_path, """
         import sys
@@ -396,6 +419,13 @@ def test_everything_on_a_coroutine_function_can_be_awaited():
         await f(1)
         f.clear(1)
         assert await f.get_cached_value(1) is Ellipsis
+        assert await f(1) == 1
+        f.clear_with()(1)
+        assert await f.get_cached_value(1) is Ellipsis
+        assert await f.clear_with(wait=True)(1) == 'applied'
+        assert (await f.stats()).clears == 4
+        assert (await f.explain(1)).key == f.get_cache_key(1)
+        assert isinstance(f.prefix, str)
     asyncio.run(main())
 
 

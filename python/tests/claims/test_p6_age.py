@@ -56,7 +56,7 @@ def test_age_of_an_asynchronous_execution_is_counted_from_its_start():
 
     async def main():
         await f(1)
-        return f.explain(1).time_left
+        return (await f.explain(1)).time_left
     left = asyncio.run(main())
     assert left is None or left <= 4 * SHORT
 

@@ -1,7 +1,7 @@
 """On a coroutine function what touches the cache can be awaited; the value is the awaited one."""
 from collections.abc import Coroutine
 from types import EllipsisType
-from typing import Any
+from typing import Any, Literal
 
 from typing_extensions import assert_type
 
@@ -26,7 +26,11 @@ async def use() -> None:
     await f.set_cached_value(1).to(b'')
     assert_type(await f.refresh(1), bytes)
     assert_type(f.get_cache_key(1), str)
-    assert_type(f.stats().hits, int)
+    assert_type(await f.clear_with(wait=True)(1), Literal['applied', 'pending'])
+    await f.clear_on_commit(1)
+    assert_type((await f.stats()).hits, int)
+    assert_type((await f.explain(1)).time_left, float | None)
+    f.stats().hits  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
     await f('1')  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await f.clear('1')  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await f.set_cached_value(1).to(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
