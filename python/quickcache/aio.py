@@ -9,14 +9,15 @@ from . import _native
 
 
 class _Owner:
-    """The task of a flight, and how many wait for it."""
-    __slots__ = ('loop', 'task', 'waiters')
+    """The task of a flight, how many wait for it, and what it gave, for the caller that leads: the caches may not have it."""
+    __slots__ = ('loop', 'task', 'waiters', 'result')
 
     task: asyncio.Task
 
     def __init__(self, loop):
         self.loop = loop
         self.waiters = 0
+        self.result = None
 
     def leave(self):
         self.waiters -= 1
@@ -41,7 +42,7 @@ async def call(helper, args, kwargs):
         if kind == 'lead':
             owner = _Owner(loop)
             waiting, patience = step.waiting(owner), None
-            owner.task = loop.create_task(_lead(step, helper.fn, args, kwargs))
+            owner.task = loop.create_task(_lead(step, owner, helper.fn, args, kwargs))
         else:
             owner = step.owner()
             waiting, patience = step, step.patience()
@@ -55,6 +56,8 @@ async def call(helper, args, kwargs):
         found, value = waiting.outcome()
         if found:
             return value
+        if kind == 'lead' and owner.result is not None:
+            return owner.result[0]
     return await helper.fn(*args, **kwargs)
 
 
@@ -83,11 +86,11 @@ def _wake(future):
         future.set_result(None)
 
 
-async def _lead(step, fn, args, kwargs):
+async def _lead(step, owner, fn, args, kwargs):
     """The flight's task. What the function raises goes to those who wait."""
     step.inside()
     try:
-        await _execute(step, fn, args, kwargs)
+        owner.result = (await _execute(step, fn, args, kwargs),)
     except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
         raise
     except Exception:

@@ -539,7 +539,7 @@ impl Anew {
         let key = helper.getattr("get_cache_key")?.call(args, Some(kwargs))?;
         let (tiers, key) = helper::text(helper, &key)?;
         tiers
-            .supersede(&key, self.token, self.began, value)
+            .supersede(&key, self.token, self.began, value, || ())
             .map(|_| ())
     }
 }

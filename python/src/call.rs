@@ -356,13 +356,14 @@ impl<'py> Op<'py> {
                         key: &key,
                         ticket: Some(ticket),
                     };
-                    return self.lead(n, parts, lead, call);
+                    // The caches' own code too, so that a call from inside it does not wait for this one.
+                    return flight::inside(py, lead.flight(), || self.lead(n, parts, lead, call));
                 }
                 Enter::Follow(following, cell) => {
                     let outcome = match follow(py, &key, following, &cell, patience(self.counts()))?
                     {
                         Followed::Outcome(o) => o,
-                        Followed::GaveUp(_ticket) => return self.execute(None, call).result,
+                        Followed::GaveUp(_ticket) => return self.execute(call).result,
                     };
                     add(&self.counts().followed);
                     match &*outcome {
@@ -374,7 +375,7 @@ impl<'py> Op<'py> {
                         return Ok(v);
                     }
                     if waited == 2 {
-                        return self.execute(None, call).result;
+                        return self.execute(call).result;
                     }
                 }
             }
@@ -420,7 +421,7 @@ impl<'py> Op<'py> {
         if debugging(py) {
             debug(py, &format!("cache miss, calling {}", self.c.name(py)?))?;
         }
-        let ran = self.execute(lead.flight(), call);
+        let ran = self.execute(call);
         let value = match ran.result {
             Ok(v) => v,
             Err(e) => {
@@ -519,16 +520,10 @@ impl<'py> Op<'py> {
         Ok(())
     }
 
-    /// Runs the function as this flight.
-    fn execute(&self, flight: Option<machine::FlightId>, call: Call) -> Ran<'py> {
+    /// Runs the function.
+    fn execute(&self, call: Call) -> Ran<'py> {
         let began = clock::now();
-        let result = execute(
-            self.py,
-            Some(&self.plan),
-            self.c.function.bind(self.py),
-            flight,
-            call,
-        );
+        let result = execute(Some(&self.plan), self.c.function.bind(self.py), call);
         Ran { result, began }
     }
 
@@ -537,7 +532,7 @@ impl<'py> Op<'py> {
     /// Computes anew whatever is stored, and stores that.
     pub fn compute_and_store(&self, call: Call) -> PyResult<Bound<'py, PyAny>> {
         let token = FLIGHTS.with(self.py, |m| m.begin());
-        let ran = self.execute(None, call);
+        let ran = self.execute(call);
         let value = ran.result?;
         // The key comes after the function, as ever: a changed argument is stored under its new key.
         let parts = self.key(&self.values(call)?)?;
@@ -558,7 +553,7 @@ impl<'py> Op<'py> {
         let counts = self.counts();
         fault::point(py, "store");
         match &self.c.stack {
-            Stack::Foreign(tiers) => match tiers.supersede(&key, token, began, value)? {
+            Stack::Foreign(tiers) => match tiers.supersede(&key, token, began, value, || ())? {
                 Some((returned, _)) => {
                     add(&counts.fills);
                     return Ok(returned);
@@ -570,9 +565,13 @@ impl<'py> Op<'py> {
                 let stored = self.stored(n, value)?;
                 let stands = match &n.rest {
                     Tiers::None => FLIGHTS.with(py, |m| m.supersede(key.of(), token)),
-                    rest => rest
-                        .supersede(&key, token, began, value)?
-                        .is_some_and(|(_, stands)| stands),
+                    rest => {
+                        let inner = || {
+                            n.memory.get().remove(py, &n.space, &parts.parts);
+                        };
+                        rest.supersede(&key, token, began, value, inner)?
+                            .is_some_and(|(_, stands)| stands)
+                    }
                 };
                 let due = deadline(began, n.timeout);
                 if !stands {
@@ -681,14 +680,12 @@ pub fn patience(counts: &state::Counts) -> Duration {
 }
 
 fn execute<'py>(
-    py: Python<'py>,
     plan: Option<&Bound<'py, Plan>>,
     function: &Bound<'py, PyAny>,
-    flight: Option<machine::FlightId>,
     call: Call,
 ) -> PyResult<Bound<'py, PyAny>> {
     let start = Instant::now();
-    let result = flight::inside(py, flight, || call.apply(function));
+    let result = call.apply(function);
     if let Some(plan) = plan {
         let counts = &plan.get().counts;
         add(&counts.executions);
@@ -863,13 +860,13 @@ impl<'py> User<'_, 'py> {
                             return Ok(v);
                         }
                     }
-                    return self.lead(key, lead, call);
+                    return flight::inside(py, lead.flight(), || self.lead(key, lead, call));
                 }
                 Enter::Follow(following, cell) => {
                     let patience = counts.map_or(Duration::from_secs(30), patience);
                     match follow(py, key, following, &cell, patience)? {
                         Followed::GaveUp(_) => {
-                            return execute(py, self.plan, self.function, None, call);
+                            return execute(self.plan, self.function, call);
                         }
                         Followed::Outcome(o) => {
                             counts.inspect(|c| add(&c.followed));
@@ -903,7 +900,7 @@ impl<'py> User<'_, 'py> {
         counts.inspect(|c| add(&c.misses));
         let token = lead.token();
         let began = clock::now();
-        let result = execute(py, self.plan, self.function, lead.flight(), call);
+        let result = execute(self.plan, self.function, call);
         match result {
             Err(e) => {
                 if e.is_instance_of::<PyException>(py) {
@@ -931,7 +928,7 @@ impl<'py> User<'_, 'py> {
         let py = self.op;
         let token = FLIGHTS.with(py, |m| m.begin());
         let began = clock::now();
-        let value = execute(py, self.plan, self.function, None, call)?;
+        let value = execute(self.plan, self.function, call)?;
         self.tiers.fill(key, token, began, &value)?;
         Ok(value)
     }

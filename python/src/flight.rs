@@ -6,6 +6,7 @@
 use crate::state::FLIGHTS;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::PyBool;
 use quickcache::protocol::machine::FlightId;
 use std::cell::UnsafeCell;
 use std::sync::Arc;
@@ -129,7 +130,7 @@ fn new_event(py: Python) -> PyResult<Py<PyAny>> {
     crate::ffi::method(module.bind(py), pyo3::intern!(py, "Event"), &[]).map(Bound::unbind)
 }
 
-/// Waits until `done` says so, which is asked again after each end of a store; gives up after `patience`.
+/// Waits until `done` says so, which is asked again after each end of a store; false if `patience` ended first.
 pub fn wait_for_stores(py: Python, patience: Duration, done: impl Fn() -> bool) -> PyResult<bool> {
     let end = std::time::Instant::now() + patience;
     loop {
@@ -157,41 +158,83 @@ pub fn wake_store_waiters(py: Python) -> PyResult<()> {
         .try_for_each(|e| crate::ffi::method(e.bind(py), set, &[]).map(|_| ()))
 }
 
-// ---- the flight whose execution makes a call ----
+// ---- what runs around a call, on this thread or task: a flight, a store ----
 
-fn context_variable(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
-    static VAR: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    VAR.get_or_try_init(py, || {
-        let var = py
-            .import("contextvars")?
-            .getattr("ContextVar")?
-            .call1(("quickcache_flight",))?;
-        PyResult::Ok(var.unbind())
-    })
-    .map(|v| v.bind(py))
+struct Variable(PyOnceLock<Py<PyAny>>, &'static str);
+
+static FLIGHT: Variable = Variable(PyOnceLock::new(), "quickcache_flight");
+static STORE: Variable = Variable(PyOnceLock::new(), "quickcache_store");
+
+impl Variable {
+    fn bind<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyAny>> {
+        let make = || {
+            let class = py.import("contextvars")?.getattr("ContextVar")?;
+            PyResult::Ok(class.call1((self.1,))?.unbind())
+        };
+        self.0.get_or_try_init(py, make).map(|v| v.bind(py))
+    }
+
+    fn get<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let var = self.bind(py)?;
+        let mut value = std::ptr::null_mut();
+        // SAFETY: `var` is a context variable; a value is a new reference, or null.
+        let value = unsafe {
+            if pyo3::ffi::PyContextVar_Get(var.as_ptr(), std::ptr::null_mut(), &mut value) < 0 {
+                return Err(PyErr::fetch(py));
+            }
+            Bound::from_owned_ptr_or_opt(py, value)
+        };
+        Ok(value.filter(|v| !v.is_none()))
+    }
+
+    /// Runs `f` with the variable set to `value`.
+    fn with<'py, R>(
+        &self,
+        value: &Bound<'py, PyAny>,
+        f: impl FnOnce() -> PyResult<R>,
+    ) -> PyResult<R> {
+        let py = value.py();
+        let var = self.bind(py)?;
+        // SAFETY: as above; the token is a new reference.
+        let token = unsafe {
+            Bound::from_owned_ptr_or_err(
+                py,
+                pyo3::ffi::PyContextVar_Set(var.as_ptr(), value.as_ptr()),
+            )?
+        };
+        let result = f();
+        // SAFETY: the token is of this variable. It may belong to another context if a greenlet was switched inside; the
+        // variable is then left as it is.
+        if unsafe { pyo3::ffi::PyContextVar_Reset(var.as_ptr(), token.as_ptr()) } < 0 {
+            drop(PyErr::fetch(py));
+        }
+        result
+    }
 }
 
-/// The innermost flight around this call, on this thread or task.
+/// The innermost flight around this call.
 pub fn within(py: Python) -> PyResult<Option<FlightId>> {
-    let var = context_variable(py)?;
-    let mut value = std::ptr::null_mut();
-    // SAFETY: `var` is a context variable; a value is a new reference, or null.
-    let value = unsafe {
-        if pyo3::ffi::PyContextVar_Get(var.as_ptr(), std::ptr::null_mut(), &mut value) < 0 {
-            return Err(PyErr::fetch(py));
-        }
-        Bound::from_owned_ptr_or_opt(py, value)
-    };
-    match value {
-        Some(v) if !v.is_none() => Ok(Some(FlightId::from_bits(v.extract()?))),
-        _ => Ok(None),
-    }
+    let flight = FLIGHT.get(py)?;
+    flight
+        .map(|v| Ok(FlightId::from_bits(v.extract()?)))
+        .transpose()
+}
+
+/// Whether this is inside a cache's own `set`: a clear from there waits for no store.
+pub fn inside_a_store(py: Python) -> PyResult<bool> {
+    STORE.get(py).map(|v| v.is_some())
+}
+
+/// Runs `set`, which stores in caches of the user's.
+pub fn storing<R>(py: Python, set: impl FnOnce() -> PyResult<R>) -> PyResult<R> {
+    STORE.with(PyBool::new(py, true).as_any(), set)
 }
 
 /// From here on, calls in this context (that of the flight's own task) are made by this flight.
 pub fn stay_inside(py: Python, flight: Option<FlightId>) -> PyResult<()> {
     let Some(flight) = flight else { return Ok(()) };
-    context_variable(py)?
+    FLIGHT
+        .bind(py)?
         .call_method1("set", (flight.to_bits(),))
         .map(|_| ())
 }
@@ -202,23 +245,10 @@ pub fn inside<'py, R>(
     flight: Option<FlightId>,
     f: impl FnOnce() -> PyResult<R>,
 ) -> PyResult<R> {
-    let Some(flight) = flight else { return f() };
-    let var = context_variable(py)?;
-    let number = flight.to_bits().into_pyobject(py)?;
-    // SAFETY: as above; the token is a new reference.
-    let token = unsafe {
-        Bound::from_owned_ptr_or_err(
-            py,
-            pyo3::ffi::PyContextVar_Set(var.as_ptr(), number.as_ptr()),
-        )?
-    };
-    let result = f();
-    // SAFETY: the token is of this variable. It may belong to another context if a greenlet was switched inside; the
-    // variable is then left as it is.
-    if unsafe { pyo3::ffi::PyContextVar_Reset(var.as_ptr(), token.as_ptr()) } < 0 {
-        drop(PyErr::fetch(py));
+    match flight {
+        Some(flight) => FLIGHT.with(flight.to_bits().into_pyobject(py)?.as_any(), f),
+        None => f(),
     }
-    result
 }
 
 /// In the child of a fork no flight, wait or store is left: their threads are not here.

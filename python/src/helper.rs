@@ -211,7 +211,7 @@ fn text_set<'py>(
     let (tiers, key) = text(helper, key)?;
     let token = FLIGHTS.with(py, |m| m.begin());
     Ok(tiers
-        .supersede(&key, token, clock::now(), value)?
+        .supersede(&key, token, clock::now(), value, || ())?
         .map_or_else(|| py.None(), |(returned, _)| returned.unbind()))
 }
 
@@ -241,7 +241,7 @@ fn text_skip<'py>(
         .getattr(intern!(py, "get_cache_key"))?
         .call(args, Some(kwargs))?;
     let (tiers, key) = text(helper, &key)?;
-    tiers.supersede(&key, token, began, &value)?;
+    tiers.supersede(&key, token, began, &value, || ())?;
     Ok(value)
 }
 

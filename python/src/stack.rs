@@ -352,6 +352,9 @@ impl Tiers {
         token: Seq,
     ) -> PyResult<Option<(Bound<'py, PyAny>, u64)>> {
         let py = key.text.py();
+        if FLIGHTS.with(py, |m| m.doubt(key.of())) {
+            return Ok(None);
+        }
         if let Some(cache) = self.whole(py)? {
             let content = get(&cache, &key.text)?;
             return Ok((!is_ellipsis(&content)).then_some((content, NEVER)));
@@ -369,11 +372,12 @@ impl Tiers {
             };
             if !missed.is_empty() {
                 let now = clock::now();
-                announced(key, token, || {
+                let backfill = || {
                     missed.iter().try_for_each(|t| {
                         set_for(t, key, Some(token), &content, now, until).map(|_| ())
                     })
-                })?;
+                };
+                announced(key, token, backfill, || delete_from(missed, key))?;
             }
             if debugging(py) {
                 let names: Vec<_> = missed.iter().map(class_name).collect::<PyResult<_>>()?;
@@ -398,7 +402,7 @@ impl Tiers {
         Ok(None)
     }
 
-    /// Stores a value that was computed under `token`, from `began` on. `None`: the key was cleared meanwhile, nothing was
+    /// Stores a value that was computed under `token`, from `began` on. `None`: the key was cleared meanwhile, nothing is
     /// stored.
     pub fn fill<'py>(
         &self,
@@ -407,27 +411,47 @@ impl Tiers {
         began: u64,
         value: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
-        announced(key, token, || self.set_all(key, Some(token), began, value))
+        announced(
+            key,
+            token,
+            || self.set_all(key, Some(token), began, value),
+            || self.delete_all(key),
+        )
     }
 
     /// Stores a value that is no fill, in place of what is there or on its way. `None`: not stored, a clear or another such
-    /// value came between. The flag says whether it stands still, for a memory tier in front.
+    /// value came between. The flag says whether it stands still, for a memory tier in front; `inner` removes the key from there
+    /// if an older value must not stay.
     pub fn supersede<'py>(
         &self,
         key: &TextKey<'py>,
         token: Seq,
         began: u64,
         value: &Bound<'py, PyAny>,
+        inner: impl Fn(),
     ) -> PyResult<Option<(Bound<'py, PyAny>, bool)>> {
         let py = key.text.py();
         let Some(clearing) = FLIGHTS.with(py, |m| m.supersede_begin(key.of(), token)) else {
             return Ok(None);
         };
         let ending = Ending(key, Some(clearing), end_clear);
-        wait_for_stores(py, &ending)?;
+        if !wait_for_stores(py, &ending)? {
+            // One of them may be the store around this one: what it sets would be the later.
+            let deleted = self.delete_all(key);
+            inner();
+            ending.end()?;
+            return deleted.map(|()| None);
+        }
         fault::point(py, "supersede");
-        let returned = self.set_all(key, None, began, value)?;
+        let set = flight::storing(py, || self.set_all(key, None, began, value));
+        let clearing = ending.1.as_ref().expect("not ended yet");
+        let removed = match FLIGHTS.with(py, |m| m.superseding_overtaken(clearing)) {
+            true => self.delete_all(key),
+            false => Ok(()),
+        };
         let stands = ending.end()?;
+        let returned = set?;
+        removed?;
         if !stands {
             // A clear_all came between, which knows of our own memories only.
             for tier in self.list(py)? {
@@ -465,37 +489,53 @@ impl Tiers {
         let ending = Ending(key, Some(clearing), end_clear);
         wait_for_stores(py, &ending)?;
         fault::point(py, "delete");
-        let mut failed = None;
-        let tiers = match self.whole(py)? {
-            Some(cache) => vec![cache],
-            None => self.list(py)?,
-        };
-        for tier in tiers.iter().rev() {
-            if let Err(e) = call_method(tier, intern!(py, "delete"), &[key.text.as_any()]) {
-                failed.get_or_insert(e);
-            }
-        }
+        let deleted = self.delete_all(key);
         // While the clear has not ended no fill is let in, so nothing can come back behind this.
         inner();
         ending.end()?;
-        failed.map_or(Ok(()), Err)
+        deleted
+    }
+
+    /// Deletes a key, the outermost tier first, even if one fails; then the first error comes out.
+    fn delete_all(&self, key: &TextKey) -> PyResult<()> {
+        let py = key.text.py();
+        match self.whole(py)? {
+            Some(cache) => delete_from(&[cache], key),
+            None => delete_from(&self.list(py)?, key),
+        }
     }
 }
 
-fn wait_for_stores(py: Python, ending: &Ending<Clearing>) -> PyResult<()> {
+fn delete_from(tiers: &[Bound<PyAny>], key: &TextKey) -> PyResult<()> {
+    let mut failed = None;
+    for tier in tiers.iter().rev() {
+        let name = intern!(tier.py(), "delete");
+        if let Err(e) = call_method(tier, name, &[key.text.as_any()]) {
+            failed.get_or_insert(e);
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+/// Whether no store of the key runs any more; else, from inside a store and when patience is over, they are overtaken.
+fn wait_for_stores(py: Python, ending: &Ending<Clearing>) -> PyResult<bool> {
     let clearing = ending.1.as_ref().expect("not ended yet");
     let done = || FLIGHTS.with(py, |m| m.stores_running(clearing)) == 0;
-    if !done() {
-        flight::wait_for_stores(py, STORE_PATIENCE, done)?;
+    if done() || !flight::inside_a_store(py)? && flight::wait_for_stores(py, STORE_PATIENCE, done)?
+    {
+        return Ok(true);
     }
-    Ok(())
+    FLIGHTS.with(py, |m| m.overtake(clearing));
+    Ok(false)
 }
 
-/// Runs `store` as an announced store; `None`, without running it, when `token` is no longer good for the key.
+/// Runs `store` as an announced store, and `remove`, which deletes what it has set, if a clear overtook it. `None`: nothing
+/// is stored, `token` is no longer good for the key, or the clear came.
 fn announced<'py, R>(
     key: &TextKey<'py>,
     token: Seq,
     store: impl FnOnce() -> PyResult<R>,
+    remove: impl FnOnce() -> PyResult<()>,
 ) -> PyResult<Option<R>> {
     let py = key.text.py();
     let Some(id) = FLIGHTS.with(py, |m| m.store_begin(key.of(), token)) else {
@@ -509,9 +549,14 @@ fn announced<'py, R>(
         Ok(ended.stands)
     });
     fault::point(py, "announced");
-    let result = store()?;
+    let result = flight::storing(py, store);
+    let id = ending.1.as_ref().expect("not ended yet");
+    let overtaken = FLIGHTS.with(py, |m| m.overtaken(id));
+    let removed = if overtaken { remove() } else { Ok(()) };
     ending.end()?;
-    Ok(Some(result))
+    let result = result?;
+    removed?;
+    Ok((!overtaken).then_some(result))
 }
 
 /// Whether an exact `TieredCache` is as it was made: neither its class nor itself has been patched.

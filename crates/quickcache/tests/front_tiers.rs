@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex, mpsc};
 use std::time::Duration;
 
 use quickcache::{AsyncCache, Cache, Memory, QuickCache, Tier, TieredCache, quickcache};
@@ -428,4 +428,105 @@ fn p1_a_clear_waits_for_a_set_that_has_begun() {
     assert_eq!(old.join().unwrap(), 0);
     assert!(clear.join().unwrap().is_applied());
     assert_eq!(source(), 1);
+}
+
+/// A cache that, when it is to store, first does something else, once.
+type Inside = Mutex<Option<fn()>>;
+
+struct Meddling(Handle, &'static Inside);
+
+impl Meddling {
+    fn meddle(&self) {
+        let inside = self.1.lock().unwrap().take();
+        if let Some(inside) = inside {
+            inside();
+        }
+    }
+}
+
+impl Cache for Meddling {
+    type Error = &'static str;
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Self::Error> {
+        Cache::get(&self.0, key)
+    }
+    fn set(&self, key: &str, value: &[u8], timeout: Duration) -> Result<(), Self::Error> {
+        self.meddle();
+        Cache::set(&self.0, key, value, timeout)
+    }
+    fn delete(&self, key: &str) -> Result<(), Self::Error> {
+        Cache::delete(&self.0, key)
+    }
+}
+
+/// Runs on a thread of its own, which must not wait for itself.
+fn ends<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, end) = mpsc::channel();
+    std::thread::spawn(move || done.send(work()));
+    end.recv_timeout(Duration::from_secs(30))
+        .expect("it waits for itself")
+}
+
+#[test]
+fn p11_a_clear_from_inside_a_set_of_its_key_waits_for_no_store() {
+    static DICT: LazyLock<Handle> = LazyLock::new(Handle::default);
+    static INSIDE: Inside = Mutex::new(None);
+    static CACHE: LazyLock<QuickCache> = LazyLock::new(|| {
+        let cache = Tier::cache(Meddling(DICT.clone(), &INSIDE));
+        QuickCache::builder(TieredCache::new([Memory::new().into(), cache])).build()
+    });
+    #[quickcache(cache = CACHE, vary_on = [id], name = "row", version = 1)]
+    fn row(id: u64) -> u64 {
+        id
+    }
+    let clears = || assert!(row::clear(1).is_applied());
+    for how in [|| row(1), || row::refresh(1)] {
+        *INSIDE.lock().unwrap() = Some(clears);
+        assert_eq!(ends(how), 1);
+        assert!(
+            DICT.0.entries.lock().unwrap().is_empty(),
+            "it removes what it set"
+        );
+        assert_eq!(row::get_cached_value(1), None);
+    }
+    // What is to replace it from inside a fill takes the older value away, and is not kept either.
+    *INSIDE.lock().unwrap() = Some(|| row::set_cached_value(1).to(7));
+    assert_eq!(ends(|| row(1)), 1);
+    assert_eq!(row::get_cached_value(1), None);
+    assert_eq!(row(1), 1);
+    assert_eq!(row::get_cached_value(1), Some(1));
+}
+
+#[tokio::test]
+async fn p11_a_clear_from_inside_an_async_set_of_its_key_waits_for_no_store() {
+    struct Clearing(Handle, AtomicBool);
+    impl AsyncCache for Clearing {
+        type Error = &'static str;
+        async fn get(&self, key: &str) -> Result<Option<Vec<u8>>, Self::Error> {
+            AsyncCache::get(&self.0, key).await
+        }
+        async fn set(&self, key: &str, value: &[u8], timeout: Duration) -> Result<(), Self::Error> {
+            if self.1.swap(false, Ordering::SeqCst) {
+                assert!(row::clear(1).await.is_applied());
+                assert_eq!(row::get_cached_value(1).await, None);
+            }
+            AsyncCache::set(&self.0, key, value, timeout).await
+        }
+        async fn delete(&self, key: &str) -> Result<(), Self::Error> {
+            AsyncCache::delete(&self.0, key).await
+        }
+    }
+    static DICT: LazyLock<Handle> = LazyLock::new(Handle::default);
+    static CACHE: LazyLock<QuickCache> = LazyLock::new(|| {
+        let cache = Tier::async_cache(Clearing(DICT.clone(), AtomicBool::new(true)));
+        QuickCache::builder(TieredCache::from(cache)).build()
+    });
+    #[quickcache(cache = CACHE, vary_on = [id], name = "row", version = 1)]
+    async fn row(id: u64) -> u64 {
+        id
+    }
+    let call = tokio::time::timeout(Duration::from_secs(30), row(1));
+    assert_eq!(call.await.expect("it waits for itself"), 1);
+    assert!(DICT.0.entries.lock().unwrap().is_empty());
+    assert_eq!(row(1).await, 1);
+    assert_eq!(row::get_cached_value(1).await, Some(1));
 }

@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 
-from quickcache import Memory
+from quickcache import Memory, TieredCache
 
 from .tools import LONG, Event, Gate, Source, UserCache, Waits, cached, every_cache, in_child, script, some_caches, start
 
@@ -309,6 +309,35 @@ def test_a_function_that_calls_itself_with_its_own_key_ends(make_cache):
         return f(key) + 1 if len(depth) < 3 else 0
     assert start(f, 1).result() == 2
     assert len(depth) == 3
+
+
+@pytest.mark.parametrize('front, where', [([], 'get'), ([], 'set'), ([Memory(copy=True)], 'get'), ([Memory(copy=True)], 'set'),
+                                          ([Memory(copy=True)], 'pickling')])
+def test_a_call_of_its_key_from_inside_a_caches_own_code_does_not_wait_for_itself(front, where):
+    slow = UserCache()
+    source = Source()
+    f = source.cached(TieredCache([*front, slow]))
+    calls = []
+
+    def once_inside():
+        calls.append(1)
+        if len(calls) == 1:
+            assert f(1) == source.value
+
+    class Pickled(str):
+        def __reduce__(self):
+            once_inside()
+            return str, (str(self),)
+    if where == 'get':
+        slow.after_get = once_inside
+    elif where == 'set':
+        slow.before_set = once_inside
+    else:
+        source.value = Pickled('value')
+    with Waits() as waits:
+        assert start(f, 1).result() == source.value
+    waits.none()
+    assert calls
 
 
 @every_cache

@@ -1,4 +1,5 @@
 """P1: a call that starts after `clear()` returned never gets a value computed before it. One race a test, decided by gates."""
+import asyncio
 import threading
 
 import pytest
@@ -320,14 +321,143 @@ def test_a_clear_whose_tier_fails_clears_the_others_and_says_so():
     assert f(1) == 2
 
 
-@pytest.mark.xfail(run=False, reason='waits a minute for a store of its own thread')
-def test_a_clear_from_inside_a_store_of_its_key_does_not_wait_for_itself():
+# ---- a clear from inside a store: it waits for none, what that store sets is removed and not believed meanwhile ----
+
+def once(function):
+    """The first call does something, the others nothing."""
+    times = iter([True])
+    return lambda: next(times, False) and function()
+
+
+@paused
+@pytest.mark.parametrize('how', ['fill', 'refresh', 'set_cached_value'])
+def test_a_clear_from_inside_a_store_of_its_key_waits_for_no_store_and_removes_it(stack, how):
+    slow = UserCache()
+    source = Source()
+    f = source.cached(stack(slow))
+    slow.before_set = once(lambda: f.clear(1))
+    assert _stores(f, how).result() in (1, None)
+    assert not slow.store
+    assert f.get_cached_value(1) is Ellipsis
+    source.value = 2
+    assert f(1) == f(1) == 2 and slow.store, 'the key can be stored again'
+
+
+@paused
+def test_a_value_that_was_cleared_from_inside_its_store_is_not_believed_meanwhile(stack):
+    slow = UserCache()
+    source = Source()
+    f = source.cached(stack(slow))
+    has_set = Gate()
+
+    class Slow(UserCache):
+        def set(self, key, value):
+            super().set(key, value)
+            has_set()
+    slow.__class__ = Slow
+
+    def meddle():
+        source.value = 2
+        f.clear(1)
+        assert f.get_cached_value(1) is Ellipsis
+        assert f(1) == 2
+    slow.before_set = once(meddle)
+    storing = start(f, 1)
+    has_set.reached()
+    assert list(slow.store.values()) == [1]
+    assert f.get_cached_value(1) is Ellipsis, 'cleared, and not yet removed'
+    assert f(1) == 2
+    with Waits() as waits:
+        clear = start(f.clear, 1)
+        waits.reach(1)
+        assert clear.running(), 'a clear from outside waits'
+        has_set.open()
+        clear.result()
+    assert storing.result() == 1
+    assert not slow.store
+    assert f(1) == f(1) == 2
+
+
+def test_a_clear_from_inside_a_backfill_of_its_key_removes_what_that_set():
+    fast, slow = UserCache(), UserCache()
+    source = Source()
+    f = source.cached(TieredCache([fast, slow]))
+    f(1)
+    fast.store.clear()
+    source.value = 2
+    fast.before_set = once(lambda: f.clear(1))
+    assert start(f, 1).result() == 1
+    assert not fast.store and not slow.store
+    assert f(1) == 2
+
+
+def test_an_interrupted_store_that_was_cleared_from_inside_removes_what_it_set():
+    slow = UserCache()
+    f = Source().cached(slow)
+
+    class Breaks(UserCache):
+        def set(self, key, value):
+            f.clear(1)
+            super().set(key, value)
+            raise KeyboardInterrupt
+    slow.__class__ = Breaks
+    assert isinstance(start(f, 1).exception(), KeyboardInterrupt)
+    assert not slow.store
+
+
+@paused
+def test_what_is_set_from_inside_a_store_of_its_key_leaves_no_older_value(stack):
+    slow = UserCache()
+    source = Source()
+    f = source.cached(stack(slow))
+    f(1)
+    slow.store.clear()
+    f.clear(1)
+    slow.before_set = once(lambda: f.set_cached_value(1).to('newer'))
+    assert start(f, 1).result() == 1
+    assert f.get_cached_value(1) is Ellipsis and not slow.store
+    source.value = 2
+    assert f(1) == f(1) == 2
+
+
+def test_two_stores_that_clear_each_others_key_do_not_wait_for_each_other():
     slow = UserCache()
     source = Source()
     f = source.cached(slow)
-    times = iter([True])
-    slow.before_set = lambda: next(times, False) and f.clear(1)
-    assert start(f, 1).result() == 1
+    both = threading.Barrier(2)
+    meddlers = {}
+
+    def meddle():
+        other = meddlers.pop(threading.current_thread(), None)
+        if other:
+            both.wait(LONG)
+            f.clear(other)
+            both.wait(LONG)
+    slow.before_set = meddle
+    go = Event()
+
+    def call(own, other):
+        meddlers[threading.current_thread()] = other
+        go.wait(LONG)
+        return f(own)
+    calls = start(call, 1, 2), start(call, 2, 1)
+    go.set()
+    assert [c.result() for c in calls] == [1, 1]
+    assert not slow.store
+
+
+def test_a_store_of_a_coroutine_function_that_clears_its_key_waits_for_no_store():
+    slow = UserCache()
+    source = Source()
+
+    async def nothing():
+        pass
+    source.gate = nothing
+    f = source.cached_async(slow)
+    slow.before_set = once(lambda: f.clear(1))
+    assert start(asyncio.run, f(1)).result() == 1
+    assert not slow.store and source.executions == 1
+    assert asyncio.run(f(1)) == 1 and slow.store
 
 
 # ---- clear_all, and clears by text key ----

@@ -97,6 +97,9 @@ class Waits:
         for _ in range(count):
             assert self._begun.acquire(timeout=LONG), 'nobody waits'
 
+    def none(self):
+        assert not self._begun.acquire(blocking=False), 'somebody waited'
+
 
 class UserCache:
     """What a user may give: get, set and delete on a dict. A gate can stand before a set and behind a get."""

@@ -83,6 +83,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
                 store: work
                     .has_outer()
                     .then_some(async |flown: Flown| work.store_async(&flown).await),
+                unstore: work.delete_async(),
                 keep: |flown: &Flown| work.keep(flown),
             },
         )
@@ -112,9 +113,14 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
         if matches!(flown, Flown::Value(_)) && work.has_outer() {
             let whole = work.whole();
             let key = work.key_of(&whole);
-            asynchronous::supersede(protocol(), key, token, work.store_async(&flown), || {
-                work.keep(&flown)
-            })
+            asynchronous::supersede(
+                protocol(),
+                key,
+                token,
+                work.store_async(&flown),
+                work.delete_async(),
+                |stands| work.keep_or_remove(stands, &flown),
+            )
             .await;
         } else {
             work.supersede(token, &flown);
@@ -134,6 +140,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         if !self.has_outer() || self.hooks().codec.is_none() {
             return None;
         }
+        if self.in_doubt() {
+            return None;
+        }
         let text = self.digest.text();
         for (at, tier) in self.function.outer.iter().enumerate() {
             match get(tier, &text).await {
@@ -149,6 +158,11 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
             }
         }
         None
+    }
+
+    /// Deletes from every slower tier; what fails is counted and logged.
+    async fn delete_async(&self) {
+        self.function.delete_async(&self.digest).await;
     }
 
     async fn store_async(&self, flown: &Flown) {
@@ -258,9 +272,14 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
         if work.has_outer() {
             let whole = work.whole();
             let key = work.key_of(&whole);
-            asynchronous::supersede(protocol(), key, token, work.store_async(&flown), || {
-                work.keep(&flown)
-            })
+            asynchronous::supersede(
+                protocol(),
+                key,
+                token,
+                work.store_async(&flown),
+                work.delete_async(),
+                |stands| work.keep_or_remove(stands, &flown),
+            )
             .await;
         } else {
             work.supersede(token, &flown);

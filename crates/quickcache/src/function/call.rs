@@ -213,6 +213,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
                 store: work
                     .has_outer()
                     .then_some(|flown: &Flown| work.store(flown)),
+                unstore: || work.delete(),
                 keep: |flown: &Flown| work.keep(flown),
             },
         );

@@ -106,6 +106,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         if !self.has_outer() || self.hooks().codec.is_none() {
             return None;
         }
+        if self.in_doubt() {
+            return None;
+        }
         let text = self.digest.text();
         self.function
             .outer
@@ -122,6 +125,11 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
                 let (value, left) = self.function.read(&self.kind, &self.digest, &bytes)?;
                 self.found(at, value, left)
             })
+    }
+
+    /// Deletes from every slower tier; what fails is counted and logged.
+    pub(super) fn delete(&self) {
+        self.function.delete(&self.digest);
     }
 
     /// Stores into the tiers that lack the value.

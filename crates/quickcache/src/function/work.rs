@@ -106,6 +106,11 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         !self.function.outer.is_empty()
     }
 
+    /// May the slower tiers hold what a clear that has returned was to remove?
+    pub(super) fn in_doubt(&self) -> bool {
+        protocol().doubt(self.key_of(&self.whole()))
+    }
+
     /// Another flight may have ended between the miss and the lead.
     pub(super) fn look_again(&self) -> Option<Found<Flown>> {
         let tables = self.function.tables.as_ref()?;
@@ -220,6 +225,19 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         Some(unsafe { tables.keep(self.hash, key, entry, hand.beside, now) })
     }
 
+    /// Of a value that replaces what is there, at the end. Runs under the guard of the protocol.
+    pub(super) fn keep_or_remove(&self, stands: bool, flown: &Flown) -> Option<Left> {
+        if stands {
+            return self.keep(flown);
+        }
+        let tables = self.function.tables.as_ref()?;
+        let hand = self.hand();
+        let wanted = hand.key.as_ref()?;
+        let (stamp, same) = (self.function.stamp(), |key: &K| key == wanted);
+        // SAFETY: the types are those that `Site::function` was asked with.
+        Some(unsafe { tables.remove::<K, O::Value>(stamp, self.hash, same) })
+    }
+
     pub(super) fn supersede(&self, token: Seq, flown: &Flown) {
         if !matches!(flown, Flown::Value(_)) {
             return;
@@ -232,7 +250,8 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
                 key,
                 token,
                 || self.store(flown),
-                || self.keep(flown),
+                || self.delete(),
+                |stands| self.keep_or_remove(stands, flown),
             );
         } else {
             drop(protocol().supersede(key, token, || self.keep(flown)));

@@ -5,27 +5,28 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
-use super::guarded::{Asked, Changing, Entered, Execution, Found, Guarded, Inside, Steps};
+use super::guarded::{Asked, Changing, Entered, Execution, Found, Guarded, Inside, Steps, Storing};
 use super::machine::{FlightId, KeyOf, Seq, ValidFrom};
 
-/// The life of a call that missed. `look` and `compute` are futures, made by the caller and not yet polled; `store` makes
-/// one. A follower for which `patience` is over (a timer of the caller's runtime, or `std::future::pending()`) runs the
+/// The life of a call that missed. `look`, `compute` and `unstore` are futures, made by the caller and not yet polled;
+/// `store` makes one. A follower for which `patience` is over (a timer of the caller's runtime, or `std::future::pending()`) runs the
 /// function itself and stores nothing.
 ///
 /// If the future is dropped while `store` is under way, the store has ended for the protocol: a cache whose store goes on
 /// after its future was dropped is to spawn it.
-pub async fn run<K, V, L, F, S, D, P, R>(
+pub async fn run<K, V, L, F, S, W, D, P, R>(
     protocol: &Guarded<K, V>,
     asked: Asked<'_, K>,
     patience: impl Future<Output = ()>,
-    steps: Steps<L, F, S, P>,
+    steps: Steps<L, F, S, D, P>,
 ) -> V
 where
     K: Eq + Clone,
     V: Clone,
     L: Future<Output = Option<Found<V>>>,
     F: Future<Output = V>,
-    S: FnOnce(V) -> D,
+    S: FnOnce(V) -> W,
+    W: Future<Output = ()>,
     D: Future<Output = ()>,
     P: FnOnce(&V) -> R,
 {
@@ -52,13 +53,17 @@ where
     }
 }
 
-async fn lead<K, V, L, F, S, D, P, R>(execution: Execution<'_, K, V>, steps: Steps<L, F, S, P>) -> V
+async fn lead<K, V, L, F, S, W, D, P, R>(
+    execution: Execution<'_, K, V>,
+    steps: Steps<L, F, S, D, P>,
+) -> V
 where
     K: Eq + Clone,
     V: Clone,
     L: Future<Output = Option<Found<V>>>,
     F: Future<Output = V>,
-    S: FnOnce(V) -> D,
+    S: FnOnce(V) -> W,
+    W: Future<Output = ()>,
     D: Future<Output = ()>,
     P: FnOnce(&V) -> R,
 {
@@ -70,9 +75,12 @@ where
         None => inside(flight, steps.compute).await,
     };
     if let Some(store) = steps.store.filter(|_| fill)
-        && let Some(_announced) = execution.announce()
+        && let Some(announced) = execution.announce()
     {
-        inside(flight, store(value.clone())).await;
+        inside(flight, storing(store(value.clone()))).await;
+        if announced.overtaken() {
+            inside(flight, storing(steps.unstore)).await;
+        }
     }
     // No tier here is cleared from elsewhere: who was let in may take it.
     execution.land(&value, ValidFrom::Joined, Some(steps.keep).filter(|_| fill));
@@ -93,8 +101,8 @@ pub async fn clear<K: Eq + Clone, V: Clone, T, R>(
         |machine| Some(machine.clear_begin(key)),
         |_| remove(),
     );
-    while let Some(round) = changing.as_ref().and_then(Changing::stores_running) {
-        protocol.stores_ended.raised(round).await;
+    if let Some(changing) = &changing {
+        wait_for_stores(protocol, changing).await;
     }
     delete.await
 }
@@ -105,20 +113,50 @@ pub async fn supersede<K: Eq + Clone, V: Clone, T, R>(
     key: KeyOf<'_, K>,
     token: Seq,
     set: impl Future<Output = T>,
-    keep: impl FnOnce() -> R,
+    delete: impl Future<Output = ()>,
+    last: impl FnOnce(bool) -> R,
 ) -> Option<T> {
     let mut changing = Changing::begin(
         protocol,
         key,
         |machine| machine.supersede_begin(key, token),
-        |stands| stands.then(keep),
+        last,
     )?;
-    while let Some(round) = changing.stores_running() {
-        protocol.stores_ended.raised(round).await;
+    if !wait_for_stores(protocol, &changing).await {
+        delete.await;
+        return None;
     }
-    let result = set.await;
+    let result = storing(set).await;
+    if changing.overtaken() {
+        storing(delete).await;
+    }
     changing.done = true;
     Some(result)
+}
+
+/// Whether no store of the key runs any more; else it has been overtaken.
+async fn wait_for_stores<K: Eq + Clone, V: Clone, P: FnOnce(bool) -> R, R>(
+    protocol: &Guarded<K, V>,
+    changing: &Changing<'_, K, V, P, R>,
+) -> bool {
+    while let Some(round) = changing.stores_running() {
+        if Storing::now() {
+            changing.overtake();
+            return false;
+        }
+        protocol.stores_ended.raised(round).await;
+    }
+    true
+}
+
+/// Polls a future such that the clears it makes are made from inside a store.
+async fn storing<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    poll_fn(move |context: &mut Context<'_>| {
+        let _storing = Storing::enter();
+        Pin::as_mut(&mut future).poll(context)
+    })
+    .await
 }
 
 /// Polls a future such that the calls it makes are made within `flight`.

@@ -1,17 +1,21 @@
 //! The driver for blocking Rust: followers park their thread, with patience. A panic in the function abandons the flight
 //! and goes on to the caller; one follower leads then.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
-use super::guarded::{Asked, Changing, Entered, Execution, Found, Guarded, Inside, Steps};
+use super::guarded::{Asked, Changing, Entered, Execution, Found, Guarded, Inside, Steps, Storing};
 use super::machine::{KeyOf, Seq, ValidFrom};
 
+/// How long a clear waits for the stores of its key that have begun.
+const STORE_PATIENCE: Duration = Duration::from_secs(60);
+
 /// The life of a call that missed. A follower that waited for `patience` runs the function itself and stores nothing.
-pub fn run<K, V, L, F, S, P, R>(
+pub fn run<K, V, L, F, S, D, P, R>(
     protocol: &Guarded<K, V>,
     asked: Asked<'_, K>,
     patience: Duration,
-    steps: Steps<L, F, S, P>,
+    steps: Steps<L, F, S, D, P>,
 ) -> V
 where
     K: Eq + Clone,
@@ -19,6 +23,7 @@ where
     L: FnOnce() -> Option<Found<V>>,
     F: FnOnce() -> V,
     S: FnOnce(&V),
+    D: FnOnce(),
     P: FnOnce(&V) -> R,
 {
     let started = protocol.begin();
@@ -39,13 +44,14 @@ where
     }
 }
 
-fn lead<K, V, L, F, S, P, R>(execution: Execution<'_, K, V>, steps: Steps<L, F, S, P>) -> V
+fn lead<K, V, L, F, S, D, P, R>(execution: Execution<'_, K, V>, steps: Steps<L, F, S, D, P>) -> V
 where
     K: Eq + Clone,
     V: Clone,
     L: FnOnce() -> Option<Found<V>>,
     F: FnOnce() -> V,
     S: FnOnce(&V),
+    D: FnOnce(),
     P: FnOnce(&V) -> R,
 {
     let inside = Inside::enter(execution.flight());
@@ -53,9 +59,14 @@ where
     let fill = found.as_ref().is_none_or(|found| found.backfill);
     let value = found.map_or_else(steps.compute, |found| found.value);
     if let Some(store) = steps.store.filter(|_| fill)
-        && let Some(_announced) = execution.announce()
+        && let Some(announced) = execution.announce()
     {
-        store(&value);
+        let _storing = Storing::enter();
+        let stored = catch_unwind(AssertUnwindSafe(|| store(&value)));
+        if announced.overtaken() {
+            (steps.unstore)();
+        }
+        stored.unwrap_or_else(|panic| resume_unwind(panic));
     }
     drop(inside);
     // No tier here is cleared from elsewhere: who was let in may take it.
@@ -64,7 +75,8 @@ where
 }
 
 /// Clears a key: waits for the stores of the key that run, `delete`s it from the slower tiers (outermost first), and at the
-/// end `remove`s it from the memory tier, under the guard, even if `delete` panicked.
+/// end `remove`s it from the memory tier, under the guard, even if `delete` panicked. From inside a store it waits for none:
+/// they remove what they set.
 pub fn clear<K: Eq + Clone, V: Clone, T, R>(
     protocol: &Guarded<K, V>,
     key: KeyOf<'_, K>,
@@ -77,36 +89,54 @@ pub fn clear<K: Eq + Clone, V: Clone, T, R>(
         |machine| Some(machine.clear_begin(key)),
         |_| remove(),
     );
-    wait_for_stores(protocol, || changing.as_ref()?.stores_running());
+    if let Some(changing) = &changing {
+        wait_for_stores(protocol, changing);
+    }
     delete()
 }
 
 /// Replaces the value of a key by one whose execution began at `token` (skip_arg, refresh, set_cached_value): `set`s it in
-/// the slower tiers, outermost first, and `keep`s it in the memory tier under the guard. `None`: refused, nothing stored.
+/// the slower tiers, outermost first. `last` runs under the guard: it keeps the value in the memory tier if it is told that it
+/// stands, else it removes what is there. `None`: refused, nothing stored; from inside another store of the key, what is
+/// there is `delete`d too.
 pub fn supersede<K: Eq + Clone, V: Clone, T, R>(
     protocol: &Guarded<K, V>,
     key: KeyOf<'_, K>,
     token: Seq,
     set: impl FnOnce() -> T,
-    keep: impl FnOnce() -> R,
+    delete: impl FnOnce(),
+    last: impl FnOnce(bool) -> R,
 ) -> Option<T> {
     let mut changing = Changing::begin(
         protocol,
         key,
         |machine| machine.supersede_begin(key, token),
-        |stands| stands.then(keep),
+        last,
     )?;
-    wait_for_stores(protocol, || changing.stores_running());
+    if !wait_for_stores(protocol, &changing) {
+        delete();
+        return None;
+    }
+    let _storing = Storing::enter();
     let result = set();
+    if changing.overtaken() {
+        delete();
+    }
     changing.done = true;
     Some(result)
 }
 
-fn wait_for_stores<K: Eq + Clone, V: Clone>(
+/// Whether no store of the key runs any more; else it has been overtaken.
+fn wait_for_stores<K: Eq + Clone, V: Clone, P: FnOnce(bool) -> R, R>(
     protocol: &Guarded<K, V>,
-    running: impl Fn() -> Option<u64>,
-) {
-    while let Some(round) = running() {
-        protocol.stores_ended.wait(round, None);
+    changing: &Changing<'_, K, V, P, R>,
+) -> bool {
+    let deadline = Instant::now() + STORE_PATIENCE;
+    while let Some(round) = changing.stores_running() {
+        if Storing::now() || !protocol.stores_ended.wait(round, Some(deadline)) {
+            changing.overtake();
+            return false;
+        }
     }
+    true
 }

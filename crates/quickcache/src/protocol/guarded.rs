@@ -34,13 +34,15 @@ pub struct Asked<'a, K> {
 }
 
 /// What the life of a call is made of; what the types of the steps are, each driver says.
-pub struct Steps<L, F, S, P> {
+pub struct Steps<L, F, S, D, P> {
     /// Reads the tiers, the memory tier (again) first.
     pub look: L,
     /// Runs the function.
     pub compute: F,
     /// Stores into the tiers without compare-and-set; `None` if there are none.
     pub store: Option<S>,
+    /// Deletes what `store` has set, outermost tier first: a clear has overtaken it.
+    pub unstore: D,
     /// Keeps the value in the memory tier. It runs under the guard: short, and no code of a user. What it returns (entries
     /// that were evicted) is dropped outside.
     pub keep: P,
@@ -128,6 +130,12 @@ impl<K: Eq + Clone, V: Clone> Guarded<K, V> {
         machine.supersede(key, token).then(keep)
     }
 
+    /// May what slower tiers hold of a key be what a clear that has returned was to remove? Asked before they are, after the
+    /// call began.
+    pub fn doubt(&self, key: KeyOf<'_, K>) -> bool {
+        self.lock().doubt(key)
+    }
+
     /// Keeps in the memory tier what a reader without a flight found in a slower one.
     pub fn backfill<R>(
         &self,
@@ -195,6 +203,14 @@ impl<K: Eq + Clone, V: Clone> Guarded<K, V> {
 pub struct Announced<'a, K: Eq + Clone, V: Clone> {
     protocol: &'a Guarded<K, V>,
     store: Option<StoreId>,
+}
+
+impl<K: Eq + Clone, V: Clone> Announced<'_, K, V> {
+    /// Asked when it has set: must it remove that?
+    pub(super) fn overtaken(&self) -> bool {
+        let store = self.store.as_ref();
+        store.is_some_and(|store| self.protocol.lock().overtaken(store))
+    }
 }
 
 impl<K: Eq + Clone, V: Clone> Drop for Announced<'_, K, V> {
@@ -306,7 +322,7 @@ impl<K: Eq + Clone, V: Clone> Drop for Waiting<'_, K, V> {
 }
 
 /// A clear, or a superseding store, in tiers without compare-and-set. Dropped, it ends, with `last` under the guard: that
-/// removes the entry from the memory tier, or keeps the new value there if it still stands.
+/// removes the entry from the memory tier, or keeps the new value there if it is told that it still stands.
 pub(super) struct Changing<'a, K: Eq + Clone, V: Clone, P: FnOnce(bool) -> R, R> {
     protocol: &'a Guarded<K, V>,
     key: KeyOf<'a, K>,
@@ -341,6 +357,20 @@ impl<'a, K: Eq + Clone, V: Clone, P: FnOnce(bool) -> R, R> Changing<'a, K, V, P,
         let running = machine.stores_running(self.clearing.as_ref()?);
         (running > 0).then(|| self.protocol.stores_ended.round())
     }
+
+    /// It waits for no store.
+    pub(super) fn overtake(&self) {
+        if let Some(clearing) = &self.clearing {
+            self.protocol.lock().overtake(clearing);
+        }
+    }
+
+    /// Of a superseding store that has set: must it remove that?
+    pub(super) fn overtaken(&self) -> bool {
+        let machine = self.protocol.lock();
+        let clearing = self.clearing.as_ref();
+        clearing.is_some_and(|clearing| machine.superseding_overtaken(clearing))
+    }
 }
 
 impl<K: Eq + Clone, V: Clone, P: FnOnce(bool) -> R, R> Drop for Changing<'_, K, V, P, R> {
@@ -362,6 +392,28 @@ impl<K: Eq + Clone, V: Clone, P: FnOnce(bool) -> R, R> Drop for Changing<'_, K, 
 thread_local! {
     /// The innermost flight whose execution runs on this thread now.
     static CURRENT: std::cell::Cell<Option<FlightId>> = const { std::cell::Cell::new(None) };
+
+    /// Code of a user's cache that stores runs on this thread now.
+    static STORING: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// For as long as it lives, clears on this thread are made from inside a store, and wait for none.
+pub(super) struct Storing(bool);
+
+impl Storing {
+    pub(super) fn enter() -> Self {
+        Storing(STORING.with(|storing| storing.replace(true)))
+    }
+
+    pub(super) fn now() -> bool {
+        STORING.with(|storing| storing.get())
+    }
+}
+
+impl Drop for Storing {
+    fn drop(&mut self) {
+        STORING.with(|storing| storing.set(self.0));
+    }
 }
 
 /// For as long as it lives, calls on this thread are made within a flight. A call that runs alone changes nothing.

@@ -17,6 +17,7 @@
 //!      └── Alone(ticket) ──► run ► (store as a leader does) ► land
 //!
 //! clear_begin ► wait until stores_running() == 0 ► delete, outermost tier first ► clear_end + memory tier
+//!          └──► overtake: may not wait ──────────┘ and each of those stores: set ► overtaken ► delete ► store_end
 //! ```
 //!
 //! `a + b` means: under one hold of the guard.
@@ -27,7 +28,7 @@ pub use super::flights::FlightId;
 use super::flights::Flights;
 pub use super::generations::{FunctionId, KeyOf, Seq};
 use super::generations::{Generations, SLOTS};
-use super::stores::Stores;
+use super::stores::{Last, Stores};
 
 /// What a call says about itself when it enters.
 #[derive(Clone, Copy, Default, Debug)]
@@ -310,6 +311,26 @@ impl<K: Eq + Clone, C: Clone> Machine<K, C> {
         stores.map_or(0, |id| self.stores.count(clearing.hash, id) - clearing.own)
     }
 
+    /// The stores this clear would have to wait for are *overtaken*: it waits for none of them. For a clear that is made from
+    /// inside a store, of whichever key (two that waited for each other's stores would wait for ever), or whose patience is
+    /// over. Each of those stores, when it has set, asks [`Machine::overtaken`], and removes what it has set. Until the last of
+    /// them has ended no other store of the key begins, and what slower tiers say of it is in [`Machine::doubt`].
+    pub fn overtake(&mut self, clearing: &Clearing) {
+        if self.stores_running(clearing) > 0
+            && let Some(id) = clearing.stores
+            && self.stores.overtake(clearing.hash, id)
+        {
+            self.generations.close(clearing.function, clearing.hash);
+        }
+    }
+
+    /// A clear may have returned while a store of this key still runs: a slower tier may hold, or get, the old value. Asked by
+    /// whoever is about to read one, after its call began; then it is a miss.
+    pub fn doubt(&self, key: KeyOf<'_, K>) -> bool {
+        let stores = self.stores.id(key);
+        stores.is_some_and(|id| self.stores.overtaken(key.hash, id))
+    }
+
     /// Ends a clear, or a superseding store: whoever read a slower tier since the begin may have read the old value, so
     /// the generation moves again. Remove the key from the tiers written under the guard, in the same hold.
     pub fn clear_end(&mut self, key: KeyOf<'_, K>, clearing: Clearing) -> Ended<K> {
@@ -318,7 +339,7 @@ impl<K: Eq + Clone, C: Clone> Machine<K, C> {
         let stands = self.good(function, hash, clearing.moved);
         self.move_on(key);
         let left = match clearing.stores {
-            Some(id) if clearing.own > 0 => self.stores.end(hash, id),
+            Some(id) if clearing.own > 0 => self.end_of_store(function, hash, id),
             _ => None,
         };
         Ended {
@@ -353,10 +374,21 @@ impl<K: Eq + Clone, C: Clone> Machine<K, C> {
         })
     }
 
+    /// Must this store, which has set, remove what it has set? Asked before its end.
+    pub fn overtaken(&self, store: &StoreId) -> bool {
+        self.stores.overtaken(store.hash, store.id)
+    }
+
+    /// As [`Machine::overtaken`], of a superseding store.
+    pub fn superseding_overtaken(&self, clearing: &Clearing) -> bool {
+        let stores = clearing.stores.filter(|_| clearing.own > 0);
+        stores.is_some_and(|id| self.stores.overtaken(clearing.hash, id))
+    }
+
     /// The announced store ended, well or not.
     pub fn store_end(&mut self, store: StoreId) -> Ended<K> {
         let (function, hash) = (store.function, store.hash);
-        let left = self.stores.end(hash, store.id);
+        let left = self.end_of_store(function, hash, store.id);
         let wake = self.generations.clearing(function, hash) > 0;
         Ended {
             stands: self.good(function, hash, store.token),
@@ -405,6 +437,21 @@ impl<K: Eq + Clone, C: Clone> Machine<K, C> {
     /// Nothing runs and nothing is waited for: the machine holds no key.
     pub fn is_idle(&self) -> bool {
         self.flights.is_empty() && self.stores.is_empty()
+    }
+
+    /// With the last store that was overtaken the clear that overtook it ends.
+    fn end_of_store(&mut self, function: FunctionId, hash: u64, id: u64) -> Option<K> {
+        let Last { key, overtaken } = self.stores.end(hash, id)?;
+        if overtaken {
+            self.generations.open(function, hash);
+            let key = &key;
+            self.move_on(KeyOf {
+                function,
+                hash,
+                key,
+            });
+        }
+        Some(key)
     }
 
     fn ticket(&self, key: KeyOf<'_, K>, flight: Option<FlightId>) -> Ticket {

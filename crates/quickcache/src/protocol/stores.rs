@@ -11,6 +11,15 @@ struct Running<K> {
     hash: u64,
     id: u64,
     count: u32,
+    /// A clear has gone by while these ran.
+    overtaken: bool,
+}
+
+/// The last store of a key has ended.
+pub(super) struct Last<K> {
+    /// To drop.
+    pub(super) key: K,
+    pub(super) overtaken: bool,
 }
 
 pub(super) struct Stores<K> {
@@ -39,18 +48,33 @@ impl<K: Eq + Clone> Stores<K> {
             hash: key.hash,
             id: self.next_id,
             count: 1,
+            overtaken: false,
         };
         self.by_key
             .insert_unique(key.hash, running, |running| running.hash);
         self.next_id
     }
 
-    /// The key to drop, if it was the last. (In the child of a fork the id may mean nothing.)
-    pub(super) fn end(&mut self, hash: u64, id: u64) -> Option<K> {
+    /// Something if it was the last of its key. (In the child of a fork the id may mean nothing.)
+    pub(super) fn end(&mut self, hash: u64, id: u64) -> Option<Last<K>> {
         let entry = self.by_key.find_entry(hash, |running| running.id == id);
         let mut entry = entry.ok()?;
         entry.get_mut().count -= 1;
-        (entry.get().count == 0).then(|| entry.remove().0.key)
+        (entry.get().count == 0).then(|| {
+            let Running { key, overtaken, .. } = entry.remove().0;
+            Last { key, overtaken }
+        })
+    }
+
+    /// Marks the stores of a key that run now; whether they were not marked yet.
+    pub(super) fn overtake(&mut self, hash: u64, id: u64) -> bool {
+        let running = self.by_key.find_mut(hash, |running| running.id == id);
+        running.is_some_and(|running| !std::mem::replace(&mut running.overtaken, true))
+    }
+
+    pub(super) fn overtaken(&self, hash: u64, id: u64) -> bool {
+        let running = self.by_key.find(hash, |running| running.id == id);
+        running.is_some_and(|running| running.overtaken)
     }
 
     pub(super) fn id(&self, key: KeyOf<'_, K>) -> Option<u64> {

@@ -46,6 +46,7 @@ async fn call_with(
         look: ready(None),
         compute,
         store: None::<fn(Value) -> std::future::Ready<()>>,
+        unstore: ready(()),
         keep,
     };
     run(protocol, asked, patience, steps).await
@@ -297,6 +298,7 @@ fn p1_a_clear_waits_for_a_running_store_and_the_fill_is_refused() {
                 let _ = gate.await;
             }
         }),
+        unstore: ready(()),
         keep: |_: &Value| kept.set(true),
     };
     let asked = Asked {
@@ -337,6 +339,7 @@ fn p1_a_store_that_is_dropped_half_way_lets_the_clear_go_on() {
         look: ready(None),
         compute: ready(Ok(1)),
         store,
+        unstore: ready(()),
         keep: |_: &Value| (),
     };
     let leader = Task::waiting(run(
@@ -362,15 +365,27 @@ fn p1_a_superseding_store_waits_for_a_running_one_and_is_kept() {
     let running = protocol.announce(key(0), token).unwrap();
     let (set, kept) = (Cell::new(false), Cell::new(false));
     let setting = async { set.set(true) };
-    let mut task = Task::waiting(supersede(&protocol, key(0), token, setting, || {
-        kept.set(true)
-    }));
+    let mut task = Task::waiting(supersede(
+        &protocol,
+        key(0),
+        token,
+        setting,
+        ready(()),
+        |stands| kept.set(stands),
+    ));
     assert!(!set.get());
     drop(running);
     assert_eq!(task.wakes(), 1);
     assert_eq!(task.poll(), Some(Some(())));
     assert!(set.get() && kept.get());
-    let refused = supersede(&protocol, key(0), token, async { panic!() }, || ());
+    let refused = supersede(
+        &protocol,
+        key(0),
+        token,
+        async { panic!() },
+        ready(()),
+        |_| (),
+    );
     assert_eq!(Task::new(refused).poll(), Some(None::<()>));
 }
 
@@ -385,7 +400,8 @@ fn p1_a_superseding_store_that_is_dropped_half_way_keeps_nothing() {
         key(0),
         token,
         setting,
-        || kept.set(true),
+        ready(()),
+        |stands| kept.set(stands),
     )));
     assert!(!kept.get() && protocol.lock().is_idle());
 }
@@ -394,8 +410,15 @@ fn p1_a_superseding_store_that_is_dropped_half_way_keeps_nothing() {
 fn p1_a_superseding_store_does_not_outlive_a_clear_of_its_function() {
     let (protocol, gate, kept) = (Protocol::new(), Gate::default(), Cell::new(false));
     let token = protocol.lock().now();
-    let keep = || kept.set(true);
-    let mut task = Task::waiting(supersede(&protocol, key(0), token, gate.clone(), keep));
+    let keep = |stands| kept.set(stands);
+    let mut task = Task::waiting(supersede(
+        &protocol,
+        key(0),
+        token,
+        gate.clone(),
+        ready(()),
+        keep,
+    ));
     protocol.lock().clear_all(1);
     gate.open(Ok(0));
     assert_eq!(task.poll(), Some(Some(Ok(0))));
@@ -418,6 +441,7 @@ fn p7_what_the_memory_tier_gave_is_neither_stored_nor_kept_again() {
                 write();
                 ready(())
             }),
+            unstore: ready(()),
             keep: |_: &Value| write(),
         };
         let asked = Asked {

@@ -49,6 +49,7 @@ fn call<'a>(
         look: || None,
         compute,
         store: None::<fn(&Value)>,
+        unstore: || (),
         keep: |_: &Value| (),
     };
     run(protocol, asked(key), patience, steps)
@@ -155,6 +156,7 @@ fn p1_a_clear_waits_for_a_running_store_and_then_deletes() {
                 look: || None,
                 compute: || Ok(1),
                 store: Some(store),
+                unstore: || (),
                 keep,
             };
             run(&protocol, asked(&key), PATIENCE, steps)
@@ -203,9 +205,14 @@ fn p1_a_superseding_value_is_kept_only_if_it_was_set() {
     let token = protocol.lock().now();
     let broken = catch_unwind(AssertUnwindSafe(|| {
         let set = || panic!("the user's cache");
-        supersede(&protocol, asked(&key).key, token, set, || {
-            kept.lock().unwrap().push(1)
-        })
+        supersede(
+            &protocol,
+            asked(&key).key,
+            token,
+            set,
+            || (),
+            |stands| stands.then(|| kept.lock().unwrap().push(1)),
+        )
     }));
     assert!(broken.is_err());
     let refused = supersede(
@@ -213,7 +220,8 @@ fn p1_a_superseding_value_is_kept_only_if_it_was_set() {
         asked(&key).key,
         token,
         || (),
-        || kept.lock().unwrap().push(2),
+        || (),
+        |_| kept.lock().unwrap().push(2),
     );
     assert!(
         refused.is_none(),
@@ -226,7 +234,8 @@ fn p1_a_superseding_value_is_kept_only_if_it_was_set() {
             asked(&key).key,
             token,
             || (),
-            || kept.lock().unwrap().push(3)
+            || (),
+            |stands| stands.then(|| kept.lock().unwrap().push(3))
         )
         .is_some()
     );
@@ -251,6 +260,7 @@ fn p7_what_the_memory_tier_gave_is_neither_stored_nor_kept_again() {
             store: Some(|value: &Value| {
                 write(value);
             }),
+            unstore: || (),
             keep: write,
         };
         assert_eq!(run(&protocol, asked(&key), PATIENCE, steps), Ok(5));

@@ -296,3 +296,64 @@ fn p1_who_gave_up_waiting_stores_nothing() {
     assert!(!machine.land(ticket).good);
     assert!(machine.land(leader).good, "the leader is not disturbed");
 }
+
+#[test]
+fn p1_a_store_that_was_overtaken_removes_what_it_set_and_is_doubted_until_it_has() {
+    let mut machine = Flights::new();
+    let token = machine.begin();
+    let own = machine.store_begin(key(F, &"a"), token).unwrap();
+    let other = machine.store_begin(key(F, &"a"), token).unwrap();
+    assert!(!machine.doubt(key(F, &"a")) && !machine.overtaken(&own));
+    let clearing = machine.clear_begin(key(F, &"a"));
+    machine.overtake(&clearing);
+    let _ = machine.clear_end(key(F, &"a"), clearing);
+    assert!(machine.overtaken(&own) && machine.overtaken(&other));
+    for left in [own, other] {
+        assert!(machine.doubt(key(F, &"a")));
+        assert!(!machine.doubt(key(F, &"b")));
+        let now = machine.begin();
+        assert!(machine.store_begin(key(F, &"a"), now).is_none());
+        let before = machine.now();
+        let _ = machine.store_end(left);
+        assert!(
+            !machine.good(F, key(F, &"a").hash, before),
+            "moved at the end"
+        );
+    }
+    assert!(!machine.doubt(key(F, &"a")) && machine.is_idle());
+    let now = machine.begin();
+    let store = machine.store_begin(key(F, &"a"), now).unwrap();
+    let _ = machine.store_end(store);
+}
+
+#[test]
+fn p1_a_clear_with_no_store_to_wait_for_overtakes_none() {
+    let mut machine = Flights::new();
+    let clearing = machine.clear_begin(key(F, &"a"));
+    machine.overtake(&clearing);
+    let _ = machine.clear_end(key(F, &"a"), clearing);
+    let now = machine.begin();
+    let storing = machine.supersede_begin(key(F, &"a"), now).unwrap();
+    machine.overtake(&storing);
+    assert!(!machine.superseding_overtaken(&storing) && !machine.doubt(key(F, &"a")));
+    assert!(machine.clear_end(key(F, &"a"), storing).stands);
+}
+
+#[test]
+fn p1_a_superseding_store_that_was_overtaken_does_not_stand() {
+    let mut machine = Flights::new();
+    let now = machine.begin();
+    let storing = machine.supersede_begin(key(F, &"a"), now).unwrap();
+    let clearing = machine.clear_begin(key(F, &"a"));
+    machine.overtake(&clearing);
+    machine.overtake(&clearing);
+    let _ = machine.clear_end(key(F, &"a"), clearing);
+    assert!(machine.superseding_overtaken(&storing) && machine.doubt(key(F, &"a")));
+    let ended = machine.clear_end(key(F, &"a"), storing);
+    assert!(!ended.stands && ended.left.is_some() && machine.is_idle());
+    let now = machine.begin();
+    assert!(
+        machine.good(F, key(F, &"a").hash, now),
+        "the slot stays marked"
+    );
+}

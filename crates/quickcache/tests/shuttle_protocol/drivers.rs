@@ -57,7 +57,10 @@ impl Process {
 
     fn look(&self) -> Option<Found<u64>> {
         let recalled = *self.memory.lock().unwrap();
-        let found = recalled.or_else(|| *self.slower.lock().unwrap());
+        let found = recalled.or_else(|| {
+            let doubt = self.protocol.doubt(key_of(&1));
+            (!doubt).then(|| *self.slower.lock().unwrap())?
+        });
         found.map(|value| Found {
             value,
             backfill: recalled.is_none(),
@@ -65,13 +68,24 @@ impl Process {
     }
 
     fn call(&self) -> u64 {
+        self.call_whose_set(|| ())
+    }
+
+    /// The slower tier's own `set` does something before the value is there.
+    fn set(&self, value: u64, inside: impl FnOnce()) {
+        inside();
+        *self.slower.lock().unwrap() = Some(value);
+    }
+
+    fn call_whose_set(&self, inside: impl FnOnce()) -> u64 {
         if let Some(value) = *self.memory.lock().unwrap() {
             return value;
         }
         let steps = Steps {
             look: || self.look(),
             compute: || self.floor.compute(),
-            store: Some(|value: &u64| *self.slower.lock().unwrap() = Some(*value)),
+            store: Some(|value: &u64| self.set(*value, inside)),
+            unstore: || *self.slower.lock().unwrap() = None,
             keep: |value: &u64| self.keep(*value),
         };
         blocking::run(&self.protocol, asked(&1), FOREVER, steps)
@@ -85,15 +99,20 @@ impl Process {
     }
 
     fn refresh(&self) {
+        self.refresh_whose_set(|| ());
+    }
+
+    fn refresh_whose_set(&self, inside: impl FnOnce()) {
         let token = self.protocol.lock().now();
         let value = self.floor.compute();
-        let set = || *self.slower.lock().unwrap() = Some(value);
+        let set = || self.set(value, inside);
+        let delete = || *self.slower.lock().unwrap() = None;
         let mut kept = false;
-        let keep = || {
-            self.keep(value);
-            kept = true;
+        let last = |stands: bool| {
+            *self.memory.lock().unwrap() = stands.then_some(value);
+            kept = stands;
         };
-        blocking::supersede(&self.protocol, key_of(&1), token, set, keep);
+        blocking::supersede(&self.protocol, key_of(&1), token, set, delete, last);
         if kept {
             self.floor.raise(value);
         }
@@ -118,6 +137,7 @@ impl Process {
                 *self.slower.lock().unwrap() = Some(value);
                 future::yield_now().await;
             }),
+            unstore: async { *self.slower.lock().unwrap() = None },
             keep: |value: &u64| self.keep(*value),
         };
         asynchronous::run(&self.protocol, asked(&1), pending(), steps).await
@@ -196,6 +216,71 @@ fn p1_a_refresh_is_not_undone_by_an_older_fill() {
     });
 }
 
+/// What the slower tier's `set` may do inside itself, and what others do meanwhile.
+fn model_of_a_set(inside: fn(&Process)) -> impl Fn() + Clone + Send + Sync + 'static {
+    move || {
+        let process = Process::new();
+        let mut threads = Vec::new();
+        let mut spawn = |work: fn(&Process, fn(&Process))| {
+            let process = process.clone();
+            threads.push(thread::spawn(move || work(&process, inside)));
+        };
+        spawn(|process, inside| {
+            process
+                .floor
+                .read(|| process.call_whose_set(|| inside(process)))
+        });
+        spawn(|process, inside| process.refresh_whose_set(|| inside(process)));
+        spawn(|process, _| (0..3).for_each(|_| process.floor.read(|| process.call())));
+        spawn(|process, _| process.floor.change(|| process.clear()));
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
+        process.end();
+    }
+}
+
+#[test]
+fn p1_a_clear_from_inside_a_set_of_its_key_is_never_stale_and_never_stuck() {
+    let clears = |process: &Process| process.floor.change(|| process.clear());
+    clean("clear inside a set", 3_000, model_of_a_set(clears));
+}
+
+#[test]
+fn p1_a_refresh_from_inside_a_set_of_its_key_is_never_stale_and_never_stuck() {
+    let refreshes = |process: &Process| {
+        process.floor.change_silently();
+        process.refresh();
+    };
+    clean("refresh inside a set", 3_000, model_of_a_set(refreshes));
+}
+
+#[test]
+fn p11_two_sets_that_clear_each_others_key_do_not_wait_for_each_other() {
+    clean("sets that clear each other's key", 3_000, || {
+        let protocol = Arc::new(Guarded::<u8, u64>::new());
+        let threads = [1, 2].map(|key: u8| {
+            let protocol = protocol.clone();
+            thread::spawn(move || {
+                let steps = Steps {
+                    look: || None,
+                    compute: || 1,
+                    store: Some(|_: &u64| {
+                        blocking::clear(&protocol, key_of(&(3 - key)), || (), || ())
+                    }),
+                    unstore: || (),
+                    keep: |_: &u64| (),
+                };
+                blocking::run(&protocol, asked(&key), FOREVER, steps);
+            })
+        });
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert!(protocol.lock().is_idle());
+    });
+}
+
 #[test]
 fn p11_tasks_that_are_dropped_anywhere_leave_no_one_waiting() {
     clean("asynchronous driver", 3_000, || {
@@ -238,6 +323,7 @@ fn p11_a_cycle_of_functions_and_threads_never_deadlocks() {
                 }
             },
             store: None::<fn(&u64)>,
+            unstore: || (),
             keep: |_: &u64| (),
         };
         blocking::run(protocol, asked(&key), FOREVER, steps)
@@ -276,6 +362,7 @@ fn p7_one_execution_for_many_callers() {
                             1
                         },
                         store: None::<fn(&u64)>,
+                        unstore: || (),
                         keep: |value: &u64| process.keep(*value),
                     };
                     blocking::run(&process.protocol, asked(&1), FOREVER, steps);

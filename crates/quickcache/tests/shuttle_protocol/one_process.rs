@@ -1,5 +1,6 @@
 //! One process: a memory tier, and a slower tier without compare-and-set whose get, set and delete are steps of their own.
-//! Two readers, two who change the source and clear, one who refreshes.
+//! Two readers, two who change the source and clear, one who refreshes. In a second model the set of one call clears, from
+//! inside itself.
 
 use std::sync::Arc;
 
@@ -26,6 +27,10 @@ enum Protocol {
     SetNotAnnounced,
     /// A refresh stores if nothing cleared the key, and leaves older flights as they are.
     RefreshMovesNothing,
+    /// While an overtaken store runs, the slower tier is believed.
+    NoDoubt,
+    /// An overtaken store leaves what it has set.
+    OvertakenStays,
 }
 
 const KEY: KeyOf<'static, u8> = KeyOf {
@@ -65,6 +70,11 @@ impl Process {
     }
 
     fn call(&self) -> u64 {
+        self.call_whose_set_clears(0)
+    }
+
+    /// `clears`: how often, from inside.
+    fn call_whose_set_clears(&self, clears: u32) -> u64 {
         if let Some(value) = *self.memory.lock().unwrap() {
             return value;
         }
@@ -80,7 +90,7 @@ impl Process {
             .unwrap()
             .enter(KEY, Call::default(), Arc::default);
         match entered {
-            Enter::Lead(ticket) | Enter::Alone(ticket) => self.lead(ticket),
+            Enter::Lead(ticket) | Enter::Alone(ticket) => self.lead(ticket, clears),
             Enter::Follow(following, cell) => {
                 let value = wait(&cell);
                 self.machine.lock().unwrap().wait_end(following);
@@ -89,19 +99,17 @@ impl Process {
         }
     }
 
-    fn lead(&self, ticket: Ticket) -> u64 {
+    fn lead(&self, ticket: Ticket, clears: u32) -> u64 {
         let cell = Arc::new(Cell::default());
         if self.protocol == Protocol::JoinsDetached {
             *self.running.lock().unwrap() = Some(cell.clone());
         }
         let recalled = *self.memory.lock().unwrap();
-        let value = recalled
-            .or_else(|| *self.slower.lock().unwrap())
-            .unwrap_or_else(|| {
-                let value = self.floor.compute();
-                self.store(ticket.token(), value);
-                value
-            });
+        let value = recalled.or_else(|| self.look()).unwrap_or_else(|| {
+            let value = self.floor.compute();
+            self.store(ticket.token(), value, clears);
+            value
+        });
         let mut machine = self.machine.lock().unwrap();
         let landed = machine.land(ticket);
         if recalled.is_none() && (landed.good || self.protocol == Protocol::NoGenerationCheck) {
@@ -118,7 +126,14 @@ impl Process {
         value
     }
 
-    fn store(&self, token: Seq, value: u64) {
+    fn look(&self) -> Option<u64> {
+        if self.machine.lock().unwrap().doubt(KEY) && self.protocol != Protocol::NoDoubt {
+            return None;
+        }
+        *self.slower.lock().unwrap()
+    }
+
+    fn store(&self, token: Seq, value: u64, clears: u32) {
         let mut machine = self.machine.lock().unwrap();
         if self.protocol == Protocol::SetNotAnnounced {
             let good = machine.good(KEY.function, KEY.hash, token);
@@ -136,14 +151,21 @@ impl Process {
         let store = machine.store_begin(KEY, token);
         drop(machine);
         if let Some(store) = store {
+            for _ in 0..clears {
+                self.floor.change(|| self.clear(true));
+            }
             *self.slower.lock().unwrap() = Some(value);
+            let overtaken = self.machine.lock().unwrap().overtaken(&store);
+            if overtaken && self.protocol != Protocol::OvertakenStays {
+                *self.slower.lock().unwrap() = None;
+            }
             if self.machine.lock().unwrap().store_end(store).wake {
                 self.stores_ended.notify_all();
             }
         }
     }
 
-    fn clear(&self) {
+    fn clear(&self, from_inside_a_store: bool) {
         if self.protocol == Protocol::InnerFirst {
             let mut machine = self.machine.lock().unwrap();
             machine.clear(KEY);
@@ -154,7 +176,10 @@ impl Process {
         if self.protocol == Protocol::InnerFirstButMarked {
             *self.memory.lock().unwrap() = None;
         }
-        while machine.stores_running(&clearing) > 0 {
+        if from_inside_a_store {
+            machine.overtake(&clearing);
+        }
+        while !from_inside_a_store && machine.stores_running(&clearing) > 0 {
             machine = self.stores_ended.wait(machine).unwrap();
         }
         if self.protocol == Protocol::InnerFirst {
@@ -186,7 +211,7 @@ impl Process {
         let token = self.machine.lock().unwrap().now();
         let value = self.floor.compute();
         if self.protocol == Protocol::RefreshMovesNothing {
-            self.store(token, value);
+            self.store(token, value, 0);
             let machine = self.machine.lock().unwrap();
             if machine.good(KEY.function, KEY.hash, token) {
                 *self.memory.lock().unwrap() = Some(value);
@@ -243,7 +268,7 @@ fn model(protocol: Protocol) -> impl Fn() + Clone + Send + Sync + 'static {
         };
         for _ in 0..2 {
             spawn(|process| (0..2).for_each(|_| process.floor.read(|| process.call())));
-            spawn(|process| process.floor.change(|| process.clear()));
+            spawn(|process| process.floor.change(|| process.clear(false)));
         }
         spawn(|process| process.refresh());
         threads
@@ -256,6 +281,62 @@ fn model(protocol: Protocol) -> impl Fn() + Clone + Send + Sync + 'static {
             "the machine still holds a key"
         );
     }
+}
+
+/// The set of one call clears twice, from inside; one reads meanwhile, one clears from outside.
+fn model_of_a_set_that_clears(protocol: Protocol) -> impl Fn() + Clone + Send + Sync + 'static {
+    move || {
+        let process = Arc::new(Process::new(protocol));
+        let works: [fn(&Process); 3] = [
+            |process| process.floor.read(|| process.call_whose_set_clears(2)),
+            |process| (0..3).for_each(|_| process.floor.read(|| process.call())),
+            |process| process.floor.change(|| process.clear(false)),
+        ];
+        let threads = works.map(|work| {
+            let process = process.clone();
+            thread::spawn(move || work(&process))
+        });
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        process.floor.read(|| process.call());
+        process.floor.read(|| process.call());
+        let idle = process.machine.lock().unwrap().is_idle();
+        assert!(idle, "the machine still holds a key");
+        let mut machine = process.machine.lock().unwrap();
+        let now = machine.begin();
+        assert!(
+            machine.good(KEY.function, KEY.hash, now),
+            "the slot stays marked"
+        );
+    }
+}
+
+#[test]
+fn p1_no_stale_value_when_a_set_clears_its_key_from_inside() {
+    clean(
+        "a set that clears",
+        10_000,
+        model_of_a_set_that_clears(Protocol::Right),
+    );
+}
+
+#[test]
+fn p1_mutant_no_doubt_is_found() {
+    found(
+        "no doubt while an overtaken store runs",
+        "stale",
+        model_of_a_set_that_clears(Protocol::NoDoubt),
+    );
+}
+
+#[test]
+fn p1_mutant_overtaken_store_that_stays_is_found() {
+    found(
+        "an overtaken store stays",
+        "stale",
+        model_of_a_set_that_clears(Protocol::OvertakenStays),
+    );
 }
 
 #[test]
