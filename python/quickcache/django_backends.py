@@ -60,10 +60,11 @@ class MemoryCache(BaseCache):
             self._memory, self._lock = _memories[name]
 
     def _quickcache_tier(self):
-        """The tier behind this backend, what comes before its keys, and the class this holds for; None for other keys."""
-        if self.key_func is not default_key_func:
-            return None
-        return self._memory, self.key_func('', self.key_prefix, self.version), MemoryCache
+        """The tier behind this backend, what comes before its keys (None: another key function decides), the class this holds
+        for, and the timeout of a `set` without one.
+        """
+        prefix = self.key_func('', self.key_prefix, self.version) if self.key_func is default_key_func else None
+        return self._memory, prefix, MemoryCache, self.default_timeout
 
     def _seconds(self, timeout):
         return self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout

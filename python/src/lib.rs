@@ -21,6 +21,7 @@ mod report;
 mod stack;
 mod state;
 mod text;
+mod tier;
 mod value;
 mod warn;
 

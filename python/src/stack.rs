@@ -3,15 +3,13 @@
 use crate::fault;
 use crate::ffi;
 use crate::flight::{self, FlightKey};
-use crate::memory::{Memory, Space, Stored, deadline, millis, text_key};
+use crate::memory::{Memory, Space};
 use crate::state::{self, FLIGHTS, debug, debugging, home};
+use crate::tier::{self, NativeTier};
 use crate::value::is_ellipsis;
-use crate::warn;
-use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
+use pyo3::types::{PyList, PyString, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 use quickcache::clock;
 use quickcache::protocol::machine::{Clearing, KeyOf, Seq};
@@ -104,97 +102,6 @@ impl Stack {
             }
             Stack::Foreign(tiers) => tiers.traverse(visit),
         }
-    }
-}
-
-/// A memory tier as found in a stack: a `Memory`, a Django backend over one, either of them with a preset timeout.
-struct NativeTier<'py> {
-    memory: Bound<'py, Memory>,
-    timeout: u64,
-    key_prefix: String,
-    copies: bool,
-}
-
-impl<'py> NativeTier<'py> {
-    fn of(
-        cache: &Bound<'py, PyAny>,
-        guarded: &mut Vec<Py<PyAny>>,
-    ) -> PyResult<Option<NativeTier<'py>>> {
-        let py = cache.py();
-        if let Ok(memory) = cache.cast_exact::<Memory>() {
-            let timeout = memory.get().timeout;
-            let copies = memory.get().copy == Some(true);
-            return Ok(Some(NativeTier {
-                memory: memory.clone(),
-                timeout,
-                key_prefix: String::new(),
-                copies,
-            }));
-        }
-        let home = home(py)?;
-        if cache.get_type().is(&home.presets) {
-            if cache.getattr(intern!(py, "prefix_function"))?.is_truthy()? {
-                return Ok(None);
-            }
-            let Some(mut tier) = NativeTier::of(&cache.getattr(intern!(py, "cache"))?, guarded)?
-            else {
-                return Ok(None);
-            };
-            let timeout = cache.getattr(intern!(py, "timeout"))?;
-            tier.timeout = match timeout.is_none() {
-                true => NEVER,
-                // Anything but a positive number is left to the cache itself.
-                false if timeout.is_instance_of::<PyBool>() => return Ok(None),
-                false
-                    if timeout.is_instance_of::<PyInt>() || timeout.is_instance_of::<PyFloat>() =>
-                {
-                    match timeout.extract::<f64>()? {
-                        s if s > 0.0 => millis(s),
-                        _ => return Ok(None),
-                    }
-                }
-                false => return Ok(None),
-            };
-            guarded.push(home.presets.clone_ref(py));
-            return Ok(Some(tier));
-        }
-        // A Django backend of ours says which memory it is made of and what it puts before its keys.
-        if !cache.get_type().hasattr(intern!(py, "_quickcache_tier"))? {
-            return Ok(None);
-        }
-        let native = cache.getattr(intern!(py, "_quickcache_tier"))?;
-        let Some((memory, key_prefix, class)) =
-            native
-                .call0()?
-                .extract::<Option<(Bound<PyAny>, String, Bound<PyAny>)>>()?
-        else {
-            return Ok(None);
-        };
-        if !cache.get_type().is(&class) {
-            return Ok(None);
-        }
-        guarded.push(class.unbind());
-        let memory = memory.cast_into_exact::<Memory>()?;
-        let timeout = memory.get().timeout;
-        Ok(Some(NativeTier {
-            memory,
-            timeout,
-            key_prefix,
-            copies: true,
-        }))
-    }
-
-    fn stack(self, prefix: &Bound<PyString>, rest: Tiers, serialises: bool) -> PyResult<Native> {
-        let text = format!("{}quickcache.{}/", self.key_prefix, prefix.to_str()?);
-        let memory = self.memory.get();
-        Ok(Native {
-            space: memory.space(prefix.py(), &text, self.key_prefix.len()),
-            timeout: self.timeout,
-            copy: self.copies || memory.copy.unwrap_or(serialises),
-            key_prefix: self.key_prefix.into(),
-            rest,
-            memory: self.memory.clone().unbind(),
-        })
     }
 }
 
@@ -326,7 +233,7 @@ impl Tiers {
             Tiers::Tiered(c) => {
                 let caches = c.bind(py).getattr(intern!(py, "caches"))?;
                 let each = caches.try_iter().map_err(|e| {
-                    said_more(
+                    tier::said_more(
                         py,
                         e,
                         "TieredCache takes a list of caches, the fastest first",
@@ -356,36 +263,36 @@ impl Tiers {
             return Ok(None);
         }
         if let Some(cache) = self.whole(py)? {
-            let content = get(&cache, &key.text)?;
+            let content = tier::get(&cache, &key.text)?;
             return Ok((!is_ellipsis(&content)).then_some((content, NEVER)));
         }
         let tiers = self.list(py)?;
         for (i, tier) in tiers.iter().enumerate() {
-            let content = get(tier, &key.text)?;
+            let content = tier::get(tier, &key.text)?;
             if is_ellipsis(&content) {
                 continue;
             }
             let missed = &tiers[..i];
-            let until = match tier.cast_exact::<Memory>() {
-                Ok(memory) => memory.get().due(&key.text)?,
-                Err(_) => NEVER,
-            };
+            let until = tier::due(tier, key)?;
             if !missed.is_empty() {
                 let now = clock::now();
                 let backfill = || {
                     missed.iter().try_for_each(|t| {
-                        set_for(t, key, Some(token), &content, now, until).map(|_| ())
+                        tier::set_for(t, key, Some(token), &content, now, until).map(|_| ())
                     })
                 };
                 announced(key, token, backfill, || delete_from(missed, key))?;
             }
             if debugging(py) {
-                let names: Vec<_> = missed.iter().map(class_name).collect::<PyResult<_>>()?;
+                let names: Vec<_> = missed
+                    .iter()
+                    .map(tier::class_name)
+                    .collect::<PyResult<_>>()?;
                 debug(
                     py,
                     &format!("missed caches: {}", PyList::new(py, names)?.repr()?),
                 )?;
-                debug(py, &format!("hit cache: {}", class_name(tier)?))?;
+                debug(py, &format!("hit cache: {}", tier::class_name(tier)?))?;
             }
             return Ok(Some((content, until)));
         }
@@ -395,8 +302,8 @@ impl Tiers {
     /// The class name of the first tier that has the key; backfills nothing.
     pub fn holder<'py>(&self, key: &TextKey<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         for tier in self.list(key.text.py())? {
-            if !is_ellipsis(&get(&tier, &key.text)?) {
-                return class_name(&tier).map(Some);
+            if !is_ellipsis(&tier::get(&tier, &key.text)?) {
+                return tier::class_name(&tier).map(Some);
             }
         }
         Ok(None)
@@ -472,10 +379,10 @@ impl Tiers {
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = value.py();
         if let Some(cache) = self.whole(py)? {
-            return set(&cache, &key.text, value);
+            return tier::set_for(&cache, key, token, value, began, NEVER);
         }
         for tier in self.list(py)? {
-            set_for(&tier, key, token, value, began, NEVER)?;
+            tier::set_for(&tier, key, token, value, began, NEVER)?;
         }
         Ok(py.None().into_bound(py))
     }
@@ -510,7 +417,7 @@ fn delete_from(tiers: &[Bound<PyAny>], key: &TextKey) -> PyResult<()> {
     let mut failed = None;
     for tier in tiers.iter().rev() {
         let name = intern!(tier.py(), "delete");
-        if let Err(e) = call_method(tier, name, &[key.text.as_any()]) {
+        if let Err(e) = tier::call_method(tier, name, &[key.text.as_any()]) {
             failed.get_or_insert(e);
         }
     }
@@ -579,120 +486,4 @@ fn drivable(cache: &Bound<PyAny>) -> PyResult<bool> {
         SEEN.store(version, Relaxed);
     }
     Ok(as_made)
-}
-
-fn class_name<'py>(tier: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    tier.getattr(intern!(tier.py(), "__class__"))?
-        .getattr(intern!(tier.py(), "__name__"))
-}
-
-/// `cache.get(key, default=...)`: the keyword is part of what a backend must understand.
-fn get<'py>(cache: &Bound<'py, PyAny>, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let py = cache.py();
-    static NAMES: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
-    let names =
-        NAMES.get_or_try_init(py, || PyResult::Ok(PyTuple::new(py, ["default"])?.unbind()))?;
-    // SAFETY: three arguments follow the reserved place: the object, the key, and one keyword value.
-    unsafe {
-        let args = [cache.as_ptr(), key.as_ptr(), ffi::Py_Ellipsis()];
-        let name = intern!(py, "get");
-        let v = ffi::call_method(name.as_ptr(), args.as_ptr(), 2, names.as_ptr());
-        Bound::from_owned_ptr_or_err(py, v)
-            .map_err(|e| explained(cache, key, "get(key, default)", e))
-    }
-}
-
-/// Stores a value as old as since `began` that must be gone at `until`, where the tier is a memory of ours, and there only
-/// if `token` is good at that very moment: a clear_all waits for nobody. Any other tier counts its timeout from now.
-fn set_for<'py>(
-    tier: &Bound<'py, PyAny>,
-    key: &TextKey<'py>,
-    token: Option<Seq>,
-    value: &Bound<'py, PyAny>,
-    began: u64,
-    until: u64,
-) -> PyResult<Bound<'py, PyAny>> {
-    let Ok(memory) = tier.cast_exact::<Memory>() else {
-        return set(tier, &key.text, value);
-    };
-    let memory = memory.get();
-    let py = tier.py();
-    let text = text_key(&key.text)?;
-    let due = deadline(began, memory.timeout).min(until);
-    let good =
-        |py| token.is_none_or(|token| FLIGHTS.with(py, |m| m.good(key.function, key.hash, token)));
-    match Stored::of(value, memory.copy == Some(true)) {
-        Ok(stored) => memory.put(&text, &stored, due, good),
-        Err(e) => {
-            warn::cannot_copy(py, prefix_of(&key.text), value, e)?;
-            // What cannot be stored must not leave an older value behind.
-            if good(py) {
-                memory.delete(&text)?;
-            }
-        }
-    }
-    Ok(py.None().into_bound(py))
-}
-
-fn set<'py>(
-    cache: &Bound<'py, PyAny>,
-    key: &Bound<'py, PyAny>,
-    value: &Bound<'py, PyAny>,
-) -> PyResult<Bound<'py, PyAny>> {
-    call_method(cache, intern!(cache.py(), "set"), &[key.as_any(), value])
-}
-
-fn call_method<'py>(
-    cache: &Bound<'py, PyAny>,
-    name: &Bound<'py, PyString>,
-    args: &[&Bound<'py, PyAny>],
-) -> PyResult<Bound<'py, PyAny>> {
-    ffi::method(cache, name, args).map_err(|e| {
-        let wanted = if name == "set" {
-            "set(key, value)"
-        } else {
-            "delete(key)"
-        };
-        explained(cache, args[0], wanted, e)
-    })
-}
-
-/// The prefix of the function that a text key belongs to, if its helper spells keys as ours does.
-fn prefix_of<'k>(key: &'k Bound<PyAny>) -> Option<&'k str> {
-    let key = key.cast::<PyString>().ok()?.to_str().ok()?;
-    Some(key.strip_prefix("quickcache.")?.split_once('/')?.0)
-}
-
-/// A cache object without a needed method: the same error, with words that help added to its own.
-fn explained(cache: &Bound<PyAny>, key: &Bound<PyAny>, wanted: &str, error: PyErr) -> PyErr {
-    let py = cache.py();
-    let name = wanted.split('(').next().unwrap_or(wanted);
-    let said = error.value(py).to_string();
-    // A TypeError of the call itself, not of code that it ran.
-    let unfit = error.is_instance_of::<PyTypeError>(py) && error.traceback(py).is_none();
-    let wrong = if unfit && cache.is_instance_of::<PyType>() {
-        "is a class: give an object of it".into()
-    } else if error.is_instance_of::<PyAttributeError>(py) && !cache.hasattr(name).unwrap_or(true) {
-        format!("lacks {wanted}")
-    } else if unfit && name == "get" && said.contains("keyword argument") {
-        "takes no keyword default".into()
-    } else {
-        return error;
-    };
-    let which = prefix_of(key).map_or_else(
-        || "this one".into(),
-        |prefix| format!("that of {}", warn::name_in(prefix)),
-    );
-    let needs = format!(
-        "a cache for quickcache needs get(key, default), set(key, value) and delete(key), and {which} {wrong}"
-    );
-    said_more(py, error, &needs)
-}
-
-/// The same type of error with its own text first, and what helps behind it.
-fn said_more(py: Python, error: PyErr, more: &str) -> PyErr {
-    let text = format!("{}: {more}", error.value(py));
-    let better = PyErr::from_type(error.get_type(py), text);
-    better.set_cause(py, Some(error));
-    better
 }

@@ -10,7 +10,7 @@ import pytest
 
 from quickcache import Memory, TieredCache
 
-from .tools import Source, cached, django_memory
+from .tools import Source, UserCache, cached, django_memory
 
 SHORT = 0.05
 
@@ -121,6 +121,67 @@ def test_a_slower_tier_of_ours_counts_age_from_the_start_of_the_execution_too():
     f(1)
     left = outer.time_left(f.get_cache_key(1))
     assert left == 0 or left <= 4 * SHORT
+
+
+def with_presets(cache, timeout, prefix_function=None):
+    from quickcache.cache_helpers import CacheWithPresets
+    return CacheWithPresets(cache, timeout, prefix_function)
+
+
+OUTER = {
+    'django memory': lambda: (lambda django: (django, django))(django_memory(timeout=1)),
+    'preset django memory': lambda: (lambda django: (with_presets(django, 1), django))(django_memory()),
+    'preset memory': lambda: (lambda memory: (with_presets(memory, 1), memory))(Memory()),
+}
+
+
+@pytest.mark.parametrize('make_outer', OUTER.values(), ids=OUTER)
+@pytest.mark.parametrize('make_inner', [Memory, UserCache], ids=['memory', 'user'])
+@pytest.mark.parametrize('how', ['fill', 'refresh'])
+def test_a_backend_of_ours_behind_another_tier_counts_age_from_the_start_of_the_execution(make_inner, make_outer, how):
+    source = Source()
+    outer, behind = make_outer()
+    f = source.cached(TieredCache([make_inner(), outer]))
+    source.gate = lambda: time.sleep(6 * SHORT)
+    f.refresh(1) if how == 'refresh' else f(1)
+    assert time_left(behind, f.get_cache_key(1)) <= 1 - 6 * SHORT
+    source.gate = lambda: time.sleep(1)
+    f.clear(2)
+    f.refresh(2) if how == 'refresh' else f(2)
+    assert time_left(behind, f.get_cache_key(2)) == 0, 'slower than its timeout'
+
+
+def time_left(cache, key):
+    return getattr(cache, '_memory', cache).time_left(cache.make_key(key) if hasattr(cache, 'make_key') else key)
+
+
+def test_a_preset_of_ours_with_a_prefix_function_counts_age_from_the_start_of_the_execution():
+    source = Source()
+    memory = Memory()
+    f = source.cached(TieredCache([with_presets(memory, 10 * SHORT, lambda: 'mine:')]))
+    source.gate = lambda: time.sleep(6 * SHORT)
+    f(1)
+    assert memory.time_left('mine:' + f.get_cache_key(1)) <= 4 * SHORT
+
+
+@pytest.mark.parametrize('make_outer', OUTER.values(), ids=OUTER)
+def test_a_backfill_lives_no_longer_than_what_a_backend_of_ours_has_left(make_outer):
+    outer, _ = make_outer()
+    inner = Memory(timeout=100)
+    f = Source().cached(TieredCache([inner, outer]))
+    f(1)
+    inner.clear()
+    assert f.get_cached_value(1) == 1
+    assert inner.time_left(f.get_cache_key(1)) <= 1
+
+
+def test_a_django_memory_without_presets_has_its_own_timeout():
+    f = Source().cached(django_memory())
+    f(1)
+    assert 290 < f.explain(1).time_left <= 300
+    forever = Source().cached(django_memory(timeout=None))
+    forever(1)
+    assert forever.explain(1).time_left is None
 
 
 def test_a_backfill_lives_no_longer_than_what_it_was_copied_from():

@@ -144,9 +144,9 @@ def locmem():
     return cache
 
 
-def django_memory(name=None, **options):
+def django_memory(name=None, timeout=300, **options):
     backends = pytest.importorskip('quickcache.django_backends')
-    return backends.MemoryCache(name or os.urandom(8).hex(), {'OPTIONS': options})
+    return backends.MemoryCache(name or os.urandom(8).hex(), {'TIMEOUT': timeout, 'OPTIONS': options})
 
 
 CACHES = {
