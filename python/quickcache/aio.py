@@ -27,6 +27,8 @@ class _Owner:
 
 async def call(helper, args, kwargs):
     """One call that was not a hit."""
+    if _native.disabled():
+        return await helper.fn(*args, **kwargs)
     if helper.skip(*args, **kwargs):
         return await refresh(helper, args, kwargs)
     step = _native.Step(helper, args, kwargs)

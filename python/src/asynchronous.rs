@@ -5,6 +5,7 @@
 //! so asyncio's own tasks and futures do the waiting.
 
 use crate::call::{Call, Op, Spread, User, patience};
+use crate::clock;
 use crate::fault;
 use crate::ffi::{self, PyObject};
 use crate::flight::{self, Cell, FlightKey, Outcome};
@@ -15,11 +16,11 @@ use crate::memory::served;
 use crate::plan::Plan;
 use crate::stack::{Stack, TextKey, Tiers};
 use crate::state::{FLIGHTS, add};
+use crate::testing;
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple};
-use quickcache::clock;
 use quickcache::protocol::machine::{self, Enter, Following, KeyOf, Seq, Ticket};
 use std::ptr::null_mut;
 use std::sync::Arc;
@@ -436,9 +437,9 @@ impl Step {
         if let Some(op) = self.op(py) {
             let counts = &op.plan.get().counts;
             add(&counts.executions);
-            counts
-                .compute_nanos
-                .set(counts.compute_nanos.get() + (clock::now() - self.began) * 1_000_000);
+            counts.compute_nanos.set(
+                counts.compute_nanos.get() + clock::now().saturating_sub(self.began) * 1_000_000,
+            );
             add(&counts.misses);
             if let Stack::Native(n) = &op.c.stack {
                 let parts = self.parts(&op);
@@ -531,6 +532,9 @@ impl Anew {
         kwargs: &Bound<PyDict>,
         value: &Bound<PyAny>,
     ) -> PyResult<()> {
+        if testing::disabled() {
+            return Ok(());
+        }
         if let Some(op) = helper::ready(helper)? {
             let parts = op.key(&op.values(Spread::new(args, kwargs)?.call())?)?;
             let store = || op.store(&parts, self.token, self.began, value);

@@ -2,6 +2,7 @@
 //!
 //! The steps and their order are those of the replaced library (drop-in.md R1 to R3); the protocol stands between them.
 
+use crate::clock;
 use crate::ffi::{self, PyObject};
 use crate::flight::{self, Cell, FlightKey, Outcome};
 use crate::function::Function;
@@ -12,12 +13,11 @@ use crate::stack::{Native, Stack, TextKey, Tiers};
 use crate::state::{self, FLIGHTS, Home, add, debug, debugging, home};
 use crate::text::KeyParts;
 use crate::value::is_ellipsis;
-use crate::{fault, text, warn};
+use crate::{fault, testing, text, warn};
 use pyo3::exceptions::PyException;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
-use quickcache::clock;
 use quickcache::protocol::machine::{self, Enter, KeyOf, Seq, Ticket};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::null_mut;
@@ -200,6 +200,9 @@ impl<'py> Op<'py> {
 
     pub fn call(&self, call: Call) -> PyResult<Bound<'py, PyAny>> {
         fault::point(self.py, "call");
+        if testing::disabled() {
+            return self.execute(call).result;
+        }
         if self.skips(call)? {
             add(&self.counts().skips);
             return self.compute_and_store(call);
@@ -549,6 +552,9 @@ impl<'py> Op<'py> {
         value: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = self.py;
+        if testing::disabled() {
+            return Ok(py.None().into_bound(py));
+        }
         let key = self.text_key(parts)?;
         let counts = self.counts();
         fault::point(py, "store");
@@ -601,6 +607,9 @@ impl<'py> Op<'py> {
 
     /// The stored value, without running anything.
     pub fn cached(&self, parts: &KeyParts<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        if testing::disabled() {
+            return Ok(None);
+        }
         let token = FLIGHTS.with(self.py, |m| m.begin());
         match &self.c.stack {
             Stack::Foreign(tiers) => {

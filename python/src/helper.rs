@@ -2,16 +2,17 @@
 //! Python.
 
 use crate::call::{Op, Ready, Spread, User};
+use crate::clock;
 use crate::fault;
 use crate::function;
 use crate::plan::Plan;
 use crate::stack::{TextKey, Tiers};
 use crate::state::{self, FLIGHTS, home};
+use crate::testing;
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyString, PyTuple};
-use quickcache::clock;
 
 pub fn ready<'py>(helper: &Bound<'py, PyAny>) -> PyResult<Option<Op<'py>>> {
     let plan = helper.getattr(intern!(helper.py(), "_plan"))?;
@@ -157,7 +158,7 @@ pub fn text<'py>(
     key: &Bound<'py, PyAny>,
 ) -> PyResult<(Tiers, TextKey<'py>)> {
     let py = helper.py();
-    let cache = helper.getattr(intern!(py, "cache"))?;
+    let cache = testing::stand_in(helper.getattr(intern!(py, "cache"))?)?;
     let tiers = match cache.get_type().is(&home(py)?.tiered) {
         true => Tiers::Tiered(cache.unbind()),
         false => Tiers::One(cache.unbind()),
@@ -179,8 +180,11 @@ fn text_call<'py>(
     args: &Bound<'py, PyTuple>,
     kwargs: &Bound<'py, PyDict>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let (tiers, key) = text(helper, key)?;
     let function = helper.getattr(intern!(helper.py(), "fn"))?;
+    if testing::disabled() {
+        return function.call(args, Some(kwargs));
+    }
+    let (tiers, key) = text(helper, key)?;
     let plan = plan_of(helper)?;
     let user = User {
         op: helper.py(),
@@ -194,6 +198,9 @@ fn text_call<'py>(
 
 #[pyfunction]
 fn text_get<'py>(helper: &Bound<'py, PyAny>, key: &Bound<'py, PyAny>) -> PyResult<Py<PyAny>> {
+    if testing::disabled() {
+        return Ok(helper.py().Ellipsis());
+    }
     let (tiers, key) = text(helper, key)?;
     let token = FLIGHTS.with(helper.py(), |m| m.begin());
     Ok(tiers
@@ -208,6 +215,9 @@ fn text_set<'py>(
     value: &Bound<'py, PyAny>,
 ) -> PyResult<Py<PyAny>> {
     let py = helper.py();
+    if testing::disabled() {
+        return Ok(py.None());
+    }
     let (tiers, key) = text(helper, key)?;
     let token = FLIGHTS.with(py, |m| m.begin());
     Ok(tiers
@@ -237,6 +247,9 @@ fn text_skip<'py>(
     let value = helper
         .getattr(intern!(py, "fn"))?
         .call(args, Some(kwargs))?;
+    if testing::disabled() {
+        return Ok(value);
+    }
     let key = helper
         .getattr(intern!(py, "get_cache_key"))?
         .call(args, Some(kwargs))?;

@@ -7,6 +7,7 @@ mod asynchronous;
 mod attr;
 mod call;
 mod cell;
+mod clock;
 mod fault;
 mod ffi;
 mod flight;
@@ -20,6 +21,7 @@ mod plan;
 mod report;
 mod stack;
 mod state;
+mod testing;
 mod text;
 mod tier;
 mod value;
@@ -73,6 +75,7 @@ fn _native(m: &Bound<PyModule>) -> PyResult<()> {
     #[cfg(feature = "faults")]
     m.add_function(wrap_pyfunction!(fault::provoked::panic_at, m)?)?;
     report::register(m)?;
+    testing::register(m)?;
     helper::register(m)
 }
 

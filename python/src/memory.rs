@@ -5,16 +5,16 @@
 //! such question about a space makes an index of it.
 
 use crate::cell::GilCell;
+use crate::clock;
 use crate::ffi::{self, PyObject};
 use crate::part::{self, Part, Tag, hash_parts};
 use crate::state::FLIGHTS;
 use crate::value::is_ellipsis;
-use crate::{flight::FlightKey, text, value};
+use crate::{flight::FlightKey, testing, text, value};
 use pyo3::exceptions::{PyException, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyString};
 use pyo3::{PyTraverseError, PyVisit};
-use quickcache::clock;
 use quickcache::protocol::machine::KeyOf;
 use quickcache::tier::memory::{Inserted, Limits, NEVER, Table};
 use std::cell::Cell;
@@ -173,7 +173,12 @@ pub struct Memory {
     /// Milliseconds; `NEVER` for no expiry.
     pub timeout: u64,
     pub copy: Option<bool>,
+    /// The one that its entries are of; see `testing`.
+    era: Cell<u64>,
 }
+
+// SAFETY: the cell is touched with the GIL held only.
+unsafe impl Sync for Memory {}
 
 fn random() -> u64 {
     RandomState::new().hash_one(0)
@@ -326,6 +331,29 @@ pub fn served<'py>(object: Bound<'py, PyAny>, encoded: bool) -> PyResult<Bound<'
 }
 
 impl Memory {
+    fn with_limits(limits: Limits, timeout: u64, copy: Option<bool>) -> Memory {
+        Memory {
+            state: GilCell::new(Inner {
+                table: Table::new(limits),
+                spaces: HashMap::new(),
+                live: HashSet::from([BY_TEXT]),
+                next: BY_TEXT,
+                seed: random(),
+                texts: false,
+            }),
+            timeout,
+            copy,
+            era: Cell::new(testing::era()),
+        }
+    }
+
+    /// Lets entries of another era go. Asked before any is looked at or stored.
+    pub fn settle(&self, py: Python) {
+        if self.era.replace(testing::era()) != testing::era() {
+            self.clear(py);
+        }
+    }
+
     pub fn inner(&self) -> *const Inner {
         // SAFETY: only the address is used; the hit path keeps the rules of `peek`.
         unsafe { self.state.peek() }
@@ -359,6 +387,7 @@ impl Memory {
         space: &Space,
         parts: &[Part],
     ) -> Option<(Bound<'py, PyAny>, bool)> {
+        self.settle(py);
         let id = space.id.get();
         // SAFETY: the parts are alive; comparing them runs no Python code.
         unsafe {
@@ -445,6 +474,7 @@ impl Memory {
         stored: &Stored,
         deadline: u64,
     ) -> Inserted {
+        self.settle(py);
         let mut out = Vec::new();
         // SAFETY: the parts are alive; the entry takes its own references.
         let done = unsafe {
@@ -481,6 +511,7 @@ impl Memory {
         space: &Space,
         parts: &[Part],
     ) -> Option<(u64, Option<u64>, u32)> {
+        self.settle(py);
         let id = space.id.get();
         unsafe {
             let hash = hash_parts(space.seed.get(), parts);
@@ -493,6 +524,7 @@ impl Memory {
 
     /// How many entries a space has, and what they weigh. Looks at the whole table.
     pub fn weigh_space(&self, py: Python, space: &Space) -> (u64, u64) {
+        self.settle(py);
         let (id, now) = (space.id.get(), clock::now());
         self.state.with(py, |m| {
             let own = m
@@ -617,6 +649,7 @@ impl Memory {
         py: Python<'py>,
         key: &Bound<'py, PyString>,
     ) -> PyResult<Option<(Bound<'py, PyAny>, bool)>> {
+        self.settle(py);
         let parts = Self::by_text(key);
         let found = unsafe {
             let hash = hash_parts(self.seed(py), &parts);
@@ -668,6 +701,7 @@ impl Memory {
     /// When a text key expires: `NEVER` if it does not, 0 if it is not there.
     pub fn due(&self, key: &Bound<PyAny>) -> PyResult<u64> {
         let py = key.py();
+        self.settle(py);
         let key = text_key(key)?;
         let parts = Self::by_text(&key);
         let now = clock::now();
@@ -726,6 +760,7 @@ impl Memory {
         stored: &Stored,
         deadline: u64,
     ) -> Inserted {
+        self.settle(py);
         self.remove_text(py, key);
         let parts = Self::by_text(key);
         let looks_typed = key.to_str().is_ok_and(|t| t.contains("quickcache."));
@@ -810,18 +845,14 @@ impl Memory {
             entries: max_entries.0.map_or(usize::MAX, |n| n as usize),
             bytes: max_bytes.0.unwrap_or(u64::MAX),
         };
-        Ok(Memory {
-            state: GilCell::new(Inner {
-                table: Table::new(limits),
-                spaces: HashMap::new(),
-                live: HashSet::from([BY_TEXT]),
-                next: BY_TEXT,
-                seed: random(),
-                texts: false,
-            }),
-            timeout: timeout.0,
-            copy,
-        })
+        Ok(Memory::with_limits(limits, timeout.0, copy))
+    }
+
+    /// An empty one with the same options.
+    #[pyo3(name = "_like")]
+    fn like(&self, py: Python) -> Memory {
+        let limits = self.state.with(py, |m| m.table.limits());
+        Memory::with_limits(limits, self.timeout, self.copy)
     }
 
     /// The value of `key`, or `default`.
@@ -911,6 +942,7 @@ impl Memory {
 
     /// How many entries there are, those that have expired and were not yet freed included.
     fn __len__(&self, py: Python) -> usize {
+        self.settle(py);
         self.state.with(py, |m| m.table.len())
     }
 
@@ -964,6 +996,7 @@ impl Memory {
     /// Bytes that the entries weigh, as `max_bytes` counts them.
     #[getter]
     fn bytes(&self, py: Python) -> u64 {
+        self.settle(py);
         self.state.with(py, |m| m.table.bytes())
     }
 

@@ -2,6 +2,7 @@
 
 use crate::call::Spread;
 use crate::cell::GilCell;
+use crate::clock;
 use crate::helper::ready;
 use crate::memory::Memory;
 use crate::stack::{Stack, Tiers};
@@ -10,7 +11,6 @@ use crate::text;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
-use quickcache::clock;
 use quickcache::tier::memory::NEVER;
 use std::collections::VecDeque;
 

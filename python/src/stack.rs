@@ -1,5 +1,6 @@
 //! Where the values of one function live: the memory tier first, where it is one of ours, then whatever the user gave.
 
+use crate::clock;
 use crate::fault;
 use crate::ffi;
 use crate::flight::{self, FlightKey};
@@ -11,7 +12,6 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
-use quickcache::clock;
 use quickcache::protocol::machine::{Clearing, KeyOf, Seq};
 use quickcache::tier::memory::NEVER;
 use std::sync::Arc;

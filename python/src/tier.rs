@@ -1,5 +1,6 @@
 //! One tier of a stack: whether it is one of ours, and get, set and delete on whatever it is.
 
+use crate::clock;
 use crate::ffi;
 use crate::memory::{Memory, Stored, deadline, millis, text_key};
 use crate::stack::{Native, TextKey, Tiers};
@@ -10,7 +11,6 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{IntoPyDict, PyBool, PyFloat, PyInt, PyString, PyTuple, PyType};
-use quickcache::clock;
 use quickcache::protocol::machine::Seq;
 use quickcache::tier::memory::NEVER;
 
