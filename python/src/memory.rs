@@ -968,7 +968,7 @@ impl Memory {
         })
     }
 
-    /// Evicts entries, the least useful first, until at most `count` are left.
+    /// Evicts entries until at most `count` are left: those that have expired first, then those that were least asked for.
     fn shrink(&self, py: Python, count: &Bound<PyAny>) -> PyResult<()> {
         let count: usize = count.extract().map_err(|_| {
             PyValueError::new_err(format!(
@@ -977,19 +977,8 @@ impl Memory {
             ))
         })?;
         let mut out = Vec::new();
-        self.state.with(py, |m| {
-            let limits = m.table.limits();
-            let now = clock::now();
-            m.table.set_limits(
-                Limits {
-                    entries: count,
-                    ..limits
-                },
-                now,
-                &mut out,
-            );
-            m.table.set_limits(limits, now, &mut out);
-        });
+        self.state
+            .with(py, |m| m.table.shrink(count, clock::now(), &mut out));
         Ok(())
     }
 

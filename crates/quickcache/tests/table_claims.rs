@@ -211,3 +211,57 @@ fn a_drained_table_gives_its_memory_back() {
 fn the_overhead_is_24_bytes_beside_payload_index_and_ghost() {
     assert_eq!(Table::<[u64; 3]>::OVERHEAD, 24 + 24 + 24);
 }
+
+/// How often each key is asked for between its insert and the shrink, of as many keys as there is room for.
+fn shrunk(asked: impl Fn(u64) -> u8, to: usize) -> Vec<u64> {
+    let mut table = table(1_000);
+    for key in 0..1_000 {
+        insert(&mut table, key, NEVER, 0);
+    }
+    for key in 0..1_000 {
+        (0..asked(key)).for_each(|_| assert!(get(&table, key, 0)));
+    }
+    let mut out = Vec::new();
+    table.shrink(to, 0, &mut out);
+    assert_eq!((table.len(), out.len()), (to, 1_000 - to));
+    assert_eq!(table.limits().entries, 1_000);
+    (0..1_000).filter(|&key| get(&table, key, 0)).collect()
+}
+
+#[test]
+fn what_was_asked_for_stays_when_a_table_shrinks() {
+    let some = |keys: std::ops::Range<u64>| shrunk(|key| keys.contains(&key).into(), 300);
+    for keys in [0..300, 350..650, 700..1_000] {
+        assert_eq!(some(keys.clone()), keys.collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn what_was_asked_for_most_stays_when_a_table_shrinks() {
+    let most = |key: u64| key.is_multiple_of(5);
+    let kept = shrunk(|key| if most(key) { 3 } else { 1 }, 200);
+    assert!(kept.iter().all(|&key| most(key)), "{kept:?}");
+}
+
+#[test]
+fn the_newest_stay_when_a_table_shrinks_of_which_nothing_was_asked_for() {
+    let kept = shrunk(|_| 0, 300);
+    assert!(kept.iter().all(|&key| key >= 600), "{kept:?}");
+}
+
+#[test]
+fn expired_entries_go_first_when_a_table_shrinks() {
+    let mut table = table(100);
+    for key in 0..100 {
+        insert(&mut table, key, if key < 50 { 10 } else { NEVER }, 0);
+        if key < 50 {
+            assert!(get(&table, key, 0));
+        }
+    }
+    table.shrink(50, 10, &mut Vec::new());
+    assert!((50..100).all(|key| get(&table, key, 10)));
+    table.shrink(0, 10, &mut Vec::new());
+    assert!(table.is_empty());
+    insert(&mut table, 1, NEVER, 10);
+    assert!(get(&table, 1, 10), "the bounds are what they were");
+}

@@ -55,6 +55,7 @@ enum Step {
         entries: usize,
         bytes: u64,
     },
+    Shrink(usize),
     Drain,
 }
 
@@ -82,6 +83,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..20usize, prop::option::of(0..12u64)).prop_map(|(budget, dead)| Step::Sweep { budget, dead }),
         1 => (2..5u64).prop_map(Step::Retain),
         1 => limits().prop_map(|(entries, bytes)| Step::Limit { entries, bytes }),
+        1 => (0..20usize).prop_map(Step::Shrink),
         1 => Just(Step::Drain),
     ]
 }
@@ -211,6 +213,14 @@ impl Run {
                 self.limits = Limits { entries, bytes };
                 self.table.set_limits(self.limits, now, &mut out);
                 self.left(out);
+            }
+            Step::Shrink(entries) => {
+                let before = self.table.len();
+                let expired = self.model.values().filter(|known| known.deadline <= now);
+                let live = before - expired.count();
+                self.table.shrink(entries, now, &mut out);
+                self.left(out);
+                assert_eq!(self.table.len(), live.min(entries));
             }
             Step::Drain => {
                 self.table.drain(&mut out);

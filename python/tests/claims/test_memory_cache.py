@@ -332,6 +332,31 @@ def test_shrink_leaves_at_most_so_many():
     assert len(memory) == 100
 
 
+def test_shrink_leaves_what_was_asked_for_most():
+    memory = Memory(max_entries=300)
+    f = cached(memory)(lambda key: key)
+    for key in range(300):
+        f(key)
+    for key in range(0, 300, 3):
+        f(key)
+    f(0), f(0)
+    memory.shrink(100)
+    kept = [key for key in range(300) if f.get_cached_value(key) is not Ellipsis]
+    assert kept == list(range(0, 300, 3))
+    memory.shrink(1)
+    assert f.get_cached_value(0) == 0
+
+
+def test_a_full_django_memory_culls_what_was_not_asked_for():
+    cache = django_memory(MAX_ENTRIES=300)
+    for key in range(300):
+        cache.set(str(key), key)
+    for key in range(200):
+        assert cache.get(str(key)) == key
+    cache.set('one more', 1)
+    assert [key for key in range(300) if cache.get(str(key)) is None] == list(range(200, 300))
+
+
 # ---- options ----
 
 @pytest.mark.parametrize('options, error, words', [

@@ -72,6 +72,30 @@ impl<P, A> Table<P, A> {
         }
     }
 
+    /// Evicts so many entries, those first that have the fewest visits; of equals, those that an insert would evict first. Unlike
+    /// `evict_one`, which meets entries one by one and must come to an end soon, it looks at all of them.
+    pub(super) fn evict_least_visited(&mut self, count: usize, out: &mut Vec<P>) {
+        let small = self.small.oldest_first(&mut self.slab);
+        let main = self.main.oldest_first(&mut self.slab);
+        // A table that has never been full has filled its small queue first: there the oldest are.
+        let over = if self.ghost.capacity() == 0 {
+            small.len()
+        } else {
+            small.len().saturating_sub(self.small_limits.entries)
+        };
+        let (first, last) = small.split_at(over);
+        let mut order = [first, &main, last].concat();
+        order.sort_by_key(|&slot| self.slab[slot].visits());
+        for slot in order.into_iter().take(count) {
+            let entry = &self.slab[slot];
+            let (small, hash) = (!entry.is_main(), entry.hash);
+            self.free(slot, out);
+            if small {
+                self.remember(hash);
+            }
+        }
+    }
+
     /// Whether a new entry enters the main queue at once: its key was evicted not long ago, or the small queue has its share and
     /// nothing was ever evicted. Without the second a table would fill up into the small queue only, and then lose most of it;
     /// libCacheSim, the simulator of the paper's authors, does likewise.

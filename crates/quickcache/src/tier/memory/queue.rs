@@ -25,6 +25,16 @@ impl Queue {
         (self.oldest != NIL).then_some(self.oldest)
     }
 
+    pub fn oldest_first<P, A>(&self, slab: &mut Slab<P, A>) -> Vec<u32> {
+        let mut slots = Vec::with_capacity(self.len);
+        let mut slot = self.oldest;
+        while slot != NIL {
+            slots.push(slot);
+            slot = slab.links(slot).newer;
+        }
+        slots
+    }
+
     pub fn push<P, A>(&mut self, slab: &mut Slab<P, A>, slot: u32, cost: u64) {
         *slab.links(slot) = Links {
             newer: NIL,

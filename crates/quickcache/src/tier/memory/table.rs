@@ -359,6 +359,14 @@ impl<P, A> Table<P, A> {
         self.make_room(0, 0, now, out);
     }
 
+    /// Evicts entries until at most `entries` are left: those that have expired first, then those that were least asked for. Looks
+    /// at every entry. The bounds stay what they are.
+    pub fn shrink(&mut self, entries: usize, now: u64, out: &mut Vec<P>) {
+        self.sweep(now, self.slab.len(), |_| false, out);
+        let surplus = self.len().saturating_sub(entries);
+        self.evict_least_visited(surplus, out);
+    }
+
     #[must_use]
     pub fn limits(&self) -> Limits {
         self.limits
