@@ -5,6 +5,7 @@ what stands here is what a direct caller, a subclass or a patch sees.
 """
 from collections import namedtuple
 
+from . import _native
 from . import logger as log
 
 
@@ -69,6 +70,16 @@ class TieredCache:
 
     def __init__(self, caches):
         self.caches = caches
+
+    def __setattr__(self, name, value):
+        made = 'caches' in self.__dict__
+        object.__setattr__(self, name, value)
+        if made:
+            _native.retire_plans()
+
+    def __delattr__(self, name):
+        object.__delattr__(self, name)
+        _native.retire_plans()
 
     def get(self, key, default=None):
         missed: list = []

@@ -18,6 +18,7 @@ mod memory;
 mod params;
 mod part;
 mod plan;
+mod plans;
 mod report;
 mod stack;
 mod state;
@@ -71,6 +72,7 @@ fn _native(m: &Bound<PyModule>) -> PyResult<()> {
         ));
     }
     attr::self_test(py)?;
+    m.add_function(wrap_pyfunction!(plans::retire, m)?)?;
     m.add_function(wrap_pyfunction!(attr::trust_attributes, m)?)?;
     #[cfg(feature = "faults")]
     m.add_function(wrap_pyfunction!(fault::provoked::panic_at, m)?)?;

@@ -11,7 +11,7 @@ use crate::ffi::{self, PyObject, PyTypeObject};
 use crate::memory::{Inner, Space};
 use crate::params::Params;
 use crate::stack::Stack;
-use crate::{state, testing};
+use crate::{plans, state, testing};
 use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyFunction, PyList, PyString, PyTuple};
@@ -416,10 +416,15 @@ impl Plan {
     /// The compiled plan if it may be used now; compiles it when an attribute was reassigned. `None`: call the helper.
     pub fn ready(&self, helper: &Bound<PyAny>) -> PyResult<Option<Arc<Compiled>>> {
         // SAFETY: GIL held; no reference into the cell survives a call into Python.
-        unsafe {
-            if (*self.hot.get()).guards_hold() {
-                return Ok((*self.compiled.get()).clone());
+        let installed = unsafe {
+            let holds = (*self.hot.get()).guards_hold();
+            (*self.compiled.get()).clone().filter(|_| holds)
+        };
+        if let Some(c) = installed {
+            if c.stack.is_current(helper.py())? {
+                return Ok(Some(c));
             }
+            self.retire();
         }
         if !state::pristine(helper)? {
             return Ok(None);
@@ -427,11 +432,11 @@ impl Plan {
         // The classes are as we made them, but some version has moved, or nothing has been compiled yet.
         let old = unsafe { (*self.compiled.get()).clone() };
         let compiled = match old {
-            Some(c) => c,
-            None => loop {
-                let turns = testing::turns();
+            Some(c) if c.stack.is_current(helper.py())? => c,
+            _ => loop {
+                let round = plans::round();
                 match compile_whole(helper)? {
-                    Some(c) if turns == testing::turns() => break Arc::new(c),
+                    Some(c) if round == plans::round() => break Arc::new(c),
                     Some(_) => {}
                     None => return Ok(None),
                 }
@@ -442,7 +447,7 @@ impl Plan {
     }
 
     fn install(&self, py: Python, compiled: Arc<Compiled>) -> PyResult<()> {
-        testing::remember(py, self);
+        plans::remember(py, self);
         if testing::active(py) {
             return self.set(py, Hot::never(), compiled);
         }
@@ -567,7 +572,7 @@ impl Plan {
 impl Drop for Plan {
     fn drop(&mut self) {
         // SAFETY: the object is freed with the GIL held.
-        testing::forget(unsafe { Python::assume_attached() }, self);
+        plans::forget(unsafe { Python::assume_attached() }, self);
     }
 }
 

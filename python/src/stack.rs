@@ -33,6 +33,31 @@ pub struct Native {
     pub key_prefix: Box<str>,
     /// The slower tiers.
     pub rest: Tiers,
+    /// Where the tiers come from, if that is a `TieredCache`.
+    pub of: Option<Source>,
+}
+
+/// A `TieredCache` and the tiers that it had. To give it others retires the plans; to change its list in place, or to go by
+/// its `__dict__`, is seen by whatever is not a hit.
+pub struct Source {
+    cache: Py<PyAny>,
+    tiers: Vec<Py<PyAny>>,
+}
+
+impl Source {
+    fn is_current(&self, py: Python) -> PyResult<bool> {
+        let cache = self.cache.bind(py);
+        let now = cache.getattr(intern!(py, "caches"))?;
+        if !is_plain_sequence(&now) || now.len()? != self.tiers.len() {
+            return Ok(false);
+        }
+        for (now, then) in now.try_iter()?.zip(&self.tiers) {
+            if !now?.is(then) {
+                return Ok(false);
+            }
+        }
+        drivable(cache)
+    }
 }
 
 pub enum Stack {
@@ -68,9 +93,7 @@ impl Stack {
         }
         guarded.push(home.tiered.clone_ref(py));
         let caches = cache.getattr(intern!(py, "caches"))?;
-        if drivable(cache)?
-            && (caches.is_exact_instance_of::<PyList>() || caches.is_exact_instance_of::<PyTuple>())
-        {
+        if drivable(cache)? && is_plain_sequence(&caches) {
             let caches: Vec<Bound<PyAny>> = caches.try_iter()?.collect::<PyResult<_>>()?;
             if let Some((first, rest)) = caches.split_first()
                 && let Some(native) = NativeTier::of(first, &mut guarded)?
@@ -82,10 +105,12 @@ impl Stack {
                     [] => Tiers::None,
                     _ => Tiers::Behind(rest.iter().map(|c| c.clone().unbind()).collect()),
                 };
-                return Ok((
-                    Stack::Native(native.stack(prefix, rest, serialises)?),
-                    guarded,
-                ));
+                let mut native = native.stack(prefix, rest, serialises)?;
+                native.of = Some(Source {
+                    cache: cache.clone().unbind(),
+                    tiers: caches.iter().map(|c| c.clone().unbind()).collect(),
+                });
+                return Ok((Stack::Native(native), guarded));
             }
         }
         Ok((
@@ -94,10 +119,23 @@ impl Stack {
         ))
     }
 
+    /// Whether the cache still has the tiers that this was made of.
+    pub fn is_current(&self, py: Python) -> PyResult<bool> {
+        match self {
+            Stack::Native(Native { of: Some(of), .. }) => of.is_current(py),
+
+            _ => Ok(true),
+        }
+    }
+
     pub fn traverse(&self, visit: &PyVisit) -> Result<(), PyTraverseError> {
         match self {
             Stack::Native(n) => {
                 visit.call(&n.memory)?;
+                if let Some(of) = &n.of {
+                    visit.call(&of.cache)?;
+                    of.tiers.iter().try_for_each(|t| visit.call(t))?;
+                }
                 n.rest.traverse(visit)
             }
             Stack::Foreign(tiers) => tiers.traverse(visit),
@@ -464,6 +502,10 @@ fn announced<'py, R>(
     let result = result?;
     removed?;
     Ok((!overtaken).then_some(result))
+}
+
+fn is_plain_sequence(o: &Bound<PyAny>) -> bool {
+    o.is_exact_instance_of::<PyList>() || o.is_exact_instance_of::<PyTuple>()
 }
 
 /// Whether an exact `TieredCache` is as it was made: neither its class nor itself has been patched.

@@ -84,6 +84,7 @@ impl<'py> NativeTier<'py> {
             copy: self.copies || memory.copy.unwrap_or(serialises),
             key_prefix: self.key_prefix.into(),
             rest,
+            of: None,
             memory: self.memory.clone().unbind(),
         })
     }

@@ -1,12 +1,13 @@
 """`Memory` as an ordinary cache, and as one cache with what functions keep in it."""
 import datetime
 import gc
+import logging
 import time
 import weakref
 
 import pytest
 
-from quickcache import Memory
+from quickcache import Memory, TieredCache
 
 from .tools import Source, cached, django_memory
 
@@ -353,8 +354,33 @@ def test_a_full_django_memory_culls_what_was_not_asked_for():
         cache.set(str(key), key)
     for key in range(200):
         assert cache.get(str(key)) == key
-    cache.set('one more', 1)
+    cache.set('more', 1)
     assert [key for key in range(300) if cache.get(str(key)) is None] == list(range(200, 300))
+
+
+# ---- the tiers of a TieredCache ----
+
+def test_a_list_of_tiers_that_is_changed_in_place_is_seen_by_whatever_is_not_a_hit():
+    first, second = Memory(), Memory()
+    tiers = [first]
+    source = Source()
+    f = source.cached(TieredCache(tiers))
+    f(1)
+    tiers[0] = second
+    assert f.get_cached_value(1) is Ellipsis
+    assert f(1) == 1 and source.executions == 2
+    tiers.insert(0, first)
+    f.clear(1)
+    assert first.get(f.get_cache_key(1)) is second.get(f.get_cache_key(1)) is None
+
+
+def test_to_make_a_tiered_cache_leaves_the_hit_path_of_others(caplog):
+    f = Source().cached(TieredCache([Memory()]))
+    f(1), f(1)
+    caplog.set_level(logging.DEBUG, 'quickcache')
+    TieredCache([Memory()])
+    f(1)
+    assert not caplog.records
 
 
 # ---- options ----

@@ -127,6 +127,50 @@ def test_any_history(steps):
     same(scenario, False)
 
 
+# R6: the tiers of a TieredCache are an attribute, read at each call.
+
+TIERS = ['a', 'b', 'ab', 'ba', '', 'abc', 'tuple', 'unchanged']
+RETIERED = st.one_of(
+    st.tuples(st.sampled_from(['call', 'call', 'clear', 'get', 'set']), st.sampled_from([0, 1])),
+    st.tuples(st.just('tiers'), st.sampled_from(TIERS)),
+    st.tuples(st.just('get of its own'), st.booleans()),
+)
+
+
+@settings(max_examples=200)
+@given(st.lists(RETIERED, min_size=3, max_size=25))
+@example([('call', 0), ('call', 0), ('tiers', 'b'), ('call', 0), ('tiers', 'a'), ('call', 0), ('tiers', 'ba'), ('call', 0)])
+@example([('call', 0), ('call', 0), ('get of its own', True), ('call', 0), ('get of its own', False), ('call', 0)])
+def test_tiers_that_are_reassigned_are_those_of_the_next_call(steps):
+    def scenario(world):
+        tiers = {name: memory(world) for name in 'abc'}
+        tiered = world.side.TieredCache([tiers['a'], tiers['b']])
+        runs = []
+
+        def f(a):
+            runs.append(a)
+            return len(runs)
+        cached = world.decorate(f, ['a'], cache=tiered)
+        world.attempt('call', cached, 0)
+        for action, argument in steps:
+            if action == 'tiers':
+                tiered.caches = {'tuple': tuple(tiers.values()), 'unchanged': tiered.caches}.get(
+                    argument, [tiers[name] for name in argument if name in tiers])
+            elif action == 'get of its own' and argument:
+                tiered.get = lambda key, default=None: 'its own'
+            elif action == 'get of its own':
+                vars(tiered).get('get') and delattr(tiered, 'get')
+            elif action == 'call':
+                world.attempt(action, cached, argument)
+            elif action == 'clear':
+                world.attempt(action, cached.clear, argument)
+            elif action == 'get':
+                world.attempt(action, cached.get_cached_value, argument)
+            else:
+                world.attempt(action, cached.set_cached_value(argument).to, 'set')
+    same(scenario, False)
+
+
 # A native hit logs nothing (design section 11), which shows whether the native path was taken.
 
 def takes_the_native_path(fn=lambda a: a):
