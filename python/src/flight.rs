@@ -202,13 +202,25 @@ impl Variable {
                 pyo3::ffi::PyContextVar_Set(var.as_ptr(), value.as_ptr()),
             )?
         };
-        let result = f();
+        // However `f` ends.
+        let _reset = Reset { var, token };
+        f()
+    }
+}
+
+struct Reset<'a, 'py> {
+    var: &'a Bound<'py, PyAny>,
+    token: Bound<'py, PyAny>,
+}
+
+impl Drop for Reset<'_, '_> {
+    fn drop(&mut self) {
+        let py = self.token.py();
         // SAFETY: the token is of this variable. It may belong to another context if a greenlet was switched inside; the
         // variable is then left as it is.
-        if unsafe { pyo3::ffi::PyContextVar_Reset(var.as_ptr(), token.as_ptr()) } < 0 {
+        if unsafe { pyo3::ffi::PyContextVar_Reset(self.var.as_ptr(), self.token.as_ptr()) } < 0 {
             drop(PyErr::fetch(py));
         }
-        result
     }
 }
 
