@@ -1,6 +1,6 @@
 //! How a plain Python function takes its arguments: enough to bind a call without `inspect`.
 //!
-//! Binds only what is valid; the error of an invalid call is raised by `inspect.getcallargs` (`call.rs`), so that its
+//! Binds only what is valid; the error of an invalid call is raised by `inspect.getcallargs` (`call/mod.rs`), so that its
 //! type and text are the replaced library's.
 
 use crate::call::Call;

@@ -1,0 +1,237 @@
+//! A call whose first tier is a memory of ours: look, lead or follow, ask slower tiers, run, fill.
+
+use super::leader::{Followed, Followers, Lead, follow, patience};
+use super::{Call, Op};
+use crate::clock;
+use crate::flight::{self, Cell, Outcome};
+use crate::memory::{Stored, deadline, served};
+use crate::stack::{Native, TextKey};
+use crate::state::{FLIGHTS, add, debug, debugging};
+use crate::text::KeyParts;
+use crate::value::is_ellipsis;
+use crate::{fault, warn};
+use pyo3::exceptions::PyException;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+use quickcache::protocol::machine::{self, Enter, Ticket};
+
+impl<'py> Op<'py> {
+    pub(super) fn hit(&self, n: &Native, parts: &KeyParts) -> PyResult<Option<Bound<'py, PyAny>>> {
+        match n.memory.get().look(self.py, &n.space, &parts.parts) {
+            // Stored as ever, and computed anew as ever: to a call it says "nothing is stored" (drop-in.md R2).
+            Some((object, _)) if is_ellipsis(&object) => Ok(None),
+            Some((object, encoded)) => {
+                add(&self.counts().slow_hits);
+                served(object, encoded).map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+
+    pub(super) fn through_memory(
+        &self,
+        n: &Native,
+        parts: &KeyParts<'py>,
+        call: Call,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = self.py;
+        if let Some(v) = self.hit(n, parts)? {
+            return Ok(v);
+        }
+        let key = self.text_key(parts)?;
+        if debugging(py) {
+            debug(py, key.shown())?;
+        }
+        if self.adopt(n, parts, &key)?
+            && let Some(v) = self.hit(n, parts)?
+        {
+            return Ok(v);
+        }
+        let within = flight::within(py)?;
+        let mut waited = 0;
+        loop {
+            let entered = FLIGHTS.with(py, |m| {
+                let _ = m.begin();
+                m.enter(
+                    key.of(),
+                    machine::Call {
+                        within,
+                        generation: 0,
+                    },
+                    Cell::new,
+                )
+            });
+            match entered {
+                Enter::Lead(ticket) | Enter::Alone(ticket) => {
+                    let lead = Lead {
+                        key: &key,
+                        ticket: Some(ticket),
+                    };
+                    // The caches' own code too, so that a call from inside it does not wait for this one.
+                    return flight::inside(py, lead.flight(), || self.lead(n, parts, lead, call));
+                }
+                Enter::Follow(following, cell) => {
+                    let outcome = match follow(py, &key, following, &cell, patience(self.counts()))?
+                    {
+                        Followed::Outcome(o) => o,
+                        Followed::GaveUp(_ticket) => return self.execute(call).result,
+                    };
+                    add(&self.counts().followed);
+                    match &*outcome {
+                        Outcome::Raised(e) => return Err(e.clone_ref(py)),
+                        Outcome::Value(v, encoded) => return served(v.bind(py).clone(), *encoded),
+                        Outcome::Nothing => waited += 1,
+                    }
+                    if let Some(v) = self.hit(n, parts)? {
+                        return Ok(v);
+                    }
+                    if waited == 2 {
+                        return self.execute(call).result;
+                    }
+                }
+            }
+        }
+    }
+
+    /// An entry that was set by text becomes one that calls find.
+    pub(super) fn adopt(&self, n: &Native, parts: &KeyParts, key: &TextKey) -> PyResult<bool> {
+        let memory = n.memory.get();
+        if n.key_prefix.is_empty() {
+            return Ok(memory.adopt(self.py, &n.space, &parts.parts, key.text.cast()?));
+        }
+        let full = PyString::new(self.py, &format!("{}{}", n.key_prefix, key.shown()));
+        Ok(memory.adopt(self.py, &n.space, &parts.parts, &full))
+    }
+
+    fn lead(
+        &self,
+        n: &Native,
+        parts: &KeyParts<'py>,
+        mut lead: Lead<'_, 'py>,
+        call: Call,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = self.py;
+        let id = n.space.id.get();
+        // Another flight may have landed between our look and now.
+        if let Some(v) = self.hit(n, parts)? {
+            return Ok(v);
+        }
+        let token = lead.token();
+        let began = clock::now();
+        if let Some((v, until)) = n.rest.get_until(lead.key, token)? {
+            add(&self.counts().outer_hits);
+            let due = deadline(began, n.timeout).min(until);
+            let stored = match due > clock::now() {
+                true => self.stored(n, &v)?,
+                false => None,
+            };
+            self.land(n, parts, &mut lead, id, stored, due)?;
+            return Ok(v);
+        }
+        add(&self.counts().misses);
+        if debugging(py) {
+            debug(py, &format!("cache miss, calling {}", self.c.name(py)?))?;
+        }
+        let ran = self.execute(call);
+        let value = match ran.result {
+            Ok(v) => v,
+            Err(e) => {
+                // An interrupt is the leader's own: its followers look again.
+                if e.is_instance_of::<PyException>(py) {
+                    lead.end(Outcome::Raised(e.clone_ref(py)))?;
+                }
+                return Err(e);
+            }
+        };
+        let ticket = lead.ticket.take().expect("not landed yet");
+        self.finish(n, parts, lead.key, ticket, id, &value, ran.began)?;
+        Ok(value)
+    }
+
+    /// Ends a flight whose function gave `value`: the slower tiers, then the memory tier, then the followers.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "what an asynchronous flight kept of its beginning"
+    )]
+    pub fn finish(
+        &self,
+        n: &Native,
+        parts: &KeyParts<'py>,
+        key: &TextKey<'py>,
+        ticket: Ticket,
+        id: u32,
+        value: &Bound<'py, PyAny>,
+        began: u64,
+    ) -> PyResult<()> {
+        let mut lead = Lead {
+            key,
+            ticket: Some(ticket),
+        };
+        let stored = self.stored(n, value)?;
+        if !n.rest.is_none() && n.rest.fill(key, lead.token(), began, value)?.is_none() {
+            add(&self.counts().refused);
+        }
+        self.land(n, parts, &mut lead, id, stored, deadline(began, n.timeout))
+    }
+
+    /// What is to be stored of a value; `None` if it cannot be, with one warning.
+    pub(super) fn stored(
+        &self,
+        n: &Native,
+        value: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Stored<'py>>> {
+        match Stored::of(value, n.copy) {
+            Ok(s) => Ok(Some(s)),
+            Err(e) => {
+                let prefix = self.c.prefix.bind(self.py).to_string_lossy();
+                warn::cannot_copy(self.py, Some(&prefix), value, e)?;
+                add(&self.counts().refused);
+                Ok(None)
+            }
+        }
+    }
+
+    /// The flight ends: the fill if it still stands, then the followers.
+    fn land(
+        &self,
+        n: &Native,
+        parts: &KeyParts,
+        lead: &mut Lead<'_, 'py>,
+        id: u32,
+        stored: Option<Stored<'py>>,
+        deadline: u64,
+    ) -> PyResult<()> {
+        let py = self.py;
+        let counts = self.counts();
+        fault::point(py, "land");
+        let landed = FLIGHTS.with(py, |m| m.land(lead.ticket.take().expect("landed once")));
+        let followers = Followers(py, landed.left.map(|(_, cell)| cell));
+        fault::point(py, "fill");
+        // Nothing between the landing and the fill lets another thread in.
+        let mut late = false;
+        let expired = n.memory.get().expired(py, &n.space, &parts.parts);
+        let stored_now = stored.is_some() && landed.good && deadline > clock::now();
+        counts.why.missed(py, lead.key.hash, expired, stored_now);
+        if let Some(s) = &stored {
+            if !landed.good {
+                add(&counts.refused);
+            } else if deadline <= clock::now() {
+                late = true;
+                add(&counts.refused);
+            } else {
+                n.memory
+                    .get()
+                    .fill(py, &n.space, id, &parts.parts, s, deadline);
+                add(&counts.fills);
+            }
+        }
+        followers.wake(match stored {
+            Some(s) => Outcome::Value(s.object.unbind(), s.encoded),
+            None => Outcome::Nothing,
+        })?;
+        if late {
+            warn::slower_than_timeout(py, &self.c)?;
+        }
+        Ok(())
+    }
+}

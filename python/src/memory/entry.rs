@@ -1,0 +1,155 @@
+//! What the table holds of a value, and the spaces that entries are of.
+
+use crate::cell::GilCell;
+use crate::ffi::{self, PyObject};
+use crate::part::{self, Part, Tag};
+use crate::value::{self, is_ellipsis};
+use pyo3::prelude::*;
+use std::cell::Cell;
+use std::collections::HashMap;
+
+/// One entry of the table: 24 bytes, what a hit reads.
+pub struct Entry {
+    pub value: *mut PyObject,
+    pub bits: u64,
+    pub label: Label,
+}
+
+/// Whose an entry is and of what kind, in one word, so that a hit compares it at once.
+///
+/// ```text
+/// space 32 | encoded 8 | tag 8
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Label(u64);
+
+impl Label {
+    const ENCODED: u64 = 1 << 8;
+
+    #[inline(always)]
+    pub const fn new(space: u32, tag: Tag, encoded: bool) -> Label {
+        Label((space as u64) << 16 | (encoded as u64) << 8 | tag as u64)
+    }
+
+    fn tag(self) -> Tag {
+        part::tag(self.0 as u8)
+    }
+}
+
+impl Entry {
+    /// Takes references of its own to the value and to what the parts point to.
+    ///
+    /// # Safety
+    /// The parts and the value are alive, and the GIL is held.
+    pub(super) unsafe fn new(
+        value: *mut PyObject,
+        encoded: bool,
+        space: u32,
+        parts: &[Part],
+    ) -> Entry {
+        unsafe {
+            let (tag, bits) = part::own(parts);
+            ffi::Py_INCREF(value);
+            Entry {
+                value,
+                bits,
+                label: Label::new(space, tag, encoded),
+            }
+        }
+    }
+
+    /// The id of its space at the time it was filled; an entry of an id that is no more is dead.
+    pub fn space(&self) -> u32 {
+        (self.label.0 >> 16) as u32
+    }
+
+    /// The value is the pickle of what callers get.
+    pub fn encoded(&self) -> bool {
+        self.label.0 & Label::ENCODED != 0
+    }
+
+    /// Whether this is the entry of these parts in a space.
+    ///
+    /// # Safety
+    /// As for `part::is`.
+    #[inline(always)]
+    pub unsafe fn has_key(&self, space: u32, parts: &[Part]) -> bool {
+        let label = Label::new(space, part::tag_of(parts), self.encoded());
+        self.label == label && unsafe { part::is(self.bits, parts) }
+    }
+
+    /// # Safety
+    /// As for `part::with_parts`, of its key.
+    pub(super) unsafe fn with_parts<R>(&self, f: impl FnOnce(&[Part]) -> R) -> R {
+        unsafe { part::with_parts(self.label.tag(), self.bits, f) }
+    }
+}
+
+// SAFETY: moved and dropped with the GIL held only.
+unsafe impl Send for Entry {}
+unsafe impl Sync for Entry {}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        // SAFETY: made by `Entry::new`; every owner drops entries under the GIL and outside the table.
+        unsafe {
+            part::release(self.label.tag(), self.bits);
+            ffi::Py_DECREF(self.value);
+        }
+    }
+}
+
+/// The keys of one prefix in one memory tier. Functions of equal text share it.
+pub struct Space {
+    /// Changes with each `clear_all`.
+    pub id: Cell<u32>,
+    pub seed: Cell<u64>,
+    /// The number under which the protocol knows it; never changes.
+    pub function: u32,
+    /// The text keys of this space begin so: up to and with the slash.
+    pub text: Box<str>,
+    /// How much of `text` the tier has put before the function's own key, which is what flights are known by.
+    pub(super) own_from: usize,
+    /// Of each text key, by its hash, the hash of the typed key. Made when first asked for.
+    pub(super) index: GilCell<Option<HashMap<u64, Vec<u64>>>>,
+}
+
+// SAFETY: as for everything here, the GIL.
+unsafe impl Send for Space {}
+unsafe impl Sync for Space {}
+
+/// What is to be stored of one value.
+pub struct Stored<'py> {
+    pub object: Bound<'py, PyAny>,
+    pub encoded: bool,
+    pub weight: u32,
+}
+
+impl<'py> Stored<'py> {
+    /// Of a value that callers may share, or not. May run Python code: a value that is not shared is pickled.
+    pub fn of(value: &Bound<'py, PyAny>, copy: bool) -> PyResult<Stored<'py>> {
+        // `Ellipsis` counts as encoded, so that the hit path leaves it to the slow one.
+        let nothing = is_ellipsis(value);
+        let encoded = nothing || copy && !value::immutable(value);
+        let object = if encoded && !nothing {
+            value::encode(value)?
+        } else {
+            value.clone()
+        };
+        let weight = value::weigh(object.as_ptr()).min(u32::MAX as u64) as u32;
+        Ok(Stored {
+            object,
+            encoded,
+            weight,
+        })
+    }
+}
+
+/// What a caller gets of a stored value.
+pub fn served<'py>(object: Bound<'py, PyAny>, encoded: bool) -> PyResult<Bound<'py, PyAny>> {
+    if encoded && !is_ellipsis(&object) {
+        value::decode(&object)
+    } else {
+        Ok(object)
+    }
+}

@@ -1,0 +1,323 @@
+//! `Memory`, the memory tier: one table for all functions that use it, and an ordinary cache for whoever has a text key.
+//!
+//! A function's entries are found by typed parts (`part.rs`), an entry that was set by text by that text. Here lives what calls
+//! ask for; `by_text` and `cache` are the other door.
+
+mod by_text;
+mod cache;
+mod entry;
+mod options;
+
+pub use by_text::text_key;
+use by_text::text_of;
+pub use entry::{Entry, Label, Space, Stored, served};
+pub use options::millis;
+
+use crate::cell::GilCell;
+use crate::clock;
+use crate::part::{Part, Tag, hash_parts};
+use crate::state::FLIGHTS;
+use crate::testing;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+use quickcache::tier::memory::{Inserted, Limits, NEVER, Table};
+use std::cell::Cell;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, OnceLock};
+
+/// The space of entries that were set by text.
+const BY_TEXT: u32 = 0;
+
+pub struct Inner {
+    table: Table<Entry>,
+    spaces: HashMap<Box<str>, Arc<Space>>,
+    live: HashSet<u32>,
+    next: u32,
+    seed: u64,
+    /// Some text that looks like a key of a function was set by text.
+    texts: bool,
+}
+
+impl Inner {
+    #[inline(always)]
+    pub fn find(&self, hash: u64, eq: impl FnMut(&Entry) -> bool) -> Option<&Entry> {
+        self.table.get(hash, clock::passed, eq)
+    }
+
+    /// The entries as the hit path asks for them.
+    #[inline(always)]
+    pub fn table(&self) -> &Table<Entry> {
+        &self.table
+    }
+
+    /// Where the one entry of a space without parts is; any number, if there is none.
+    pub fn slot_of_nothing(&self, space: &Space) -> u32 {
+        let id = space.id.get();
+        // SAFETY: there are no parts.
+        let hash = unsafe { hash_parts(space.seed.get(), &[]) };
+        let slot = self.table.slot_of(hash, |e| unsafe { e.has_key(id, &[]) });
+        slot.unwrap_or(u32::MAX)
+    }
+}
+
+/// A bounded cache in the memory of this process, with a timeout.
+///
+/// `timeout` is in seconds (`None`: no expiry). When `max_entries` or `max_bytes` is reached, entries that are seldom
+/// asked for make way. `copy=True` gives each caller a copy of its own, `copy=False` the stored object itself; by default
+/// a copy is made only where another tier would make one too. Immutable values are never copied.
+#[pyclass(frozen, module = "quickcache", immutable_type, weakref)]
+pub struct Memory {
+    state: GilCell<Inner>,
+    /// Milliseconds; `NEVER` for no expiry.
+    pub timeout: u64,
+    pub copy: Option<bool>,
+    /// The one that its entries are of; see `testing`.
+    era: Cell<u64>,
+}
+
+// SAFETY: the cell is touched with the GIL held only.
+unsafe impl Sync for Memory {}
+
+fn random() -> u64 {
+    RandomState::new().hash_one(0)
+}
+
+pub fn hash_text(text: &str) -> u64 {
+    static STATE: OnceLock<RandomState> = OnceLock::new();
+    STATE.get_or_init(RandomState::new).hash_one(text)
+}
+
+/// Numbers for the protocol, one per space.
+fn next_function() -> u32 {
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(1);
+    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}
+
+impl Memory {
+    fn with_limits(limits: Limits, timeout: u64, copy: Option<bool>) -> Memory {
+        Memory {
+            state: GilCell::new(Inner {
+                table: Table::new(limits),
+                spaces: HashMap::new(),
+                live: HashSet::from([BY_TEXT]),
+                next: BY_TEXT,
+                seed: random(),
+                texts: false,
+            }),
+            timeout,
+            copy,
+            era: Cell::new(testing::era()),
+        }
+    }
+
+    /// Lets entries of another era go. Asked before any is looked at or stored.
+    pub fn settle(&self, py: Python) {
+        if self.era.replace(testing::era()) != testing::era() {
+            self.clear(py);
+        }
+    }
+
+    pub fn inner(&self) -> *const Inner {
+        // SAFETY: only the address is used; the hit path keeps the rules of `peek`.
+        unsafe { self.state.peek() }
+    }
+
+    /// The space whose text keys begin with `text`, of which `own_from` bytes are the tier's; made when it is not there yet.
+    pub fn space(&self, py: Python, text: &str, own_from: usize) -> Arc<Space> {
+        self.state.with(py, |m| {
+            if let Some(space) = m.spaces.get(text) {
+                return space.clone();
+            }
+            m.next += 1;
+            let space = Arc::new(Space {
+                id: Cell::new(m.next),
+                seed: Cell::new(random()),
+                function: next_function(),
+                text: text.into(),
+                own_from,
+                index: GilCell::new(None),
+            });
+            m.live.insert(m.next);
+            m.spaces.insert(text.into(), space.clone());
+            space
+        })
+    }
+
+    /// The stored object of a typed key, and whether it is encoded. Counts as a visit.
+    pub fn look<'py>(
+        &self,
+        py: Python<'py>,
+        space: &Space,
+        parts: &[Part],
+    ) -> Option<(Bound<'py, PyAny>, bool)> {
+        self.settle(py);
+        let id = space.id.get();
+        // SAFETY: the parts are alive; comparing them runs no Python code.
+        unsafe {
+            let hash = hash_parts(space.seed.get(), parts);
+            self.state.with(py, |m| {
+                let e = m.find(hash, |e| e.has_key(id, parts))?;
+                Some((Bound::from_borrowed_ptr(py, e.value), e.encoded()))
+            })
+        }
+    }
+
+    /// Moves an entry that was set by text to where calls look for it.
+    pub fn adopt(&self, py: Python, space: &Space, parts: &[Part], text: &Bound<PyString>) -> bool {
+        if !self.state.with(py, |m| m.texts) {
+            return false;
+        }
+        let key = [Part {
+            tag: Tag::Str,
+            bits: text.as_ptr() as u64,
+        }];
+        let mut out = Vec::new();
+        let adopted = self.state.with(py, |m| unsafe {
+            let hash = hash_parts(m.seed, &key);
+            let eq = |e: &Entry| e.has_key(BY_TEXT, &key);
+            let now = clock::now();
+            let standing = m.table.standing(hash, eq).filter(|s| s.deadline > now)?;
+            let old = m.table.remove(hash, eq)?;
+            let entry = Entry::new(old.value, old.encoded(), space.id.get(), parts);
+            let hash = hash_parts(space.seed.get(), parts);
+            out.push(old);
+            let id = space.id.get();
+            let same = |e: &Entry| e.has_key(id, parts);
+            m.table.insert(
+                hash,
+                entry,
+                standing.weight,
+                standing.deadline,
+                now,
+                same,
+                &mut out,
+            );
+            Some(())
+        });
+        if adopted.is_some() {
+            self.note_text(py, space, parts);
+        }
+        adopted.is_some()
+    }
+
+    /// Stores the value of a typed key under the id its execution began with. Runs no Python code before the table is whole.
+    pub fn fill(
+        &self,
+        py: Python,
+        space: &Space,
+        id: u32,
+        parts: &[Part],
+        stored: &Stored,
+        deadline: u64,
+    ) -> Inserted {
+        self.settle(py);
+        let mut out = Vec::new();
+        // SAFETY: the parts are alive; the entry takes its own references.
+        let done = unsafe {
+            let hash = hash_parts(space.seed.get(), parts);
+            let entry = Entry::new(stored.object.as_ptr(), stored.encoded, id, parts);
+            let same = |e: &Entry| e.has_key(id, parts);
+            self.state.with(py, |m| {
+                let now = clock::now();
+                let Inner { table, live, .. } = m;
+                table.sweep(now, 1, |e| !live.contains(&e.space()), &mut out);
+                table.insert(hash, entry, stored.weight, deadline, now, same, &mut out)
+            })
+        };
+        drop(out);
+        self.note_text(py, space, parts);
+        done
+    }
+
+    /// Removes a typed key.
+    pub fn remove(&self, py: Python, space: &Space, parts: &[Part]) -> bool {
+        let id = space.id.get();
+        let gone = unsafe {
+            let hash = hash_parts(space.seed.get(), parts);
+            self.state
+                .with(py, |m| m.table.remove(hash, |e| e.has_key(id, parts)))
+        };
+        gone.is_some()
+    }
+
+    /// What an entry is worth: deadline, lifetime, weight; for `explain`.
+    pub fn standing(
+        &self,
+        py: Python,
+        space: &Space,
+        parts: &[Part],
+    ) -> Option<(u64, Option<u64>, u32)> {
+        self.settle(py);
+        let id = space.id.get();
+        unsafe {
+            let hash = hash_parts(space.seed.get(), parts);
+            self.state.with(py, |m| {
+                let s = m.table.standing(hash, |e| e.has_key(id, parts))?;
+                (s.deadline > clock::now()).then_some((s.deadline, s.lifetime, s.weight))
+            })
+        }
+    }
+
+    /// How many entries a space has, and what they weigh. Looks at the whole table.
+    pub fn weigh_space(&self, py: Python, space: &Space) -> (u64, u64) {
+        self.settle(py);
+        let (id, now) = (space.id.get(), clock::now());
+        self.state.with(py, |m| {
+            let own = m
+                .table
+                .iter()
+                .filter(|(e, s)| e.space() == id && s.deadline > now);
+            own.fold((0, 0), |(n, bytes), (_, s)| {
+                (
+                    n + 1,
+                    bytes + s.weight as u64 + Table::<Entry>::OVERHEAD as u64,
+                )
+            })
+        })
+    }
+
+    /// Whether an entry of this key is there and has expired.
+    pub fn expired(&self, py: Python, space: &Space, parts: &[Part]) -> bool {
+        let id = space.id.get();
+        // SAFETY: the parts are alive.
+        let hash = unsafe { hash_parts(space.seed.get(), parts) };
+        self.state.with(py, |m| {
+            let s = m.table.standing(hash, |e| unsafe { e.has_key(id, parts) });
+            s.is_some_and(|s| s.deadline <= clock::now())
+        })
+    }
+
+    /// Every entry of a space is dead at once; the sweep frees them.
+    pub fn clear_space(&self, py: Python, space: &Space) {
+        FLIGHTS.with(py, |flights| flights.clear_all(space.function));
+        self.state.with(py, |m| {
+            m.live.remove(&space.id.get());
+            m.next += 1;
+            m.live.insert(m.next);
+            space.id.set(m.next);
+            space.seed.set(random());
+        });
+        space.index.with(py, |i| *i = None);
+        let mut out = Vec::new();
+        self.state.with(py, |m| {
+            if !m.texts {
+                return;
+            }
+            let prefix = &*space.text;
+            m.table.retain(
+                |e| e.space() != BY_TEXT || !unsafe { text_of(e) }.starts_with(prefix),
+                &mut out,
+            );
+        });
+    }
+}
+
+/// `now` and a lifetime, where one may be endless.
+pub fn deadline(now: u64, timeout: u64) -> u64 {
+    if timeout == NEVER {
+        NEVER
+    } else {
+        now.saturating_add(timeout.max(1))
+    }
+}

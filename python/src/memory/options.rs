@@ -1,0 +1,140 @@
+//! What `Memory` is made with and what its `set` is told, read from Python, with the errors that say what is wrong.
+
+use crate::ffi;
+use pyo3::exceptions::{PyException, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyFloat, PyInt};
+use quickcache::tier::memory::NEVER;
+
+/// A timeout option: seconds, a timedelta, or `None` for no expiry; held in milliseconds.
+pub(super) struct Timeout(pub u64);
+
+impl<'py> FromPyObject<'_, 'py> for Timeout {
+    type Error = PyErr;
+
+    fn extract(value: pyo3::Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        if value.is_none() {
+            return Ok(Timeout(NEVER));
+        }
+        let number = value.is_instance_of::<PyInt>() || value.is_instance_of::<PyFloat>();
+        let seconds: f64 = if number && !value.is_instance_of::<PyBool>() {
+            match value.extract() {
+                Ok(seconds) => seconds,
+                // An integer beyond every float.
+                Err(_) if value.gt(0)? => f64::INFINITY,
+                Err(_) => f64::NEG_INFINITY,
+            }
+        } else if let Ok(total) = value.call_method0("total_seconds") {
+            total.extract()?
+        } else {
+            return Err(PyTypeError::new_err(format!(
+                "Memory: timeout must be a number of seconds, a timedelta or None, not {}",
+                value.get_type().name()?
+            )));
+        };
+        if seconds.is_nan() || seconds <= 0.0 {
+            return Err(PyValueError::new_err(format!(
+                "Memory: timeout must be more than 0 seconds, not {}; None means no expiry",
+                value.repr()?
+            )));
+        }
+        Ok(Timeout(millis(seconds)))
+    }
+}
+
+/// At least one millisecond, so that a short timeout is not taken for none.
+pub fn millis(seconds: f64) -> u64 {
+    let ms = (seconds * 1000.0).ceil();
+    if ms >= (1u64 << 52) as f64 {
+        NEVER
+    } else {
+        (ms as u64).max(1)
+    }
+}
+
+/// A value in an error.
+pub(super) fn shown(value: &Bound<PyAny>) -> String {
+    value
+        .repr()
+        .map_or_else(|_| "that".into(), |r| r.to_string())
+}
+
+/// A `set` of a value that cannot be pickled; what pickling raised is the cause. An interrupt stays as it is.
+pub(super) fn cannot_copy(value: &Bound<PyAny>, error: PyErr) -> PyErr {
+    let py = value.py();
+    if !error.is_instance_of::<PyException>(py) {
+        return error;
+    }
+    let class = value.get_type().fully_qualified_name();
+    let text = format!(
+        "Memory.set: a value of type {} cannot be copied ({}); use Memory(copy=False) to share one object among all callers",
+        class.map_or_else(|_| "?".into(), |c| c.to_string()),
+        error.value(py)
+    );
+    let better = PyTypeError::new_err(text);
+    better.set_cause(py, Some(error));
+    better
+}
+
+/// A bound: a positive integer, or `None` for no bound.
+pub(super) struct AtMost<const BYTES: bool>(pub(super) Option<u64>);
+
+impl<'py, const BYTES: bool> FromPyObject<'_, 'py> for AtMost<BYTES> {
+    type Error = PyErr;
+
+    fn extract(value: pyo3::Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        if value.is_none() {
+            return Ok(AtMost(None));
+        }
+        let name = if BYTES { "max_bytes" } else { "max_entries" };
+        if value.is_instance_of::<PyBool>() || !value.is_instance_of::<PyInt>() {
+            return Err(PyTypeError::new_err(format!(
+                "Memory: {name} must be an integer or None, not {}",
+                value.get_type().name()?
+            )));
+        }
+        match value.extract::<i64>() {
+            Ok(n) if n > 0 => Ok(AtMost(Some(n as u64))),
+            // More than fits 64 bits is no bound at all.
+            Err(_) if value.gt(0)? => Ok(AtMost(None)),
+            _ => Err(PyValueError::new_err(format!(
+                "Memory: {name} must be more than 0, not {}; None means no bound",
+                value.repr()?
+            ))),
+        }
+    }
+}
+
+/// The timeout of one `set`.
+pub(super) enum Lifetime {
+    Own,
+    Given(u64),
+    /// Zero or less: the entry is over before it begins.
+    None,
+}
+
+impl<'py> FromPyObject<'_, 'py> for Lifetime {
+    type Error = PyErr;
+
+    fn extract(value: pyo3::Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        if value.is_none() {
+            return Ok(Lifetime::Given(NEVER));
+        }
+        if value.as_ptr() == unsafe { ffi::Py_Ellipsis() } {
+            return Ok(Lifetime::Own);
+        }
+        let number = value.extract::<f64>().ok();
+        let number = number.filter(|s| !s.is_nan() && !value.is_instance_of::<PyBool>());
+        let seconds = number.ok_or_else(|| {
+            PyTypeError::new_err(format!(
+                "Memory: timeout must be a number of seconds or None, not {}",
+                shown(&value)
+            ))
+        })?;
+        Ok(if seconds <= 0.0 {
+            Lifetime::None
+        } else {
+            Lifetime::Given(millis(seconds))
+        })
+    }
+}
