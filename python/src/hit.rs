@@ -11,10 +11,11 @@
 use crate::call::{self, Call};
 use crate::ffi::{self, PyObject};
 use crate::function::Function;
+use crate::memo::FIXED;
 use crate::memory::{Entry, Label};
 use crate::params::Bindings;
 use crate::part::{self, Part, Tag, hash_parts};
-use crate::plan::{Compiled, FIXED, Hot, MAX_PARTS, Plan, Shape};
+use crate::plan::{Compiled, Hot, MAX_PARTS, Plan, Shape};
 use quickcache::clock;
 use quickcache::tier::memory::Found;
 use std::cell::Cell;

@@ -14,6 +14,7 @@ mod flight;
 mod function;
 mod helper;
 mod hit;
+mod memo;
 mod memory;
 mod params;
 mod part;
