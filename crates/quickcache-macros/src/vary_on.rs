@@ -77,7 +77,9 @@ impl KeyPlan {
                 }
                 let mut parts = Vec::new();
                 for expr in exprs {
-                    match mentions(expr, function, &mut mentioned) {
+                    let named = mentions(expr, function, &mut mentioned)
+                        .and_then(|()| has_a_type(expr, function));
+                    match named {
                         Ok(()) => {
                             names.push(written(expr));
                             parts.push(expr.clone());
@@ -242,6 +244,31 @@ fn read(
         Skip::Function(_) => (0..function.args.len()).collect(),
         _ => mentioned.iter().copied().chain(skip_at).collect(),
     }
+}
+
+/// Two types may be kept alike, and only a type with a name tells their entries apart.
+fn has_a_type(expr: &Expr, function: &Function) -> syn::Result<()> {
+    let mut whole = expr;
+    while let Expr::Reference(syn::ExprReference { expr, .. })
+    | Expr::Paren(syn::ExprParen { expr, .. }) = whole
+    {
+        whole = expr;
+    }
+    let Expr::Path(path) = whole else {
+        return Ok(());
+    };
+    let arg = path.path.get_ident().and_then(|name| function.arg(name));
+    let mut ty = arg.map(|arg| &arg.ty);
+    while let Some(Type::Reference(reference)) = ty {
+        ty = Some(&reference.elem);
+    }
+    if !matches!(ty, Some(Type::ImplTrait(_))) {
+        return Ok(());
+    }
+    Err(syn::Error::new(
+        expr.span(),
+        "an `impl Trait` cannot be a key value, since its type has no name by which its entries are told from those of another: write a type parameter, `fn f<T: Trait>(x: T)`",
+    ))
 }
 
 fn mentions(expr: &Expr, function: &Function, found: &mut BTreeSet<usize>) -> syn::Result<()> {
