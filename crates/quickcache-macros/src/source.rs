@@ -149,6 +149,10 @@ pub fn site(options: &Options, plan: &KeyPlan, name: &str, item: &impl ToTokens)
     quote! {
         #krate::internal::Site::new(#krate::internal::Declared {
             module: ::core::module_path!(),
+            place: {
+                enum Here {}
+                ::core::any::type_name::<Here>
+            },
             function: #name,
             name: #given,
             version: #version,

@@ -178,3 +178,37 @@ fn floats_options_slices_tuples_uuids_and_times_are_key_values() {
     }
     assert_eq!(RUNS.load(Ordering::SeqCst), 8);
 }
+
+fn of_users() -> String {
+    const TABLE: &str = "users";
+    #[quickcache(vary_on = [id])]
+    fn row(id: u64) -> String {
+        format!("{TABLE} {id}")
+    }
+    row(1);
+    row::key(1)
+}
+
+fn of_posts() -> String {
+    const TABLE: &str = "posts";
+    #[quickcache(vary_on = [id])]
+    fn row(id: u64) -> String {
+        format!("{TABLE} {id}")
+    }
+    row(1);
+    row::key(1)
+}
+
+#[quickcache(vary_on = [])]
+fn outermost() -> u64 {
+    7
+}
+
+/// The same name, the same text, the same module: in a tier that others share they must not meet.
+#[test]
+fn nested_functions_of_one_name_and_text_have_keys_of_their_own() {
+    assert_ne!(of_users(), of_posts());
+    assert_eq!(of_users(), of_users());
+    outermost();
+    assert_ne!(outermost::key(), of_users());
+}

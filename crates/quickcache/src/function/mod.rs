@@ -59,6 +59,8 @@ pub(crate) fn all_functions() -> MutexGuard<'static, Vec<&'static Function>> {
 /// What the attribute says of a function.
 pub struct Declared {
     pub module: &'static str,
+    /// The path of a type beside the function: names the functions that it lies in.
+    pub place: fn() -> &'static str,
     pub function: &'static str,
     pub name: Option<&'static str>,
     pub version: Option<u64>,
@@ -78,6 +80,21 @@ impl Declared {
             None => format!("{}::{}", self.module, self.function),
         }
     }
+
+    /// The module, and after it the functions that a nested function lies in: two of them may have nested ones of one name and
+    /// text. Nothing but names of functions is taken of the path; how the compiler writes other things in it may change.
+    fn qualified_module(&self) -> String {
+        let inside = || {
+            let path = (self.place)().strip_prefix(self.module)?;
+            let (outer, _) = path.split_once(&format!("::{}::", self.function))?;
+            outer.split("::").all(is_name).then_some(outer)
+        };
+        format!("{}{}", self.module, inside().unwrap_or(""))
+    }
+}
+
+fn is_name(segment: &str) -> bool {
+    segment.chars().all(|c| c.is_alphanumeric() || c == '_')
 }
 
 /// Which instantiation of a generic function: the types that its key and value do not tell.
@@ -287,12 +304,12 @@ impl Function {
             (None, "()") => declared.function.to_owned(),
             (None, parameters) => format!("{}<{parameters}>", declared.function),
         };
+        let module = match declared.name {
+            Some(_) => String::new(),
+            None => declared.qualified_module(),
+        };
         let identity_of_keys = v1::Identity {
-            module: if declared.name.is_some() {
-                ""
-            } else {
-                declared.module
-            },
+            module: &module,
             name: &name,
             version: &version
                 .map(|version| version.to_string())
