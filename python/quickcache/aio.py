@@ -28,8 +28,10 @@ class _Owner:
 async def call(helper, args, kwargs):
     """One call that was not a hit."""
     if _native.disabled():
-        return await helper.fn(*args, **kwargs)
+        with _native.Execution(helper):
+            return await helper.fn(*args, **kwargs)
     if helper.skip(*args, **kwargs):
+        _native.skipped(helper)
         return await refresh(helper, args, kwargs)
     step = _native.Step(helper, args, kwargs)
     loop = asyncio.get_running_loop()
@@ -40,11 +42,11 @@ async def call(helper, args, kwargs):
             return value
         kind = step.enter()
         if kind == 'alone':
-            return await _execute(step, helper.fn, args, kwargs)
+            return await _execute(step, helper, args, kwargs)
         if kind == 'lead':
             owner = _Owner(loop)
             waiting, patience = step.waiting(owner), None
-            owner.task = loop.create_task(_lead(step, owner, helper.fn, args, kwargs))
+            owner.task = loop.create_task(_lead(step, owner, helper, args, kwargs))
         else:
             owner = step.owner()
             waiting, patience = step, step.patience()
@@ -60,7 +62,8 @@ async def call(helper, args, kwargs):
             return value
         if kind == 'lead' and owner.result is not None:
             return owner.result[0]
-    return await helper.fn(*args, **kwargs)
+    with _native.Execution(helper):
+        return await helper.fn(*args, **kwargs)
 
 
 async def _flight_end(step, owner, loop, patience):
@@ -88,11 +91,11 @@ def _wake(future):
         future.set_result(None)
 
 
-async def _lead(step, owner, fn, args, kwargs):
+async def _lead(step, owner, helper, args, kwargs):
     """The flight's task. What the function raises goes to those who wait."""
     step.inside()
     try:
-        owner.result = (await _execute(step, fn, args, kwargs),)
+        owner.result = (await _execute(step, helper, args, kwargs),)
     except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
         raise
     except Exception:
@@ -100,9 +103,10 @@ async def _lead(step, owner, fn, args, kwargs):
         return
 
 
-async def _execute(step, fn, args, kwargs):
+async def _execute(step, helper, args, kwargs):
     try:
-        value = await fn(*args, **kwargs)
+        with _native.Execution(helper):
+            value = await helper.fn(*args, **kwargs)
     except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit):
         step.abandon()
         raise
@@ -120,7 +124,8 @@ async def _execute(step, fn, args, kwargs):
 async def refresh(helper, args, kwargs):
     """Computes anew and stores."""
     anew = _native.Anew()
-    value = await helper.fn(*args, **kwargs)
+    with _native.Execution(helper):
+        value = await helper.fn(*args, **kwargs)
     anew.store(helper, args, kwargs, value)
     return value
 

@@ -24,6 +24,7 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 use quickcache::protocol::machine::{self, Enter, Following, KeyOf, Seq, Ticket};
 use std::ptr::null_mut;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A call that has not begun, runs, or is over.
 #[pyclass(module = "quickcache", immutable_type)]
@@ -348,6 +349,9 @@ impl Step {
         {
             self.space = n.space.id.get();
         }
+        if let Some(p) = &self.plan {
+            add(&p.bind(py).get().counts.misses);
+        }
         let leads = ticket.flight().is_some();
         self.cell = leads.then_some(fresh);
         self.ticket = Some(ticket);
@@ -394,6 +398,9 @@ impl Step {
     fn outcome(&mut self, py: Python) -> PyResult<(bool, Py<PyAny>)> {
         if let Some(f) = self.following.take() {
             FLIGHTS.with(py, |m| m.wait_end(f));
+            if let Some(p) = &self.plan {
+                add(&p.bind(py).get().counts.followed);
+            }
         }
         match self.cell.take().and_then(|c| c.outcome()).as_deref() {
             Some(Outcome::Raised(e)) => Err(e.clone_ref(py)),
@@ -435,12 +442,6 @@ impl Step {
         let py = value.py();
         let key = self.key(py)?;
         if let Some(op) = self.op(py) {
-            let counts = &op.plan.get().counts;
-            add(&counts.executions);
-            counts.compute_nanos.set(
-                counts.compute_nanos.get() + clock::now().saturating_sub(self.began) * 1_000_000,
-            );
-            add(&counts.misses);
             if let Stack::Native(n) = &op.c.stack {
                 let parts = self.parts(&op);
                 let Some(ticket) = self.ticket.take() else {
@@ -505,6 +506,55 @@ impl Drop for Step {
             }
         });
     }
+}
+
+/// `with Execution(helper):` around one run of its function, whichever way it ends: what `stats` counts.
+#[pyclass(module = "quickcache._native", frozen)]
+pub struct Execution {
+    plan: Option<Py<Plan>>,
+    start: Instant,
+}
+
+#[pymethods]
+impl Execution {
+    #[new]
+    fn new(helper: &Bound<PyAny>) -> PyResult<Execution> {
+        Ok(Execution {
+            plan: helper::plan_of(helper)?.map(Bound::unbind),
+            start: Instant::now(),
+        })
+    }
+
+    fn __enter__(&self) {}
+
+    fn __exit__(
+        &self,
+        py: Python,
+        _kind: &Bound<PyAny>,
+        _error: &Bound<PyAny>,
+        _traceback: &Bound<PyAny>,
+    ) {
+        if let Some(p) = &self.plan {
+            let counts = &p.bind(py).get().counts;
+            add(&counts.executions);
+            counts
+                .compute_nanos
+                .set(counts.compute_nanos.get() + self.start.elapsed().as_nanos() as u64);
+        }
+    }
+
+    fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
+        visit.call(&self.plan)
+    }
+}
+
+/// A call that `skip_arg` sends past the cache.
+#[pyfunction]
+pub fn skipped(helper: &Bound<PyAny>) -> PyResult<()> {
+    if let Some(p) = helper::plan_of(helper)? {
+        add(&p.get().counts.skips);
+    }
+    Ok(())
 }
 
 /// The moment before an execution that stores without a flight (skip, refresh).

@@ -59,6 +59,8 @@ fn _native(m: &Bound<PyModule>) -> PyResult<()> {
     m.add_class::<asynchronous::CachedCall>()?;
     m.add_class::<asynchronous::Step>()?;
     m.add_class::<asynchronous::Anew>()?;
+    m.add_class::<asynchronous::Execution>()?;
+    m.add_function(wrap_pyfunction!(asynchronous::skipped, m)?)?;
     m.add("CachedFunction", function::make_type(py)?)?;
     m.add_function(wrap_pyfunction!(flight::after_fork_in_child, m)?)?;
     py.import("os")?.call_method(

@@ -77,6 +77,26 @@ def test_stats_of_a_coroutine_function():
     assert (stats.memory_hits, stats.misses, stats.fills, stats.executions) == (1, 1, 1, 1)
 
 
+@some_caches('memory', 'user', 'memory+user')
+def test_a_coroutine_functions_stats_count_what_an_ordinary_ones_do(make_cache):
+    """A miss, its followers, executions that raise, skips, refreshes."""
+    async def main():
+        @cached(make_cache(), skip_arg='force')
+        async def f(key, force=False):
+            await asyncio.sleep(0)
+            return 1 // key
+        await asyncio.gather(*[f(0) for _ in range(3)], return_exceptions=True)
+        await f(1)
+        await f(1, force=True)
+        await f.refresh(1)
+        with pytest.raises(ZeroDivisionError):
+            await f.refresh(0)
+        return await f.stats()
+    stats = asyncio.run(main())
+    assert (stats.misses, stats.followers, stats.skips, stats.executions, stats.fills) == (2, 2, 1, 5, 3)
+    assert stats.compute_seconds > 0
+
+
 def test_each_function_counts_its_own():
     memory = Memory()
     f, g = Source().cached(memory), Source().cached(memory)
