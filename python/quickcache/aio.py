@@ -10,14 +10,17 @@ from . import _native
 
 class _Owner:
     """The task of a flight, how many wait for it, and what it gave, for the caller that leads: the caches may not have it."""
-    __slots__ = ('loop', 'task', 'waiters', 'result')
+    __slots__ = ('loop', 'task', 'waiters', 'leads', 'result', 'stopped')
 
     task: asyncio.Task
 
     def __init__(self, loop):
         self.loop = loop
         self.waiters = 0
+        # Whether the caller that leads still waits, and what stopped the function instead of a result.
+        self.leads = True
         self.result = None
+        self.stopped = None
 
     def leave(self):
         self.waiters -= 1
@@ -57,11 +60,17 @@ async def call(helper, args, kwargs):
             await _flight_end(waiting, owner, loop, patience)
         except asyncio.TimeoutError:
             break
+        except BaseException:
+            if kind == 'lead':
+                owner.leads = False
+            raise
         found, value = waiting.outcome()
         if found:
             return value
         if kind == 'lead' and owner.result is not None:
             return owner.result[0]
+        if kind == 'lead' and owner.stopped is not None:
+            raise owner.stopped
     with _native.Execution(helper):
         return await helper.fn(*args, **kwargs)
 
@@ -92,15 +101,20 @@ def _wake(future):
 
 
 async def _lead(step, owner, helper, args, kwargs):
-    """The flight's task. What the function raises goes to those who wait."""
+    """The flight's task. What the function raises goes to those who wait; what stops it, to the caller that leads."""
     step.inside()
     try:
         owner.result = (await _execute(step, helper, args, kwargs),)
-    except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
-        raise
     except Exception:
         # It is in the cell, and raised in each caller.
         return
+    except GeneratorExit:
+        # Somebody closed this coroutine: everyone looks again.
+        raise
+    except BaseException as error:
+        owner.stopped = error
+        if isinstance(error, asyncio.CancelledError) or not owner.leads:
+            raise
 
 
 async def _execute(step, helper, args, kwargs):
