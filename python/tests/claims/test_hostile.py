@@ -278,13 +278,12 @@ def test_everything_at_once_in_eight_threads_never_serves_what_a_clear_or_a_set_
     in_child(lambda: meddle(os.getpid()) or failures == [] or pytest.fail(str(failures)))
 
 
-# ---- known to be wrong ----
+# ---- several that compute anew ----
 
-@pytest.mark.xfail(strict=True, reason='a store that lost against one whose execution is older is dropped, and leaves the older value')
 @three
 @pytest.mark.parametrize('how', ['refresh', 'skip_arg'])
 def test_of_two_that_compute_anew_the_later_one_is_what_calls_get(make_cache, how):
-    """0.5.4 stores both, so the later one stays. The older one must not outlive it: the later value, or none, is stored."""
+    """As with 0.5.4, which stores both. The later one was dropped, and the older value stayed for its whole timeout."""
     source = Source(value='old')
     gates = [Gate(), Gate()]
     source.gate = lambda: gates[source.executions - 1]() if source.executions <= 2 else None

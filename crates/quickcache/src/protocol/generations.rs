@@ -10,6 +10,10 @@ pub struct Seq(u64);
 impl Seq {
     /// Before all time: a token that is never good.
     pub const NEVER: Seq = Seq(0);
+
+    fn next(self) -> Seq {
+        Seq(self.0 + 1)
+    }
 }
 
 /// The number of a cached function (of a prefix: functions that share their entries share the number).
@@ -37,6 +41,8 @@ pub(super) const SLOTS: usize = 4096;
 #[derive(Clone, Copy)]
 struct Slot {
     cleared: Seq,
+    /// At most `cleared`: a value that supersedes moves `cleared`, but refuses only those that began to be computed before it.
+    superseded: Seq,
     /// Clears between their begin and their end: meanwhile no token is good.
     clearing: u32,
 }
@@ -56,6 +62,7 @@ impl Generations {
         let birth = Seq(1);
         let slot = Slot {
             cleared: birth,
+            superseded: birth,
             clearing: 0,
         };
         Generations {
@@ -81,6 +88,12 @@ impl Generations {
         slot.clearing == 0 && slot.cleared <= token && self.cleared_at(function) <= token
     }
 
+    /// May a value whose execution began at `token` supersede what is there? It may after one that began before it.
+    pub(super) fn supersedes(&self, function: FunctionId, hash: u64, token: Seq) -> bool {
+        let slot = &self.slots[self.slot(function, hash)];
+        slot.clearing == 0 && slot.superseded <= token && self.cleared_at(function) <= token
+    }
+
     /// When this function, or everything, was cleared last.
     pub(super) fn cleared_at(&self, function: FunctionId) -> Seq {
         let of_function = self.functions.get(&function).copied();
@@ -92,6 +105,17 @@ impl Generations {
         let now = self.tick();
         let slot = self.slot(function, hash);
         self.slots[slot].cleared = now;
+        self.slots[slot].superseded = now;
+        now
+    }
+
+    /// Moves the generation of a key for a value whose execution began at `token`.
+    pub(super) fn supersede(&mut self, function: FunctionId, hash: u64, token: Seq) -> Seq {
+        let now = self.tick();
+        let slot = self.slot(function, hash);
+        let slot = &mut self.slots[slot];
+        slot.cleared = now;
+        slot.superseded = slot.superseded.max(token.next());
         now
     }
 
@@ -126,6 +150,7 @@ impl Generations {
         for slot in self.slots.iter_mut().filter(|slot| slot.clearing > 0) {
             *slot = Slot {
                 cleared: now,
+                superseded: now,
                 clearing: 0,
             };
         }

@@ -139,6 +139,8 @@ pub struct Clearing {
     /// How many of those are its own: 1 for a superseding store.
     own: u32,
     moved: Seq,
+    /// Of a superseding store: when its execution began.
+    superseding: Option<Seq>,
 }
 
 /// How a store, a clear or a superseding store ended.
@@ -293,7 +295,11 @@ impl<K: Eq + Clone, C: Clone> Machine<K, C> {
     /// Begins to clear a key in tiers without compare-and-set. Then wait for [`Machine::stores_running`] to be 0, delete
     /// outermost tier first, and call [`Machine::clear_end`], whatever happened. Until then no store of the key begins.
     pub fn clear_begin(&mut self, key: KeyOf<'_, K>) -> Clearing {
-        let moved = self.move_on(key);
+        self.change_begin(key, None)
+    }
+
+    fn change_begin(&mut self, key: KeyOf<'_, K>, superseding: Option<Seq>) -> Clearing {
+        let moved = self.move_on_for(key, superseding);
         self.generations.close(key.function, key.hash);
         let stores = self.stores.id(key);
         Clearing {
@@ -302,6 +308,7 @@ impl<K: Eq + Clone, C: Clone> Machine<K, C> {
             stores,
             own: 0,
             moved,
+            superseding,
         }
     }
 
@@ -337,7 +344,7 @@ impl<K: Eq + Clone, C: Clone> Machine<K, C> {
         let (function, hash) = (clearing.function, clearing.hash);
         self.generations.open(function, hash);
         let stands = self.good(function, hash, clearing.moved);
-        self.move_on(key);
+        self.move_on_for(key, clearing.superseding);
         let left = match clearing.stores {
             Some(id) if clearing.own > 0 => self.end_of_store(function, hash, id),
             _ => None,
@@ -399,23 +406,24 @@ impl<K: Eq + Clone, C: Clone> Machine<K, C> {
 
     /// A value that is no fill (skip_arg, refresh, set_cached_value) and whose execution began at `token` replaces what
     /// is there, in tiers written under this same hold of the guard. An older flight does not overwrite it. `false`: a
-    /// clear or another such value came between; do not store.
+    /// clear, or another such value whose execution began later, came between; do not store.
     pub fn supersede(&mut self, key: KeyOf<'_, K>, token: Seq) -> bool {
-        let good = self.good(key.function, key.hash, token);
-        if good {
-            self.move_on(key);
+        let may = self.generations.supersedes(key.function, key.hash, token);
+        if may {
+            self.move_on_for(key, Some(token));
         }
-        good
+        may
     }
 
     /// [`Machine::supersede`] for tiers without compare-and-set. As with a clear: wait for [`Machine::stores_running`] to
     /// be 0, set outermost tier first, [`Machine::clear_end`]. A clear that comes between waits for it.
     pub fn supersede_begin(&mut self, key: KeyOf<'_, K>, token: Seq) -> Option<Clearing> {
-        self.supersede(key, token).then(|| {
+        let may = self.generations.supersedes(key.function, key.hash, token);
+        may.then(|| {
             self.stores.begin(key);
             Clearing {
                 own: 1,
-                ..self.clear_begin(key)
+                ..self.change_begin(key, Some(token))
             }
         })
     }
@@ -465,9 +473,17 @@ impl<K: Eq + Clone, C: Clone> Machine<K, C> {
 
     /// What every clear does: fills of older executions are refused, and later calls do not see the flight.
     pub(super) fn move_on(&mut self, key: KeyOf<'_, K>) -> Seq {
+        self.move_on_for(key, None)
+    }
+
+    /// For a clear, or for a value whose execution began at `superseding`.
+    fn move_on_for(&mut self, key: KeyOf<'_, K>, superseding: Option<Seq>) -> Seq {
         if let Some((id, _)) = self.flights.attached(key) {
             self.flights.detach(id);
         }
-        self.generations.clear(key.function, key.hash)
+        match superseding {
+            Some(token) => self.generations.supersede(key.function, key.hash, token),
+            None => self.generations.clear(key.function, key.hash),
+        }
     }
 }

@@ -192,6 +192,41 @@ fn p1_an_older_flight_does_not_overwrite_a_superseding_value() {
 }
 
 #[test]
+fn p1_of_two_superseding_values_the_one_whose_execution_began_later_is_kept() {
+    for begin_and_end in [false, true] {
+        let mut machine = Flights::new();
+        let stores = |machine: &mut Flights, token| {
+            if !begin_and_end {
+                return machine.supersede(key(F, &"a"), token);
+            }
+            let storing = machine.supersede_begin(key(F, &"a"), token);
+            storing.is_some_and(|storing| machine.clear_end(key(F, &"a"), storing).stands)
+        };
+        let reader = machine.leads(key(F, &"a"), OUTSIDE);
+        let older = machine.begin();
+        let later = machine.begin();
+        let latest = machine.begin();
+        assert!(stores(&mut machine, older));
+        assert!(
+            stores(&mut machine, latest),
+            "it would be outlived by an older value"
+        );
+        assert!(!stores(&mut machine, later), "a later one is there");
+        assert!(!machine.land(reader).good);
+
+        let token = machine.begin();
+        machine.clear(key(F, &"a"));
+        assert!(!stores(&mut machine, token), "a clear came between");
+        let token = machine.begin();
+        machine.clear_all(F);
+        assert!(
+            !stores(&mut machine, token),
+            "a clear of the function came between"
+        );
+    }
+}
+
+#[test]
 fn p1_a_superseding_store_waits_for_older_stores_and_a_clear_waits_for_it() {
     let mut machine = Flights::new();
     let token = machine.now();
