@@ -441,17 +441,15 @@ impl Step {
     fn finish(&mut self, value: &Bound<PyAny>) -> PyResult<()> {
         let py = value.py();
         let key = self.key(py)?;
-        if let Some(op) = self.op(py) {
-            if let Stack::Native(n) = &op.c.stack {
-                let parts = self.parts(&op);
-                let Some(ticket) = self.ticket.take() else {
-                    return Ok(());
-                };
-                let (space, began) = (self.space, self.began);
-                return fault::contained(|| {
-                    op.finish(n, &parts, &key, ticket, space, value, began)
-                });
-            }
+        if let Some(op) = self.op(py)
+            && let Stack::Native(n) = &op.c.stack
+        {
+            let parts = self.parts(&op);
+            let Some(ticket) = self.ticket.take() else {
+                return Ok(());
+            };
+            let (space, began) = (self.space, self.began);
+            return fault::contained(|| op.finish(n, &parts, &key, ticket, space, value, began));
         }
         let compiled = self.compiled.clone();
         let tiers = match compiled.as_ref().map(|c| &c.stack) {

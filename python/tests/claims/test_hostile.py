@@ -166,10 +166,10 @@ def test_a_skip_argument_that_cannot_be_asked_whether_it_is_true(error):
 # ---- shapes of functions ----
 
 def test_many_parameters_of_every_kind():
-    names = 'a b c d e f g h i j k l m n o p q r'.split()
+    names = 'a b c d e f g h i j k ll m n o p q r'.split()
 
     @cached(Memory(), [*names, 'rest', 'more', 'only'])
-    def many(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q=1, r=2, *rest, only=3, **more):
+    def many(a, b, c, d, e, f, g, h, i, j, k, ll, m, n, o, p, q=1, r=2, *rest, only=3, **more):
         runs.append(1)
         return a, q, r, rest, only, more
     runs = []
