@@ -402,7 +402,7 @@ impl Step {
                 add(&p.bind(py).get().counts.followed);
             }
         }
-        match self.cell.take().and_then(|c| c.outcome()).as_deref() {
+        match self.cell.take().and_then(|c| c.taken(py)).as_deref() {
             Some(Outcome::Raised(e)) => Err(e.clone_ref(py)),
             Some(Outcome::Value(v, encoded)) => {
                 Ok((true, served(v.bind(py).clone(), *encoded)?.unbind()))

@@ -6,7 +6,7 @@
 use crate::state::FLIGHTS;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyBool;
+use pyo3::types::{PyBool, PyTraceback};
 use quickcache::protocol::machine::FlightId;
 use std::cell::UnsafeCell;
 use std::sync::Arc;
@@ -33,6 +33,8 @@ pub enum Outcome {
 /// Where a leader leaves its result.
 pub struct Cell {
     outcome: UnsafeCell<Option<Arc<Outcome>>>,
+    /// Of what the function raised, before anyone else raised it: from CPython 3.12 on it grows with each caller that does.
+    traceback: UnsafeCell<Option<Py<PyTraceback>>>,
     /// Made by the first follower that blocks.
     event: UnsafeCell<Option<Py<PyAny>>>,
     /// Called at the end: followers that do not block.
@@ -49,6 +51,7 @@ impl Cell {
     pub fn new() -> Arc<Cell> {
         Arc::new(Cell {
             outcome: UnsafeCell::new(None),
+            traceback: UnsafeCell::new(None),
             event: UnsafeCell::new(None),
             callbacks: UnsafeCell::new(Vec::new()),
             owner: UnsafeCell::new(None),
@@ -57,6 +60,10 @@ impl Cell {
 
     /// Leaves the result and wakes the followers.
     pub fn wake(&self, py: Python, outcome: Outcome) -> PyResult<()> {
+        if let Outcome::Raised(e) = &outcome {
+            let traceback = e.traceback(py).map(Bound::unbind);
+            unsafe { *self.traceback.get() = traceback };
+        }
         let (event, callbacks) = unsafe {
             *self.outcome.get() = Some(Arc::new(outcome));
             let event = (*self.event.get()).as_ref().map(|e| e.clone_ref(py));
@@ -93,13 +100,23 @@ impl Cell {
         unsafe { (*self.owner.get()).as_ref().map(|o| o.clone_ref(py)) }
     }
 
-    pub fn outcome(&self) -> Option<Arc<Outcome>> {
+    fn outcome(&self) -> Option<Arc<Outcome>> {
         unsafe { (*self.outcome.get()).clone() }
+    }
+
+    /// The result for a follower, who raises it with the function's own traceback.
+    pub fn taken(&self, py: Python) -> Option<Arc<Outcome>> {
+        let outcome = self.outcome()?;
+        if let Outcome::Raised(e) = &*outcome {
+            let traceback = unsafe { (*self.traceback.get()).as_ref().map(|t| t.clone_ref(py)) };
+            e.set_traceback(py, traceback.map(|t| t.into_bound(py)));
+        }
+        Some(outcome)
     }
 
     /// Waits for the result; `None` when patience ended first.
     pub fn wait(&self, py: Python, patience: Duration) -> PyResult<Option<Arc<Outcome>>> {
-        if let Some(o) = self.outcome() {
+        if let Some(o) = self.taken(py) {
             return Ok(Some(o));
         }
         let fresh = new_event(py)?;
@@ -111,7 +128,7 @@ impl Cell {
         if self.outcome().is_none() {
             wait(event.bind(py), patience)?;
         }
-        Ok(self.outcome())
+        Ok(self.taken(py))
     }
 }
 

@@ -67,7 +67,7 @@ def test_an_exit_out_of_a_coroutine_function_is_its_callers_own(make_cache):
 
 @three
 def test_a_traceback_does_not_grow_with_its_waiters(make_cache):
-    """All of them are raised one exception object."""
+    """All of them are raised one exception object, each with the function's own frames: on CPython 3.12 and newer it grew."""
     source = Source()
     gate = source.gate = Gate()
     error = ValueError('down')
