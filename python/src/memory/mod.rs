@@ -241,20 +241,20 @@ impl Memory {
         gone.is_some()
     }
 
-    /// What an entry is worth: deadline, lifetime, weight; for `explain`.
+    /// What an entry is worth: deadline, lifetime, bytes as `max_bytes` counts them; for `explain`.
     pub fn standing(
         &self,
         py: Python,
         space: &Space,
         parts: &[Part],
-    ) -> Option<(u64, Option<u64>, u32)> {
+    ) -> Option<(u64, Option<u64>, u64)> {
         self.settle(py);
         let id = space.id.get();
         unsafe {
             let hash = hash_parts(space.seed.get(), parts);
             self.state.with(py, |m| {
                 let s = m.table.standing(hash, |e| e.has_key(id, parts))?;
-                (s.deadline > clock::now()).then_some((s.deadline, s.lifetime, s.weight))
+                (s.deadline > clock::now()).then_some((s.deadline, s.lifetime, bytes_of(s.weight)))
             })
         }
     }
@@ -269,10 +269,7 @@ impl Memory {
                 .iter()
                 .filter(|(e, s)| e.space() == id && s.deadline > now);
             own.fold((0, 0), |(n, bytes), (_, s)| {
-                (
-                    n + 1,
-                    bytes + s.weight as u64 + Table::<Entry>::OVERHEAD as u64,
-                )
+                (n + 1, bytes + bytes_of(s.weight))
             })
         })
     }
@@ -311,6 +308,11 @@ impl Memory {
             );
         });
     }
+}
+
+/// What an entry of this weight counts for in `max_bytes`.
+fn bytes_of(weight: u32) -> u64 {
+    u64::from(weight) + u64::from(Table::<Entry>::OVERHEAD)
 }
 
 /// `now` and a lifetime, where one may be endless.

@@ -3,7 +3,7 @@
 use crate::ffi;
 use pyo3::exceptions::{PyException, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyFloat, PyInt};
+use pyo3::types::{PyBool, PyInt};
 use quickcache::tier::memory::NEVER;
 
 /// A timeout option: seconds, a timedelta, or `None` for no expiry; held in milliseconds.
@@ -16,17 +16,7 @@ impl<'py> FromPyObject<'_, 'py> for Timeout {
         if value.is_none() {
             return Ok(Timeout(NEVER));
         }
-        let number = value.is_instance_of::<PyInt>() || value.is_instance_of::<PyFloat>();
-        let seconds: f64 = if number && !value.is_instance_of::<PyBool>() {
-            match value.extract() {
-                Ok(seconds) => seconds,
-                // An integer beyond every float.
-                Err(_) if value.gt(0)? => f64::INFINITY,
-                Err(_) => f64::NEG_INFINITY,
-            }
-        } else if let Ok(total) = value.call_method0("total_seconds") {
-            total.extract()?
-        } else {
+        let Some(seconds) = seconds(&value)? else {
             return Err(PyTypeError::new_err(format!(
                 "Memory: timeout must be a number of seconds, a timedelta or None, not {}",
                 value.get_type().name()?
@@ -39,6 +29,29 @@ impl<'py> FromPyObject<'_, 'py> for Timeout {
             )));
         }
         Ok(Timeout(millis(seconds)))
+    }
+}
+
+/// Seconds that are given as a number (an `int`, a `float`, whatever has a `__float__`) or as a timedelta.
+fn seconds(value: &Bound<PyAny>) -> PyResult<Option<f64>> {
+    if value.is_instance_of::<PyBool>() {
+        return Ok(None);
+    }
+    if let Ok(seconds) = value.extract() {
+        return Ok(Some(seconds));
+    }
+    if value.is_instance_of::<PyInt>() {
+        // Beyond every float.
+        let above = value.gt(0)?;
+        return Ok(Some(if above {
+            f64::INFINITY
+        } else {
+            f64::NEG_INFINITY
+        }));
+    }
+    match value.call_method0("total_seconds") {
+        Ok(total) => total.extract().map(Some),
+        Err(_) => Ok(None),
     }
 }
 
@@ -123,11 +136,10 @@ impl<'py> FromPyObject<'_, 'py> for Lifetime {
         if value.as_ptr() == unsafe { ffi::Py_Ellipsis() } {
             return Ok(Lifetime::Own);
         }
-        let number = value.extract::<f64>().ok();
-        let number = number.filter(|s| !s.is_nan() && !value.is_instance_of::<PyBool>());
-        let seconds = number.ok_or_else(|| {
+        let seconds = seconds(&value)?.filter(|seconds| !seconds.is_nan());
+        let seconds = seconds.ok_or_else(|| {
             PyTypeError::new_err(format!(
-                "Memory: timeout must be a number of seconds or None, not {}",
+                "Memory: timeout must be a number of seconds, a timedelta or None, not {}",
                 shown(&value)
             ))
         })?;

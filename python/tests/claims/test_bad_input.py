@@ -87,7 +87,7 @@ def test_a_wrong_type_of_an_option_of_memory(memory, options, text):
 
 def test_a_wrong_type_of_a_timeout_of_a_set(memory):
     for use in (lambda: memory.set('by text', 'other', '5'), lambda: memory.touch('by text', '5')):
-        one_error(TypeError, "Memory: timeout must be a number of seconds or None, not '5'", use)
+        one_error(TypeError, "Memory: timeout must be a number of seconds, a timedelta or None, not '5'", use)
 
 
 def test_a_wrong_type_of_a_key(memory):

@@ -1,5 +1,6 @@
 """`Memory` as an ordinary cache, and as one cache with what functions keep in it."""
 import datetime
+import decimal
 import gc
 import logging
 import time
@@ -436,9 +437,19 @@ def test_a_bad_timeout_of_a_set_is_one_error_and_keeps_what_was_there(timeout):
     memory = Memory()
     memory.set('key', 1)
     for use in (lambda: memory.set('key', 2, timeout), lambda: memory.touch('key', timeout)):
-        with pytest.raises(TypeError, match='timeout must be a number of seconds or None'):
+        with pytest.raises(TypeError, match='timeout must be a number of seconds, a timedelta or None'):
             use()
     assert memory.get('key') == 1
+
+
+@pytest.mark.parametrize('hour', [3600, 3600.0, decimal.Decimal(3600), datetime.timedelta(hours=1)])
+def test_a_time_is_a_number_of_seconds_or_a_timedelta_wherever_one_is_taken(hour):
+    memory = Memory(timeout=hour)
+    assert memory.timeout == 3600
+    memory.set('set', 1, hour)
+    memory.set('touched', 1, 1)
+    memory.touch('touched', hour)
+    assert 3500 < memory.time_left('set') <= 3600 and 3500 < memory.time_left('touched') <= 3600
 
 
 def test_a_value_that_cannot_be_copied_is_an_error_of_set_and_keeps_what_was_there():

@@ -60,7 +60,7 @@ def test_a_timeout_that_is_no_number_is_an_error_of_the_backend_and_costs_nothin
         good(1)
         with pytest.raises(TypeError) as raised:
             bad(2)
-        assert str(raised.value) == "Memory: timeout must be a number of seconds or None, not '10'"
+        assert str(raised.value) == "Memory: timeout must be a number of seconds, a timedelta or None, not '10'"
         assert good.get_cached_value(1) == [1]
 
 
