@@ -291,6 +291,7 @@ pub unsafe fn is(bits: u64, parts: &[Part]) -> bool {
 
 /// # Safety
 /// As for `Part::same`, of each.
+#[cold]
 #[inline(never)]
 unsafe fn is_many(own: &[Part], parts: &[Part]) -> bool {
     own.len() == parts.len() && own.iter().zip(parts).all(|(a, b)| unsafe { a.same(*b) })
