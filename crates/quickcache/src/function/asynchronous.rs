@@ -14,6 +14,7 @@ use crate::key::v1::Digest;
 use crate::probe::Outcome;
 use crate::protocol::asynchronous;
 use crate::protocol::guarded::{Asked, Found, Steps};
+use crate::protocol::machine::Seq;
 use crate::stats::{Event, Explanation};
 use crate::tier::user::{Done, Erased, Outer};
 
@@ -110,21 +111,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
         let work = Work::new(self);
         let run = work.begin();
         let flown = work.finish(run, body().await);
-        if matches!(flown, Flown::Value(_)) && work.has_outer() {
-            let whole = work.whole();
-            let key = work.key_of(&whole);
-            asynchronous::supersede(
-                protocol(),
-                key,
-                token,
-                work.store_async(&flown),
-                work.delete_async(),
-                |stands| work.keep_or_remove(stands, &flown),
-            )
-            .await;
-        } else {
-            work.supersede(token, &flown);
-        }
+        work.supersede_async(token, &flown).await;
         match work.end(flown) {
             Ok(returned) => returned,
             Err(_) => unreachable!("the result is the call's own"),
@@ -133,6 +120,23 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
 }
 
 impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
+    /// In every tier, in place of what is there.
+    async fn supersede_async(&self, token: Seq, flown: &Flown) {
+        if !matches!(flown, Flown::Value(_)) || !self.has_outer() {
+            return self.supersede(token, flown);
+        }
+        let whole = self.whole();
+        asynchronous::supersede(
+            protocol(),
+            self.key_of(&whole),
+            token,
+            self.store_async(flown),
+            self.delete_async(),
+            |stands| self.keep_or_remove(stands, flown),
+        )
+        .await;
+    }
+
     async fn look_async(&self) -> Option<Found<Flown>> {
         if let Some(found) = self.look_again() {
             return Some(found);
@@ -269,21 +273,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
         let token = protocol().lock().now();
         let work = Work::new(self.pending());
         let flown = work.given(value);
-        if work.has_outer() {
-            let whole = work.whole();
-            let key = work.key_of(&whole);
-            asynchronous::supersede(
-                protocol(),
-                key,
-                token,
-                work.store_async(&flown),
-                work.delete_async(),
-                |stands| work.keep_or_remove(stands, &flown),
-            )
-            .await;
-        } else {
-            work.supersede(token, &flown);
-        }
+        work.supersede_async(token, &flown).await;
         work.settle();
     }
 
