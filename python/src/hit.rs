@@ -102,7 +102,7 @@ entry! {
     /// Varies on nothing: its one entry is looked for where it was last found.
     nothing, |hot, plan, args, nargsf, kwnames|
     if hot.fits(Shape::Nothing, nargsf, kwnames) => {
-        let wanted = Label::new((*hot.space).id.get(), Tag::Empty, false);
+        let wanted = Label::of((*hot.space).id.get(), &[], false);
         let found = (*hot.memory).table().look_at(hot.slot.get());
         found.filter(|found| found.payload().label == wanted)
     },
@@ -127,11 +127,11 @@ entry! {
 }
 
 entry! {
-    /// Two plain arguments, in the places that are remembered.
-    pair, |hot, plan, args, nargsf, kwnames|
+    /// Two plain arguments, in the places that are remembered, of the kinds that `KINDS` says.
+    pair<const KINDS: usize>, |hot, plan, args, nargsf, kwnames|
     if (*plan.memo.get()).fits_pair(nargsf, kwnames) => {
         let [a, b, ..] = &(*plan.memo.get()).reads;
-        find_pair(hot, *args.add(a.place as usize), *args.add(b.place as usize))
+        find_pair::<KINDS>(hot, *args.add(a.place as usize), *args.add(b.place as usize))
     },
     else ((*plan.memo.get()).nargs, (*plan.memo.get()).kwnames)
 }
@@ -168,8 +168,10 @@ pub unsafe extern "C" fn any(
         let plan = plan_of(callable);
         let hot = &*plan.hot.get();
         if hot.guards_hold() {
-            (*f).vectorcall = Some(if (*plan.memo.get()).is_pair() {
-                pair
+            let memo = &*plan.memo.get();
+            (*f).vectorcall = Some(if memo.fits_pair(nargsf, kwnames) {
+                let [a, b, ..] = &memo.reads;
+                entry_of_pair(*args.add(a.place as usize), *args.add(b.place as usize))
             } else {
                 entry(hot.shape)
             });
@@ -271,7 +273,7 @@ unsafe fn find<'h>(hot: &'h Hot, parts: &[Part]) -> Option<Found<'h, Entry, ()>>
 #[inline(always)]
 unsafe fn find_hashed<'h>(hot: &'h Hot, hash: u64, parts: &[Part]) -> Option<Found<'h, Entry, ()>> {
     unsafe {
-        let wanted = Label::new((*hot.space).id.get(), part::tag_of(parts), false);
+        let wanted = Label::of((*hot.space).id.get(), parts, false);
         let found = (*hot.memory).table().look(hash, |e| e.label == wanted)?;
         part::is(found.payload().bits, parts).then_some(found)
     }
@@ -288,28 +290,48 @@ unsafe fn find_common(hot: &Hot, o: *mut PyObject) -> Option<Found<'_, Entry, ()
             let tag = Tag::Int;
             find_hashed(
                 hot,
-                part::hash_as(seed, tag, hashed),
+                part::hash_at(0, seed, tag, hashed),
                 &[Part { tag, ..part }],
             )
         } else {
             let tag = Tag::Str;
             find_hashed(
                 hot,
-                part::hash_as(seed, tag, hashed),
+                part::hash_at(0, seed, tag, hashed),
                 &[Part { tag, ..part }],
             )
         }
     }
 }
 
-/// As `find_common`, of two of them.
+const SECOND_IS_TEXT: usize = 1;
+const FIRST_IS_TEXT: usize = 2;
+
+/// The entry of pairs such as these two: the next ones are mostly of the same types.
+unsafe fn entry_of_pair(a: *mut PyObject, b: *mut PyObject) -> ffi::vectorcallfunc {
+    let is_text = |o: *mut PyObject| unsafe { (*o).ob_type == &raw mut ffi::PyUnicode_Type };
+    match (is_text(a), is_text(b)) {
+        (false, false) => pair::<0>,
+        (false, true) => pair::<SECOND_IS_TEXT>,
+        (true, false) => pair::<FIRST_IS_TEXT>,
+        (true, true) => pair::<{ FIRST_IS_TEXT | SECOND_IS_TEXT }>,
+    }
+}
+
+/// As `find_common`, of two of them, of the kinds that `KINDS` says.
 #[inline(always)]
-unsafe fn find_pair(hot: &Hot, a: *mut PyObject, b: *mut PyObject) -> Option<Found<'_, Entry, ()>> {
+unsafe fn find_pair<const KINDS: usize>(
+    hot: &Hot,
+    a: *mut PyObject,
+    b: *mut PyObject,
+) -> Option<Found<'_, Entry, ()>> {
     unsafe {
-        let (a, hashed_a) = Part::of_common(a)?;
-        let (b, hashed_b) = Part::of_common(b)?;
-        let seed = part::hash_as((*hot.space).seed.get(), a.tag, hashed_a);
-        find_hashed(hot, part::hash_as(seed, b.tag, hashed_b), &[a, b])
+        let (a, hashed_a) = Part::of_kind(a, KINDS & FIRST_IS_TEXT != 0)?;
+        let (b, hashed_b) = Part::of_kind(b, KINDS & SECOND_IS_TEXT != 0)?;
+        let seed = (*hot.space).seed.get();
+        let hash =
+            part::hash_at(0, seed, a.tag, hashed_a) ^ part::hash_at(1, seed, b.tag, hashed_b);
+        find_hashed(hot, hash, &[a, b])
     }
 }
 

@@ -82,15 +82,28 @@ impl Part {
     /// As for `of`.
     #[inline(always)]
     pub unsafe fn of_common(o: *mut PyObject) -> Option<(Part, u64)> {
+        unsafe { Self::of_kind(o, false).or_else(|| Self::of_kind(o, true)) }
+    }
+
+    /// As `of_common`, of one of the two types.
+    ///
+    /// # Safety
+    /// As for `of`.
+    #[inline(always)]
+    pub unsafe fn of_kind(o: *mut PyObject, text: bool) -> Option<(Part, u64)> {
         unsafe {
             let t = (*o).ob_type;
-            let (tag, bits, hashed) = if t == &raw mut ffi::PyLong_Type {
-                let digit = u64::from(ffi::one_digit(o)?);
-                (Tag::Int, digit, digit)
-            } else if t == &raw mut ffi::PyUnicode_Type {
+            let (tag, bits, hashed) = if text {
+                if t != &raw mut ffi::PyUnicode_Type {
+                    return None;
+                }
                 (Tag::Str, o as u64, ffi::str_hash_if_any(o)? as u64)
             } else {
-                return None;
+                if t != &raw mut ffi::PyLong_Type {
+                    return None;
+                }
+                let digit = u64::from(ffi::one_digit(o)?);
+                (Tag::Int, digit, digit)
             };
             Some((Part { tag, bits }, hashed))
         }
@@ -162,32 +175,36 @@ impl Part {
 
 /// Folded multiplication: both halves of the product, so that every input bit reaches every output bit.
 #[inline(always)]
-pub fn mix(state: u64, x: u64) -> u64 {
-    let p = (state ^ x) as u128 * 0x9E37_79B9_7F4A_7C15_u128;
+fn mix(x: u64, factor: u64) -> u64 {
+    let p = x as u128 * factor as u128;
     (p as u64) ^ ((p >> 64) as u64)
 }
 
-/// The hash of a key of a namespace with this seed: one multiplication for each part.
+/// The hash of a key of a namespace with this seed: one multiplication for each part, none of which waits for another.
 ///
 /// # Safety
 /// As for `Part::hash`.
 #[inline(always)]
 pub unsafe fn hash_parts(seed: u64, parts: &[Part]) -> u64 {
+    let hash = |(at, p): (usize, &Part)| hash_at(at, seed, p.tag, unsafe { p.hash() });
     match parts {
-        [] => unsafe { hash_one(seed, Part::EMPTY) },
-        _ => parts.iter().fold(seed, |h, p| unsafe { hash_one(h, *p) }),
+        [] => hash((0, &Part::EMPTY)),
+        _ => parts
+            .iter()
+            .enumerate()
+            .fold(0, |all, part| all ^ hash(part)),
     }
 }
 
+/// What the part at a place of a key gives to its hash, from what `Part::hash` says of it.
 #[inline(always)]
-pub unsafe fn hash_one(seed: u64, part: Part) -> u64 {
-    hash_as(seed, part.tag, unsafe { part.hash() })
-}
-
-/// The hash of one part, from what `Part::hash` says of it.
-#[inline(always)]
-pub fn hash_as(seed: u64, tag: Tag, hashed: u64) -> u64 {
-    mix(seed ^ tag as u64, hashed)
+pub fn hash_at(at: usize, seed: u64, tag: Tag, hashed: u64) -> u64 {
+    const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
+    // Another factor for each place, so that two parts that change places, or are equal, do not cancel each other.
+    mix(
+        seed ^ tag as u64 ^ hashed,
+        FACTOR.rotate_left(7 * at as u32) | 1,
+    )
 }
 
 /// The tag of the owned key of these parts.
@@ -220,18 +237,18 @@ unsafe fn in_block<'a>(bits: u64) -> &'a [Part] {
     }
 }
 
-/// The tag and bits of a key that owns what it points to; `release` must be called once.
+/// The bits of a key that owns what it points to, to be kept with `tag_of(parts)`; `release` must be called once.
 ///
 /// # Safety
 /// The GIL is held; the parts are alive.
-pub unsafe fn own(parts: &[Part]) -> (Tag, u64) {
+pub unsafe fn own(parts: &[Part]) -> u64 {
     for o in parts.iter().filter_map(|p| p.object()) {
         unsafe { ffi::Py_INCREF(o) };
     }
     match parts {
-        [one] => (one.tag, one.bits),
-        [] => (Tag::Empty, 0),
-        _ => (Tag::Many, block(parts)),
+        [one] => one.bits,
+        [] => 0,
+        _ => block(parts),
     }
 }
 
@@ -267,7 +284,16 @@ pub unsafe fn release(tag: Tag, bits: u64) {
     }
 }
 
-/// Whether an owned key of the tag `tag_of(parts)` has these parts.
+/// The tags of two to four parts, four bits each; 0 for fewer or more. None of a part is 0, so it tells their number too.
+#[inline(always)]
+pub fn kinds_of(parts: &[Part]) -> u16 {
+    match parts.len() {
+        2..=4 => parts.iter().fold(0, |kinds, p| kinds << 4 | p.tag as u16),
+        _ => 0,
+    }
+}
+
+/// Whether an owned key of the tag `tag_of(parts)` and the kinds `kinds_of(parts)` has these parts.
 ///
 /// # Safety
 /// As for `Part::same`.
@@ -279,10 +305,9 @@ pub unsafe fn is(bits: u64, parts: &[Part]) -> bool {
             [] => true,
             // The usual answer written out, and all else out of line: as a loop it is a call, with all of the parts in memory.
             [a, b] => {
-                let own = in_block(bits);
-                let identical = |x: Part, y: Part| (x.bits, x.tag) == (y.bits, y.tag);
-                own.len() == 2 && identical(own[0], *a) && identical(own[1], *b)
-                    || is_many(own, parts)
+                let own = (bits as *const Part).add(1);
+                (*own).bits == a.bits && (*own.add(1)).bits == b.bits
+                    || is_many(in_block(bits), parts)
             }
             _ => is_many(in_block(bits), parts),
         }

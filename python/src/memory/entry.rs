@@ -18,7 +18,7 @@ pub struct Entry {
 /// Whose an entry is and of what kind, in one word, so that a hit compares it at once.
 ///
 /// ```text
-/// space 32 | encoded 8 | tag 8
+/// kinds of several parts 16 | space 32 | encoded 8 | tag 8
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Label(u64);
@@ -27,8 +27,9 @@ impl Label {
     const ENCODED: u64 = 1 << 8;
 
     #[inline(always)]
-    pub const fn new(space: u32, tag: Tag, encoded: bool) -> Label {
-        Label((space as u64) << 16 | (encoded as u64) << 8 | tag as u64)
+    pub fn of(space: u32, parts: &[Part], encoded: bool) -> Label {
+        let (kinds, tag) = (part::kinds_of(parts), part::tag_of(parts));
+        Label((kinds as u64) << 48 | (space as u64) << 16 | (encoded as u64) << 8 | tag as u64)
     }
 
     fn tag(self) -> Tag {
@@ -48,12 +49,12 @@ impl Entry {
         parts: &[Part],
     ) -> Entry {
         unsafe {
-            let (tag, bits) = part::own(parts);
+            let bits = part::own(parts);
             ffi::Py_INCREF(value);
             Entry {
                 value,
                 bits,
-                label: Label::new(space, tag, encoded),
+                label: Label::of(space, parts, encoded),
             }
         }
     }
@@ -74,7 +75,7 @@ impl Entry {
     /// As for `part::is`.
     #[inline(always)]
     pub unsafe fn has_key(&self, space: u32, parts: &[Part]) -> bool {
-        let label = Label::new(space, part::tag_of(parts), self.encoded());
+        let label = Label::of(space, parts, self.encoded());
         self.label == label && unsafe { part::is(self.bits, parts) }
     }
 
