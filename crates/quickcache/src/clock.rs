@@ -1,4 +1,5 @@
-//! The clocks: milliseconds of a monotonic clock that is cheap to read, and one for tests that stands still.
+//! The clocks: milliseconds of a monotonic clock that is cheap to read, and one for tests that stands still. Besides, the two
+//! that stored entries count by: the wall clock, and the one of the machine.
 //!
 //! A hit reads the coarse clock of the kernel, which costs 6 ns where `Instant` costs 27. It goes in steps of a few
 //! milliseconds, and lags further while the processor that moves it is kept busy or, on a virtual machine, is not run. So it
@@ -7,7 +8,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A moment, in milliseconds of a monotonic clock.
 pub type Millis = u64;
@@ -47,13 +48,42 @@ impl Clock {
 
 /// When a value computed from `started` on is too old.
 pub(crate) fn deadline(started: Millis, timeout: Duration) -> Millis {
-    started.saturating_add(u64::try_from(timeout.as_millis()).unwrap_or(NEVER))
+    started.saturating_add(millis(timeout))
+}
+
+/// Whole milliseconds.
+pub(crate) fn millis(time: Duration) -> Millis {
+    u64::try_from(time.as_millis()).unwrap_or(NEVER)
 }
 
 /// The time to the millisecond: for the start of an execution, and wherever 27 ns do not matter.
 #[must_use]
 pub fn now() -> Millis {
     system::exact()
+}
+
+/// The wall clock, in milliseconds since 1970: for entries in tiers that leave the machine. Whoever compares it with the clock of
+/// another machine may shorten a life by it, never lengthen one.
+#[must_use]
+pub fn unix() -> Millis {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Milliseconds since the machine was started, asleep or not, the same in all of its processes: for entries in its own store.
+/// Where there is no such clock it is the monotonic one, which may stand still while the machine sleeps.
+#[cfg(unix)]
+#[must_use]
+pub fn boot() -> Millis {
+    use rustix::time::{ClockId, clock_gettime};
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let clock = ClockId::Boottime;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let clock = ClockId::Monotonic;
+    let time = clock_gettime(clock);
+    time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000
 }
 
 /// Whether a deadline has come: what a hit asks.

@@ -1,156 +1,365 @@
-//! A stored value on the wire, for tiers that leave the process.
+//! A stored value on the wire, for tiers that leave the process. What the payload is made of is the codec's affair; the whole
+//! format is told in `docs/entry.md`.
 //!
 //! ```text
-//!  0        2        3        4                  12                  24                  40
-//!  ┌────────┬────────┬────────┬──────────────────┬───────────────────┬───────────────────┬──────────┐
-//!  │ "qc"   │ version│ codec  │ deadline         │ rest of the key   │ tag               │ payload… │
-//!  │        │ 1      │        │ Unix ms, LE u64  │ 12 bytes          │ 16 bytes          │          │
-//!  └────────┴────────┴────────┴──────────────────┴───────────────────┴───────────────────┴──────────┘
+//!  0      2     3     4     5        8        12       16           24         32         40       48       64
+//!  ┌──────┬─────┬─────┬─────┬────────┬────────┬────────┬────────────┬──────────┬──────────┬────────┬────────┬──────────┐
+//!  │ "qc" │ 2   │codec│flags│ 0 0 0  │ stored │ raw    │ generation │ started  │ deadline │ of key │ tag    │ payload… │
+//!  │      │     │     │     │        │ length │ length │            │ ms       │ ms       │        │        │          │
+//!  └──────┴─────┴─────┴─────┴────────┴────────┴────────┴────────────┴──────────┴──────────┴────────┴────────┴──────────┘
 //! ```
 //!
-//! The tag is keyed BLAKE3 over the whole key, the 24 bytes before it and the payload: an entry that was damaged, cut,
-//! forged, or moved to another key is a miss. The deadline is the writer's wall clock and can only shorten a value's life.
+//! Numbers are little endian. The tag is over the whole 32-byte key, the 48 bytes before it and the payload: an entry that was
+//! damaged, cut, or moved to another key is a miss. Which tag it is, the tier's configuration says and never the entry.
+//! Bytes 40 to 48 are those of the key behind the 20 that its text has, for a quick refusal.
+//!
+//! Flag 1: the payload is an LZ4 block of `raw length` bytes. An entry with any other flag is of a later version, and a miss.
+//! Times are milliseconds of the tier's clock: the Unix clock, which may only shorten a life, or the boot clock of the machine.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::borrow::Cow;
 
-use crate::key::v1::Digest;
+use crate::clock::Millis;
 
 const MAGIC: [u8; 2] = *b"qc";
-const VERSION: u8 = 1;
-const TAG_AT: usize = 24;
-const HEADER: usize = 40;
+const VERSION: u8 = 2;
+const KEY_AT: usize = 40;
+const TAG_AT: usize = 48;
+/// Bytes before the payload.
+pub const HEADER: usize = 64;
 
-/// What tags are made with: derived from the cache's secret.
+/// The payload is an LZ4 block.
+const LZ4: u8 = 1;
+/// Below it a payload is not worth the try.
+const COMPRESSED_FROM: usize = 4 << 10;
+/// The most that an LZ4 block can grow: 255 for each byte of a length.
+const LZ4_RATIO: usize = 255;
+
+/// The largest value, before compression: what a reader allocates at most.
+pub const LARGEST: usize = 64 << 20;
+
+/// What of a key the tags bind: all 32 bytes of its digest.
+pub type Key = [u8; 32];
+
+/// What an entry says of its payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    pub codec: u8,
+    /// Of the key when the execution started; 0 in a tier that has none.
+    pub generation: u64,
+    /// When the execution started.
+    pub started: Millis,
+    /// From when on it is a miss.
+    pub deadline: Millis,
+}
+
+/// An entry that was read.
+#[derive(Debug)]
+pub struct Entry<'a> {
+    pub head: Head,
+    pub payload: Cow<'a, [u8]>,
+}
+
+impl<'a> Entry<'a> {
+    /// The same, if it is of this codec.
+    pub fn of_codec(self, codec: u8) -> Result<Entry<'a>, Rejected> {
+        if self.head.codec == codec {
+            Ok(self)
+        } else {
+            Err(Rejected::OtherCodec)
+        }
+    }
+}
+
+/// Why bytes are no hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejected {
+    /// No entry, or one of another version or of another key.
+    Foreign,
+    /// Cut, altered, or sealed with another secret or in another epoch.
+    Damaged,
+    /// Its deadline has come.
+    Expired,
+    /// Of a codec that the reader does not read.
+    OtherCodec,
+}
+
+/// Why a value has no entry.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unwritten<E> {
+    /// The codec's own error.
+    Codec(E),
+    /// Longer than [`LARGEST`].
+    TooLarge { bytes: usize },
+    /// The codec did more than append.
+    NotAppended,
+}
+
+impl<E: std::fmt::Display> std::fmt::Display for Unwritten<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Unwritten::Codec(error) => error.fmt(f),
+            Unwritten::TooLarge { bytes } => {
+                write!(
+                    f,
+                    "it takes {bytes} bytes, and at most {LARGEST} are stored"
+                )
+            }
+            Unwritten::NotAppended => f.write_str(
+                "its codec has changed bytes that were there before: `encode` may only append",
+            ),
+        }
+    }
+}
+
+/// What the tags of a tier are made with.
 #[derive(Clone)]
-pub(crate) struct Seal([u8; 32]);
+pub struct Seal(Tag);
+
+#[derive(Clone)]
+enum Tag {
+    /// Keyed BLAKE3: nobody without the secret makes one.
+    Keyed([u8; 32]),
+    /// XXH3-128 with this seed: finds accidents only, and costs a reader some twenty nanoseconds.
+    Plain(u64),
+}
 
 impl Seal {
-    pub(crate) fn new(secret: &[u8]) -> Self {
-        Seal(blake3::derive_key("quickcache entry v1", secret))
+    /// For tiers that others can write to.
+    #[must_use]
+    pub fn keyed(secret: &[u8]) -> Self {
+        Seal(Tag::Keyed(blake3::derive_key(
+            "quickcache entry v2",
+            secret,
+        )))
     }
 
-    /// The entry for a value that may live so long from now on. `write` appends the payload.
-    pub(crate) fn write<E>(
+    /// For the machine's own private store, in this epoch of it.
+    #[must_use]
+    pub fn plain(epoch: u64) -> Self {
+        Seal(Tag::Plain(epoch))
+    }
+
+    /// The entry of a value; `encode` appends the payload.
+    pub fn write<E>(
         &self,
-        key: &Digest,
-        codec: u8,
-        life: Duration,
-        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
-    ) -> Result<Vec<u8>, E> {
-        let deadline =
-            unix_millis().saturating_add(u64::try_from(life.as_millis()).unwrap_or(u64::MAX));
-        let mut entry = Vec::with_capacity(256);
-        entry.extend_from_slice(&MAGIC);
-        entry.extend_from_slice(&[VERSION, codec]);
-        entry.extend_from_slice(&deadline.to_le_bytes());
-        entry.extend_from_slice(&key.rest());
-        entry.extend_from_slice(&[0; HEADER - TAG_AT]);
-        write(&mut entry)?;
-        let tag = self.tag(key, &entry);
-        entry[TAG_AT..HEADER].copy_from_slice(&tag.as_bytes()[..HEADER - TAG_AT]);
-        Ok(entry)
+        key: &Key,
+        head: Head,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<Vec<u8>, Unwritten<E>> {
+        let mut bytes = Vec::with_capacity(256);
+        self.write_into(&mut bytes, key, head, encode)?;
+        Ok(bytes)
     }
 
-    /// The payload and what is left of its life; `None` if this is no entry for the key, or one that is over.
-    pub(crate) fn read<'a>(
+    /// As `write`, behind what is in `bytes`; if that fails, `bytes` is as it was unless it is the codec that changed it.
+    pub fn write_into<E>(
         &self,
-        key: &Digest,
-        codec: u8,
-        entry: &'a [u8],
-    ) -> Option<(&'a [u8], Duration)> {
-        let header = entry.get(..HEADER)?;
-        if header[..4] != [MAGIC[0], MAGIC[1], VERSION, codec] {
-            return None;
-        }
-        // A comparison of hashes takes the same time wherever they differ.
-        let mut tag = [0; 32];
-        let expected = self.tag(key, entry);
-        tag[..HEADER - TAG_AT].copy_from_slice(&header[TAG_AT..]);
-        tag[HEADER - TAG_AT..].copy_from_slice(&expected.as_bytes()[HEADER - TAG_AT..]);
-        if blake3::Hash::from(tag) != expected {
-            return None;
-        }
-        let deadline = u64::from_le_bytes(header[4..12].try_into().ok()?);
-        let left = deadline
-            .checked_sub(unix_millis())
-            .filter(|left| *left > 0)?;
-        Some((&entry[HEADER..], Duration::from_millis(left)))
-    }
-
-    fn tag(&self, key: &Digest, entry: &[u8]) -> blake3::Hash {
-        let mut hasher = blake3::Hasher::new_keyed(&self.0);
-        hasher
-            .update(key.as_bytes())
-            .update(&entry[..TAG_AT])
-            .update(&entry[HEADER..]);
-        hasher.finalize()
-    }
-}
-
-fn unix_millis() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::key::v1::{Identity, Scheme};
-
-    fn digest(name: &str) -> Digest {
-        Scheme::new(b"")
-            .function(Identity {
-                name,
-                ..Identity::default()
-            })
-            .key(&[])
-    }
-
-    fn sealed(life: Duration) -> Vec<u8> {
-        let write = |bytes: &mut Vec<u8>| {
-            bytes.extend_from_slice(b"payload");
-            Ok::<(), ()>(())
-        };
-        Seal::new(b"").write(&digest("f"), 1, life, write).unwrap()
-    }
-
-    #[test]
-    fn what_was_written_is_read() {
-        let entry = sealed(Duration::from_secs(5));
-        let (payload, left) = Seal::new(b"").read(&digest("f"), 1, &entry).unwrap();
-        assert_eq!(payload, b"payload");
-        assert!(left <= Duration::from_secs(5) && left > Duration::from_secs(4));
-    }
-
-    #[test]
-    fn p10_a_flipped_bit_or_a_cut_anywhere_is_a_miss() {
-        let (seal, key) = (Seal::new(b""), digest("f"));
-        let entry = sealed(Duration::from_secs(5));
-        for at in 0..entry.len() {
-            for bit in 0..8 {
-                let mut damaged = entry.clone();
-                damaged[at] ^= 1 << bit;
-                assert!(
-                    seal.read(&key, 1, &damaged).is_none(),
-                    "byte {at}, bit {bit}"
-                );
+        bytes: &mut Vec<u8>,
+        key: &Key,
+        head: Head,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), Unwritten<E>> {
+        let start = bytes.len();
+        let mut header = Header::of(key, head);
+        bytes.extend_from_slice(&header.0);
+        let done = match encode(bytes) {
+            Err(error) => Err(Unwritten::Codec(error)),
+            // Whoever clears the buffer would leave an entry that says something else.
+            Ok(()) if bytes.get(start..start + HEADER) != Some(&header.0[..]) => {
+                Err(Unwritten::NotAppended)
             }
-            assert!(seal.read(&key, 1, &entry[..at]).is_none(), "cut at {at}");
+            Ok(()) if bytes.len() - start - HEADER > LARGEST => Err(Unwritten::TooLarge {
+                bytes: bytes.len() - start - HEADER,
+            }),
+            Ok(()) => Ok(()),
+        };
+        if done.is_err() {
+            bytes.truncate(start);
+            return done;
+        }
+        let payload = start + HEADER;
+        let raw = bytes.len() - payload;
+        if let Some(block) = compressed(&bytes[payload..]) {
+            bytes.truncate(payload);
+            bytes.extend_from_slice(&block);
+            header.set_flags(LZ4);
+        }
+        header.set_lengths(bytes.len() - payload, raw);
+        let tag = self.tag(key, &header, &bytes[payload..]);
+        header.set_tag(tag);
+        bytes[start..payload].copy_from_slice(&header.0);
+        Ok(())
+    }
+
+    /// The entry of this key that `bytes` begin with; it may be followed by others.
+    pub fn read<'a>(&self, key: &Key, now: Millis, bytes: &'a [u8]) -> Result<Entry<'a>, Rejected> {
+        let header = Header::read(bytes).ok_or(Rejected::Foreign)?;
+        if header.of_key() != of_key(key) {
+            return Err(Rejected::Foreign);
+        }
+        let stored = bytes
+            .get(HEADER..HEADER.saturating_add(header.stored()))
+            .ok_or(Rejected::Damaged)?;
+        if !same(self.tag(key, &header, stored), header.tag()) {
+            return Err(Rejected::Damaged);
+        }
+        let head = header.head();
+        if now >= head.deadline {
+            return Err(Rejected::Expired);
+        }
+        let payload = match header.flags() {
+            LZ4 => Cow::Owned(decompressed(stored, header.raw()).ok_or(Rejected::Damaged)?),
+            _ if header.raw() != stored.len() => return Err(Rejected::Damaged),
+            _ => Cow::Borrowed(stored),
+        };
+        Ok(Entry { head, payload })
+    }
+
+    /// How many bytes the entry takes that begins with this header; `None` if it is none that this version could have written.
+    #[must_use]
+    pub fn whole_length(header: &[u8]) -> Option<usize> {
+        let header = Header::read(header)?;
+        (header.stored() <= LARGEST).then_some(HEADER + header.stored())
+    }
+
+    fn tag(&self, key: &Key, header: &Header, payload: &[u8]) -> [u8; 16] {
+        let before = &header.0[..TAG_AT];
+        match &self.0 {
+            Tag::Keyed(secret) => {
+                let mut hasher = blake3::Hasher::new_keyed(secret);
+                hasher.update(key).update(before).update(payload);
+                let mut tag = [0; 16];
+                hasher.finalize_xof().fill(&mut tag);
+                tag
+            }
+            Tag::Plain(epoch) => {
+                // Two calls at once are quicker than one in pieces, and every bit of the first decides about all of the second.
+                let mut first = [0; TAG_AT + 32];
+                first[..TAG_AT].copy_from_slice(before);
+                first[TAG_AT..].copy_from_slice(key);
+                let seed = twox_hash::XxHash3_64::oneshot_with_seed(*epoch, &first);
+                twox_hash::XxHash3_128::oneshot_with_seed(seed, payload).to_le_bytes()
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Seal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Seal") // The key is as good as the secret.
+    }
+}
+
+fn of_key(key: &Key) -> &[u8] {
+    &key[20..28]
+}
+
+/// In the same time wherever they differ: that is what a comparison of BLAKE3's hashes takes.
+fn same(one: [u8; 16], other: [u8; 16]) -> bool {
+    let hash = |tag: [u8; 16]| {
+        let mut bytes = [0; 32];
+        bytes[..16].copy_from_slice(&tag);
+        blake3::Hash::from(bytes)
+    };
+    hash(one) == hash(other)
+}
+
+/// The payload as an LZ4 block, if that saves an eighth.
+fn compressed(payload: &[u8]) -> Option<Vec<u8>> {
+    if payload.len() < COMPRESSED_FROM {
+        return None;
+    }
+    let block = lz4_flex::block::compress(payload);
+    (block.len() <= payload.len() - payload.len() / 8).then_some(block)
+}
+
+fn decompressed(block: &[u8], raw: usize) -> Option<Vec<u8>> {
+    if raw > LARGEST || raw / LZ4_RATIO > block.len() {
+        return None;
+    }
+    let payload = lz4_flex::block::decompress(block, raw).ok()?;
+    (payload.len() == raw).then_some(payload)
+}
+
+/// The first 64 bytes.
+#[derive(Clone, Copy)]
+struct Header([u8; HEADER]);
+
+impl Header {
+    /// With everything but what is known after encoding.
+    fn of(key: &Key, head: Head) -> Self {
+        let mut header = Header([0; HEADER]);
+        header.0[..2].copy_from_slice(&MAGIC);
+        header.0[2] = VERSION;
+        header.0[3] = head.codec;
+        header.put(16, head.generation);
+        header.put(24, head.started);
+        header.put(32, head.deadline);
+        header.0[KEY_AT..TAG_AT].copy_from_slice(of_key(key));
+        header
+    }
+
+    /// Of an entry of this version, with flags that this version knows.
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let header = Header(*bytes.first_chunk()?);
+        let known = header.0[..2] == MAGIC
+            && header.0[2] == VERSION
+            && header.flags() & !LZ4 == 0
+            && header.0[5..8] == [0; 3];
+        known.then_some(header)
+    }
+
+    fn put(&mut self, at: usize, number: u64) {
+        self.0[at..at + 8].copy_from_slice(&number.to_le_bytes());
+    }
+
+    fn number(&self, at: usize) -> u64 {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&self.0[at..at + 8]);
+        u64::from_le_bytes(bytes)
+    }
+
+    fn set_flags(&mut self, flags: u8) {
+        self.0[4] = flags;
+    }
+
+    fn flags(&self) -> u8 {
+        self.0[4]
+    }
+
+    /// Both are at most `LARGEST`.
+    fn set_lengths(&mut self, stored: usize, raw: usize) {
+        self.put(8, stored as u64 | (raw as u64) << 32);
+    }
+
+    fn stored(&self) -> usize {
+        self.number(8) as u32 as usize
+    }
+
+    fn raw(&self) -> usize {
+        (self.number(8) >> 32) as usize
+    }
+
+    fn head(&self) -> Head {
+        Head {
+            codec: self.0[3],
+            generation: self.number(16),
+            started: self.number(24),
+            deadline: self.number(32),
         }
     }
 
-    #[test]
-    fn p10_an_entry_of_another_key_codec_secret_or_time_is_a_miss() {
-        let entry = sealed(Duration::from_secs(5));
-        let seal = Seal::new(b"");
-        assert!(seal.read(&digest("g"), 1, &entry).is_none());
-        assert!(seal.read(&digest("f"), 2, &entry).is_none());
-        assert!(Seal::new(b"other").read(&digest("f"), 1, &entry).is_none());
-        assert!(
-            seal.read(&digest("f"), 1, &sealed(Duration::ZERO))
-                .is_none()
-        );
+    fn of_key(&self) -> &[u8] {
+        &self.0[KEY_AT..TAG_AT]
+    }
+
+    fn set_tag(&mut self, tag: [u8; 16]) {
+        self.0[TAG_AT..].copy_from_slice(&tag);
+    }
+
+    fn tag(&self) -> [u8; 16] {
+        let mut tag = [0; 16];
+        tag.copy_from_slice(&self.0[TAG_AT..]);
+        tag
     }
 }

@@ -13,7 +13,9 @@
 pub mod clock;
 mod codec;
 mod config;
-mod entry;
+#[doc(hidden)]
+#[allow(missing_docs)]
+pub mod entry;
 mod error;
 #[doc(hidden)]
 #[allow(missing_docs)]

@@ -152,10 +152,8 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
             match get(tier, &text).await {
                 Ok(None) => {}
                 Ok(Some(bytes)) => {
-                    if let Some((value, left)) =
-                        self.function.read(&self.kind, &self.digest, &bytes)
-                    {
-                        return self.found(at, value, left);
+                    if let Some(outside) = self.function.read(&self.kind, &self.digest, &bytes) {
+                        return self.found(at, outside);
                     }
                 }
                 Err(error) => self.function.failed(tier, "get", &error),
@@ -174,11 +172,12 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
             return;
         };
         let text = self.digest.text();
-        for (at, life) in self.lacking(&entry) {
+        let age = self.age(&entry);
+        for (at, life) in self.lacking(age) {
             let tier = &self.function.outer[at];
-            let Some(bytes) = self
-                .function
-                .write(&self.kind, &self.digest, &entry.value, life)
+            let Some(bytes) =
+                self.function
+                    .write(&self.kind, &self.digest, &entry.value, age, life)
             else {
                 return;
             };
@@ -286,9 +285,10 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
                 let Ok(Some(bytes)) = get(tier, &text).await else {
                     continue;
                 };
-                if let Some((_, left)) = self.function.read(&self.kind, &self.digest, &bytes) {
+                if let Some(outside) = self.function.read(&self.kind, &self.digest, &bytes) {
                     explanation.tier = Some(tier.name.clone());
-                    explanation.time_left = Some(left);
+                    explanation.age = Some(outside.age);
+                    explanation.time_left = Some(outside.left);
                     break;
                 }
             }

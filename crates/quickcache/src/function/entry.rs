@@ -204,9 +204,10 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
                 let Ok(Some(bytes)) = self.function.blocking(tier).get(&text) else {
                     continue;
                 };
-                if let Some((_, left)) = self.function.read(&self.kind, &self.digest, &bytes) {
+                if let Some(outside) = self.function.read(&self.kind, &self.digest, &bytes) {
                     explanation.tier = Some(tier.name.clone());
-                    explanation.time_left = Some(left);
+                    explanation.age = Some(outside.age);
+                    explanation.time_left = Some(outside.left);
                     break;
                 }
             }

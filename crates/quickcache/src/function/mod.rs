@@ -338,7 +338,7 @@ impl Function {
             outer: config.tiers.outer().to_vec(),
             patience: option(declared.patience, "patience").unwrap_or(config.patience),
             keys: v1::Scheme::new(&config.secret).function(identity_of_keys),
-            seal: Seal::new(&config.secret),
+            seal: Seal::keyed(&config.secret),
             counters: Counters::new(config.tiers.outer().len()),
             warned_slow: AtomicBool::new(false),
             warned_unencodable: AtomicBool::new(false),

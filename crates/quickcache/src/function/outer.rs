@@ -6,11 +6,21 @@ use std::time::Duration;
 
 use super::work::Work;
 use super::{Flown, Function};
+use crate::clock;
+use crate::entry::{Entry, Head};
 use crate::key::v1::Digest;
 use crate::probe::Outcome;
 use crate::protocol::guarded::Found;
 use crate::stats::count;
 use crate::tier::user::{Blocking, Erased, Outer};
+
+/// A value that a slower tier had.
+pub(super) struct Outside<V> {
+    pub(super) value: V,
+    pub(super) age: Duration,
+    /// What is left of its life.
+    pub(super) left: Duration,
+}
 
 impl Function {
     /// The blocking cache of a tier.
@@ -53,14 +63,21 @@ impl Function {
         kind: &O,
         key: &Digest,
         bytes: &[u8],
-    ) -> Option<(O::Value, Duration)> {
+    ) -> Option<Outside<O::Value>> {
         let codec = kind.hooks().codec?;
+        let now = clock::unix();
         let read = self
             .seal
-            .read(key, codec.id, bytes)
-            .and_then(|(payload, left)| {
-                let value = (codec.decode)(payload).ok()?;
-                Some((value, left))
+            .read(key.as_bytes(), now, bytes)
+            .and_then(|entry| entry.of_codec(codec.id))
+            .ok()
+            .and_then(|Entry { head, payload }| {
+                let value = (codec.decode)(&payload).ok()?;
+                Some(Outside {
+                    value,
+                    age: Duration::from_millis(now.saturating_sub(head.started)),
+                    left: Duration::from_millis(head.deadline - now),
+                })
             });
         if read.is_none() {
             count(&self.counters.rejected);
@@ -68,17 +85,26 @@ impl Function {
         read
     }
 
-    /// The value as bytes; `None`, with one warning, if it cannot be written.
+    /// The value of an execution that started so long ago, as bytes; `None`, with one warning, if it cannot be written.
     pub(super) fn write<O: Outcome>(
         &self,
         kind: &O,
         key: &Digest,
         value: &O::Value,
+        age: Duration,
         life: Duration,
     ) -> Option<Vec<u8>> {
         let why = match kind.hooks().codec {
             Some(codec) => {
-                match self.seal.write(key, codec.id, life, |bytes| (codec.encode)(value, bytes)) {
+                let now = clock::unix();
+                let head = Head {
+                    codec: codec.id,
+                    generation: 0,
+                    started: now.saturating_sub(clock::millis(age)),
+                    deadline: clock::deadline(now, life),
+                };
+                let write = |bytes: &mut Vec<u8>| (codec.encode)(value, bytes);
+                match self.seal.write(key.as_bytes(), head, write) {
                     Ok(bytes) => return Some(bytes),
                     Err(error) => error.to_string(),
                 }
@@ -122,8 +148,8 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
                         return None;
                     }
                 };
-                let (value, left) = self.function.read(&self.kind, &self.digest, &bytes)?;
-                self.found(at, value, left)
+                let outside = self.function.read(&self.kind, &self.digest, &bytes)?;
+                self.found(at, outside)
             })
     }
 
@@ -138,11 +164,12 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
             return;
         };
         let text = self.digest.text();
-        for (at, life) in self.lacking(&entry) {
+        let age = self.age(&entry);
+        for (at, life) in self.lacking(age) {
             let tier = &self.function.outer[at];
-            let Some(bytes) = self
-                .function
-                .write(&self.kind, &self.digest, &entry.value, life)
+            let Some(bytes) =
+                self.function
+                    .write(&self.kind, &self.digest, &entry.value, age, life)
             else {
                 return;
             };

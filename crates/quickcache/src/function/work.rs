@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::call::Pending;
+use super::outer::Outside;
 use super::{Flown, Function, WholeKey, protocol};
 use crate::clock::{Millis, deadline};
 use crate::key::v1::Digest;
@@ -43,8 +44,8 @@ struct Hand<K, R> {
     returned: Option<R>,
     /// How many of the slower tiers lack the value.
     lacking: usize,
-    /// What was left of its life in the tier that had it.
-    left: Option<Duration>,
+    /// Its age, and what was left of its life, in the tier that had it.
+    was: Option<(Duration, Duration)>,
     /// What key and value hold on the heap.
     beside: usize,
     stored: bool,
@@ -67,7 +68,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
             key: Some(key),
             returned: None,
             lacking: function.outer.len(),
-            left: None,
+            was: None,
             beside: key_heap,
             stored: false,
             computed: false,
@@ -128,18 +129,14 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
     }
 
     /// A value that slower tier number `tier` had.
-    pub(super) fn found(
-        &self,
-        tier: usize,
-        value: O::Value,
-        left: Duration,
-    ) -> Option<Found<Flown>> {
+    pub(super) fn found(&self, tier: usize, outside: Outside<O::Value>) -> Option<Found<Flown>> {
+        let Outside { value, age, left } = outside;
         count(&self.function.counters.tier_hits[tier]);
         let stamp = self.function.stamp();
         let started = self.function.clock.now();
         let mut hand = self.hand();
         hand.lacking = tier;
-        hand.left = Some(left);
+        hand.was = Some((age, left));
         let deadline = deadline(started, self.function.times.memory.min(left));
         hand.beside += (self.hooks().weigh)(&value);
         Some(Found {
@@ -197,16 +194,22 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         }
     }
 
-    /// The slower tiers that lack the value, outermost first, and how long it may live there.
-    pub(super) fn lacking(&self, entry: &Stored<O::Value>) -> Vec<(usize, Duration)> {
+    /// How long ago the execution of the entry's value started.
+    pub(super) fn age(&self, entry: &Stored<O::Value>) -> Duration {
+        let here = Duration::from_millis(self.function.clock.now() - entry.started);
+        here + self.hand().was.map_or(Duration::ZERO, |(age, _)| age)
+    }
+
+    /// The slower tiers that lack a value of this age, outermost first, and how long it may live there.
+    pub(super) fn lacking(&self, age: Duration) -> Vec<(usize, Duration)> {
         let hand = self.hand();
-        let age = Duration::from_millis(self.function.clock.now() - entry.started);
         let life = |tier: usize| {
             let time = self.function.times.outer[tier];
-            match hand.left {
-                Some(left) => Some(time.min(left)),
-                None => time.checked_sub(age).filter(|life| !life.is_zero()),
-            }
+            let left = match hand.was {
+                Some((age_then, left)) => time.min((age_then + left).checked_sub(age)?),
+                None => time.checked_sub(age)?,
+            };
+            (!left.is_zero()).then_some(left)
         };
         (0..hand.lacking)
             .rev()

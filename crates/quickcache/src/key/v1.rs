@@ -154,7 +154,8 @@ impl Digest {
         text
     }
 
-    /// The 96 bits that are not in the text. A stored value carries them, and is a miss where they differ.
+    /// The 96 bits that are not in the text. A stored value carries the first 64 of them, and is a miss where they differ; its tag
+    /// is over all of the key.
     #[must_use]
     pub fn rest(&self) -> [u8; 12] {
         let mut rest = [0; 12];
