@@ -62,6 +62,12 @@ pub fn now() -> Millis {
     system::exact()
 }
 
+/// The time, some milliseconds or, on a machine that is kept busy, some more behind: for what is done now and then.
+#[must_use]
+pub(crate) fn coarse() -> Millis {
+    system::coarse()
+}
+
 /// The wall clock, in milliseconds since 1970: for entries in tiers that leave the machine. Whoever compares it with the clock of
 /// another machine may shorten a life by it, never lengthen one.
 #[must_use]
@@ -156,6 +162,10 @@ mod system {
         clock_gettime(ClockId::MonotonicCoarse).tv_sec as u64
     }
 
+    pub(super) fn coarse() -> u64 {
+        millis(clock_gettime(ClockId::MonotonicCoarse))
+    }
+
     pub(super) fn exact() -> u64 {
         millis(clock_gettime(ClockId::Monotonic))
     }
@@ -170,6 +180,10 @@ mod system {
 
     pub(super) fn coarse_second() -> u64 {
         BIRTH.elapsed().as_secs()
+    }
+
+    pub(super) fn coarse() -> u64 {
+        exact()
     }
 
     pub(super) fn exact() -> u64 {

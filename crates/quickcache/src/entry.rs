@@ -281,6 +281,12 @@ fn decompressed(block: &[u8], raw: usize) -> Option<Vec<u8>> {
     (payload.len() == raw).then_some(payload)
 }
 
+/// What a header says of its generation; `None` if it is none of this version. Nothing has been checked.
+#[must_use]
+pub fn generation_of(header: &[u8]) -> Option<u64> {
+    Some(Header::read(header)?.head().generation)
+}
+
 /// The first 64 bytes.
 #[derive(Clone, Copy)]
 struct Header([u8; HEADER]);

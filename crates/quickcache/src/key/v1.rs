@@ -154,6 +154,35 @@ impl Digest {
         text
     }
 
+    /// The 160 bits that the text has.
+    #[must_use]
+    pub fn in_text(&self) -> &[u8; IN_TEXT] {
+        self.0.first_chunk().expect("32 bytes are more than 20")
+    }
+
+    /// What a text says, if it is one that [`text`](Self::text) could have given.
+    #[must_use]
+    pub fn parse_text(text: &str) -> Option<[u8; IN_TEXT]> {
+        let digits = text.strip_prefix(TEXT_START)?.as_bytes();
+        if digits.len() != TEXT_LEN - TEXT_START.len() {
+            return None;
+        }
+        let mut bytes = [0; IN_TEXT];
+        for (five, eight) in bytes.chunks_exact_mut(5).zip(digits.chunks_exact(8)) {
+            let mut bits = 0_u64;
+            for digit in eight {
+                let value = match digit {
+                    b'a'..=b'z' => digit - b'a',
+                    b'2'..=b'7' => digit - b'2' + 26,
+                    _ => return None,
+                };
+                bits = bits << 5 | u64::from(value);
+            }
+            five.copy_from_slice(&bits.to_be_bytes()[3..]);
+        }
+        Some(bytes)
+    }
+
     /// The 96 bits that are not in the text. A stored value carries the first 64 of them, and is a miss where they differ; its tag
     /// is over all of the key.
     #[must_use]

@@ -1,0 +1,356 @@
+//! The folder of a store: who may have it, and how its files come to be.
+//!
+//! A file appears whole or not at all: it is written under another name and linked to its own, and whoever comes second takes that
+//! of the first. So opening waits for nobody. Only to set a file aside that is none of ours a process takes a lock, and it does not
+//! wait long for that.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use rustix::fs::{AtFlags, Mode, OFlags, linkat, openat, renameat, statat, unlinkat};
+use rustix::io::Errno;
+
+/// An open folder that is ours alone.
+pub(super) struct Folder {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+/// Which file it is, whatever its name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    pub(super) fn of(file: &File) -> io::Result<Identity> {
+        let metadata = file.metadata()?;
+        Ok(Identity {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        })
+    }
+}
+
+/// What a file was found to be.
+pub(super) enum Looked<T> {
+    Sound(T),
+    /// To be set aside: why.
+    Unsound(&'static str),
+    /// To be replaced without a word: nobody can have a use for it.
+    Outdated,
+}
+
+/// A kind of file in the folder.
+pub(super) trait Kind {
+    const NAME: &'static str;
+    type Found;
+
+    fn look(&self, file: &File) -> io::Result<Looked<Self::Found>>;
+
+    /// All of a new file.
+    fn write(&self, file: &File) -> io::Result<()>;
+
+    /// The file is about to lose its name: tell those who have it open.
+    fn leave(&self, file: &File);
+}
+
+/// The folder of this user, by the platform's convention.
+pub(super) fn usual() -> PathBuf {
+    match dirs::cache_dir() {
+        Some(caches) if caches.is_absolute() => caches.join("quickcache"),
+        _ => {
+            let user = rustix::process::geteuid().as_raw();
+            std::env::temp_dir().join(format!("quickcache-{user}"))
+        }
+    }
+}
+
+impl Folder {
+    /// Opens it, or makes it, with the folders it lies in.
+    pub(super) fn open(path: &Path) -> io::Result<Folder> {
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        match std::fs::DirBuilder::new().mode(0o700).create(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => other?,
+        }
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
+        let fd = rustix::fs::open(path, flags, Mode::empty())?;
+        let folder = Folder {
+            fd,
+            path: path.to_owned(),
+        };
+        folder.is_ours()?;
+        Ok(folder)
+    }
+
+    fn is_ours(&self) -> io::Result<()> {
+        let stat = rustix::fs::fstat(&self.fd)?;
+        if stat.st_uid != rustix::process::geteuid().as_raw() {
+            return Err(refused("it belongs to another user"));
+        }
+        if stat.st_mode & 0o022 != 0 {
+            return Err(refused("others may write to it: chmod 0700 it"));
+        }
+        if let Some(parent) = self.path.parent().filter(|p| !p.as_os_str().is_empty()) {
+            let parent = std::fs::metadata(parent)?;
+            // With the sticky bit others may write to it, and not rename what is ours.
+            if parent.mode() & 0o022 != 0 && parent.mode() & 0o1000 == 0 {
+                return Err(refused("others may write to the folder it lies in"));
+            }
+        }
+        #[cfg(target_os = "linux")]
+        if let Some(name) = over_a_network(rustix::fs::fstatfs(&self.fd)?.f_type as u64) {
+            return Err(refused(&format!(
+                "it is on {name}: processes of several machines cannot share memory, give the store a local folder"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Whether the folder's name still leads to it.
+    pub(super) fn is_there(&self) -> bool {
+        let Ok(stat) = rustix::fs::fstat(&self.fd) else {
+            return false;
+        };
+        std::fs::symlink_metadata(&self.path).is_ok_and(|named| {
+            named.dev() == stat.st_dev as u64 && named.ino() == stat.st_ino as u64
+        })
+    }
+
+    /// Which file has this name now.
+    pub(super) fn named(&self, name: &str) -> Option<Identity> {
+        let stat = statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        Some(Identity {
+            device: stat.st_dev as u64,
+            inode: stat.st_ino as u64,
+        })
+    }
+
+    /// A file of the folder, sound; what it was; and why another one was set aside for it.
+    pub(super) fn file<K: Kind>(
+        &self,
+        kind: &K,
+    ) -> io::Result<(File, K::Found, Option<&'static str>)> {
+        let mut aside = None;
+        for _ in 0..8 {
+            let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+            let file = match openat(&self.fd, K::NAME, flags, Mode::empty()) {
+                Ok(fd) => File::from(fd),
+                Err(Errno::NOENT) => {
+                    self.make(kind)?;
+                    continue;
+                }
+                // A link, a folder, or one that may not even be opened.
+                Err(Errno::LOOP | Errno::ISDIR | Errno::ACCESS | Errno::NXIO) => {
+                    aside = Some("it is not a file of this user");
+                    self.set_aside(K::NAME, None, true, || ())?;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let metadata = file.metadata()?;
+            let private = metadata.is_file()
+                && metadata.uid() == rustix::process::geteuid().as_raw()
+                && metadata.mode() & 0o077 == 0;
+            let looked = if private {
+                kind.look(&file)?
+            } else {
+                Looked::Unsound("others than this user may read or write it")
+            };
+            let keep = match looked {
+                Looked::Sound(found) => return Ok((file, found, aside)),
+                Looked::Unsound(why) => {
+                    aside = Some(why);
+                    true
+                }
+                Looked::Outdated => false,
+            };
+            let identity = Identity::of(&file)?;
+            self.set_aside(K::NAME, Some(identity), keep, || kind.leave(&file))?;
+        }
+        Err(io::Error::other(format!(
+            "{} is replaced by others again and again",
+            K::NAME
+        )))
+    }
+
+    /// A new file under its name, unless another process is quicker.
+    fn make<K: Kind>(&self, kind: &K) -> io::Result<()> {
+        self.sweep(K::NAME);
+        let name = format!("{}.new-{:016x}", K::NAME, random());
+        let flags =
+            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = File::from(openat(&self.fd, &*name, flags, Mode::RUSR | Mode::WUSR)?);
+        // Whoever sweeps sees by it that it is being written.
+        let done = (|| {
+            file.lock_shared()?;
+            kind.write(&file)?;
+            match linkat(&self.fd, &*name, &self.fd, K::NAME, AtFlags::empty()) {
+                // Another one is there; or this one was swept before it was locked. Both are seen at the next look.
+                Ok(()) | Err(Errno::EXIST | Errno::NOENT) => Ok(()),
+                Err(error) => Err(error.into()),
+            }
+        })();
+        match unlinkat(&self.fd, &*name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => done,
+            Err(error) => done.and(Err(error.into())),
+        }
+    }
+
+    /// Removes what makers left that were killed.
+    fn sweep(&self, name: &str) {
+        let Ok(entries) = std::fs::read_dir(&self.path) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let file = entry.file_name();
+            let left = file.to_str().is_some_and(|file| {
+                file.strip_prefix(name)
+                    .is_some_and(|rest| rest.starts_with(".new-"))
+            });
+            if left
+                && let Ok(opened) = File::open(entry.path())
+                && opened.try_lock().is_ok()
+            {
+                // If it cannot be removed the next one tries.
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    /// Takes the name from a file, if it still is that file. It is kept under another name, in place of what was kept before, if
+    /// somebody may want to know what it was.
+    fn set_aside(
+        &self,
+        name: &str,
+        identity: Option<Identity>,
+        keep: bool,
+        leave: impl FnOnce(),
+    ) -> io::Result<()> {
+        let _lock = self.lock()?;
+        if identity.is_none() || self.named(name) == identity {
+            leave();
+            if !keep {
+                return match unlinkat(&self.fd, name, AtFlags::empty()) {
+                    Ok(()) | Err(Errno::NOENT) => Ok(()),
+                    Err(error) => Err(error.into()),
+                };
+            }
+            match renameat(&self.fd, name, &self.fd, format!("{name}.set-aside")) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                // A folder is there under that name, of all things.
+                Err(Errno::ISDIR | Errno::NOTDIR | Errno::NOTEMPTY | Errno::EXIST) => {
+                    renameat(
+                        &self.fd,
+                        name,
+                        &self.fd,
+                        format!("{name}.set-aside-{:016x}", random()),
+                    )?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = File::from(openat(&self.fd, "lock", flags, Mode::RUSR | Mode::WUSR)?);
+        for _ in 0..100 {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(1)),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+        }
+        Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "another process has held its lock for 100 ms",
+        ))
+    }
+
+    /// A file of one process in a folder of this one.
+    pub(super) fn of_worker(&self, number: u16) -> io::Result<File> {
+        match rustix::fs::mkdirat(&self.fd, "workers", Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let name = format!("workers/{number}");
+        let fd = openat(self.fd.as_fd(), &*name, flags, Mode::RUSR | Mode::WUSR)?;
+        Ok(File::from(fd))
+    }
+}
+
+/// Writes all of a file from its start.
+pub(super) fn write_all(mut file: &File, bytes: &[u8]) -> io::Result<()> {
+    file.write_all(bytes)
+}
+
+fn refused(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, why.to_owned())
+}
+
+/// Random, from the system.
+pub(super) fn random() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(0_u8)
+}
+
+/// File systems on which memory is not shared with whoever else has them. (FUSE: one cannot tell what is behind it.)
+#[cfg(target_os = "linux")]
+fn over_a_network(magic: u64) -> Option<&'static str> {
+    Some(match magic & 0xFFFF_FFFF {
+        0x6969 => "NFS",
+        0x0102_1997 => "9p",
+        0xFF53_4D42 | 0xFE53_4D42 | 0x517B => "SMB",
+        0x6573_5546 => "FUSE or virtiofs",
+        0x00C3_6400 => "Ceph",
+        0x5346_414F | 0x6B41_4653 => "AFS",
+        0x0BD0_0BD0 => "Lustre",
+        0x4750_4653 => "GPFS",
+        0x7461_636F => "OCFS2",
+        0x0116_1970 => "GFS2",
+        0x7375_7245 => "Coda",
+        0x564C => "NCP",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn network_file_systems_are_known_by_their_numbers() {
+        use super::over_a_network;
+
+        for (magic, name) in [
+            (0x6969, "NFS"),
+            (0x0102_1997, "9p"),
+            (0x6573_5546, "FUSE or virtiofs"),
+            (0xFFFF_FFFF_FF53_4D42, "SMB"),
+        ] {
+            assert_eq!(over_a_network(magic), Some(name));
+        }
+        // ext4, tmpfs, xfs, btrfs, overlay, zfs
+        for magic in [
+            0xEF53,
+            0x0102_1994,
+            0x5846_5342,
+            0x9123_683E,
+            0x794C_7630,
+            0x2FC1_2FC1,
+        ] {
+            assert_eq!(over_a_network(magic), None);
+        }
+    }
+}

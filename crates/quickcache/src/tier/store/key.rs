@@ -1,0 +1,48 @@
+//! The key of a store: 32 bytes, from the text that every tier knows a key by. So whoever has the text only finds what a function stored.
+
+use crate::key::v1::Digest;
+
+/// Keys of texts that are not v1's: hashed apart from everything else.
+const TEXT: &[u8; 32] = b"quickcache store, key by text, 1";
+
+/// A key in a store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StoreKey([u8; 32]);
+
+impl StoreKey {
+    /// Of a key of scheme v1: what its text says, 20 bytes, and zeros.
+    #[must_use]
+    pub fn of_digest(digest: &Digest) -> Self {
+        Self::of_v1(digest.in_text())
+    }
+
+    fn of_v1(in_text: &[u8; 20]) -> Self {
+        let mut key = [0; 32];
+        key[..20].copy_from_slice(in_text);
+        StoreKey(key)
+    }
+
+    /// Of any text key, one of scheme v1 included.
+    #[must_use]
+    pub fn of_text(text: &str) -> Self {
+        match Digest::parse_text(text) {
+            Some(in_text) => Self::of_v1(&in_text),
+            None => StoreKey(blake3::keyed_hash(TEXT, text.as_bytes()).into()),
+        }
+    }
+
+    /// What names its function in the table: the prefix of a key of scheme seed; else nothing.
+    #[must_use]
+    pub fn function_of_text(text: &str) -> &[u8] {
+        match text.split_once('/') {
+            Some((prefix, _)) if prefix.starts_with("quickcache.") => prefix.as_bytes(),
+            _ => b"",
+        }
+    }
+
+    /// All of it.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}

@@ -1,0 +1,236 @@
+//! The store: values that all processes of a machine share, in a folder, with no server.
+//!
+//! Two files. `generations` says what is fresh, and is all that a clear touches; `values-1` holds the values. Each is safe from whoever is
+//! killed, stopped or out of disk at any point, since nothing in them is ever half done: see `generations` and `ring`. How the
+//! folder is opened, and left when somebody removed it, is told here and in `folder`.
+
+mod folder;
+mod fork;
+mod generations;
+mod key;
+mod leases;
+mod map;
+mod opened;
+mod ring;
+mod shim;
+mod workers;
+
+use std::path::{Path, PathBuf};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+
+use crate::clock;
+
+pub use generations::{Guard, Stamp};
+pub use key::StoreKey;
+use opened::Aside;
+pub use opened::{Lease, Opened, Spot, Turn, Unstored, Waiting, Watch};
+
+/// What a store may hold if nothing is said, in bytes: 256 MiB.
+pub const USUAL_BYTES: u64 = 256 << 20;
+
+/// How often a store looks whether its files are still in their folder, in milliseconds, and how long it waits before it tries again
+/// to open a folder that it could not.
+const LOOK_AFTER: u64 = 100;
+const TRY_AGAIN: u64 = 1000;
+
+/// A store as this process has it: one for each folder, for as long as the process lives.
+pub struct Shared {
+    path: PathBuf,
+    max_bytes: u64,
+    /// Null when it is not open.
+    opened: AtomicPtr<Opened>,
+    opening: Mutex<()>,
+    /// When to look after it next, or to try again to open it, in milliseconds of the coarse clock.
+    next_look: AtomicU64,
+    warned: AtomicBool,
+    warned_unstored: AtomicBool,
+    failures: AtomicU64,
+}
+
+/// Every store of this process, none of which is ever dropped.
+fn all() -> MutexGuard<'static, Vec<&'static Shared>> {
+    static ALL: Mutex<Vec<&'static Shared>> = Mutex::new(Vec::new());
+    lock(&ALL)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// The store of a folder (without one: this user's, by the convention of the platform), which is opened when it is first used.
+    /// `max_bytes` bounds its values; the table of generations takes 2.3 MiB beside them. The first in a process to name a folder says how
+    /// large it is.
+    ///
+    /// # Errors
+    /// If the folder's path leads nowhere, because the current directory does not exist.
+    pub fn of(path: Option<&Path>, max_bytes: u64) -> std::io::Result<&'static Shared> {
+        fork::expect();
+        let path = match path {
+            Some(path) => std::path::absolute(path)?,
+            None => folder::usual(),
+        };
+        let mut all = all();
+        if let Some(shared) = all.iter().find(|shared| shared.path == path) {
+            if shared.max_bytes != max_bytes {
+                log::warn!(
+                    target: "quickcache",
+                    "the store in {} has max_bytes {}, since it was so named first in this process, and not {max_bytes}",
+                    path.display(),
+                    shared.max_bytes
+                );
+            }
+            return Ok(shared);
+        }
+        let shared = Box::leak(Box::new(Shared {
+            path,
+            max_bytes,
+            opened: AtomicPtr::new(ptr::null_mut()),
+            opening: Mutex::new(()),
+            next_look: AtomicU64::new(0),
+            warned: AtomicBool::new(false),
+            warned_unstored: AtomicBool::new(false),
+            failures: AtomicU64::new(0),
+        }));
+        all.push(shared);
+        Ok(shared)
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What its values may take in all.
+    pub fn max_bytes(&self) -> u64 {
+        self.max_bytes
+    }
+
+    /// What went wrong with its files so far.
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// The open store, looked after; `None` if it cannot be opened now, which has been counted and, once, logged. Until it can be
+    /// no tier may serve a value: what other processes clear would not be seen.
+    #[inline]
+    pub fn open(&self) -> Option<&'static Opened> {
+        // SAFETY: what is put here is leaked.
+        let opened = unsafe { self.opened.load(Ordering::Acquire).as_ref() };
+        if let Some(opened) = opened
+            && clock::coarse() < self.next_look.load(Ordering::Relaxed)
+            && !opened.is_replaced()
+        {
+            return Some(opened);
+        }
+        self.look_after(opened)
+    }
+
+    /// The store as it was last seen, for hits: their guards say whether it still is.
+    #[inline(always)]
+    pub fn seen(&self) -> Option<&'static Opened> {
+        // SAFETY: as above.
+        unsafe { self.opened.load(Ordering::Acquire).as_ref() }
+    }
+
+    #[cold]
+    fn look_after(&self, seen: Option<&'static Opened>) -> Option<&'static Opened> {
+        let now = clock::coarse();
+        let _opening = match self.opening.try_lock() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(poison)) => poison.into_inner(),
+            // Another thread looks: what it is about to replace is poisoned first.
+            Err(TryLockError::WouldBlock) if seen.is_some_and(|seen| !seen.is_replaced()) => {
+                return seen;
+            }
+            Err(TryLockError::WouldBlock) => lock(&self.opening),
+        };
+        let current = self.seen();
+        if let Some(opened) = current {
+            self.next_look.store(now + LOOK_AFTER, Ordering::Relaxed);
+            match opened.look_after(self.max_bytes) {
+                Ok((true, aside)) => {
+                    self.set_aside(aside);
+                    return current;
+                }
+                Ok((false, _)) => {}
+                // The table is there; values are not, for the time being.
+                Err(error) => {
+                    self.failed(&error);
+                    return current;
+                }
+            }
+            self.opened.store(ptr::null_mut(), Ordering::Release);
+            opened.leave();
+        } else if now < self.next_look.load(Ordering::Relaxed) {
+            return None;
+        }
+        match Opened::open(&self.path, self.max_bytes) {
+            Ok((opened, aside)) => {
+                self.set_aside(aside);
+                self.next_look.store(now + LOOK_AFTER, Ordering::Relaxed);
+                let opened = Box::leak(Box::new(opened));
+                self.opened.store(opened, Ordering::Release);
+                Some(opened)
+            }
+            Err(error) => {
+                self.next_look.store(now + TRY_AGAIN, Ordering::Relaxed);
+                self.failed(&error);
+                None
+            }
+        }
+    }
+
+    /// Counts what went wrong with the files, and says it once.
+    fn failed(&self, error: &std::io::Error) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        if !self.warned.swap(true, Ordering::Relaxed) {
+            log::warn!(
+                target: "quickcache",
+                "the store in {} cannot be used: {error}. Functions that use it run uncached until it can; it is tried again every second",
+                self.path.display()
+            );
+        }
+    }
+
+    fn set_aside(&self, aside: impl IntoIterator<Item = Aside>) {
+        for Aside(name, why) in aside {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+            log::warn!(
+                target: "quickcache",
+                "the store in {}: the file `{name}` was set aside, and another one begun: {why}",
+                self.path.display()
+            );
+        }
+    }
+
+    /// Counts a value that was not stored, and says so once. Being crowded out is no news.
+    pub fn unstored(&self, why: &Unstored) {
+        let text = match why {
+            Unstored::Crowded => return,
+            Unstored::TooLarge(bytes, most) => format!(
+                "it takes {bytes} bytes, and this store takes at most {most}, a quarter of what its `max_bytes` leaves: give it more"
+            ),
+            Unstored::Io(error) => error.to_string(),
+        };
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        if !self.warned_unstored.swap(true, Ordering::Relaxed) {
+            log::warn!(
+                target: "quickcache",
+                "a value was not stored in {}: {text}",
+                self.path.display()
+            );
+        }
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("path", &self.path)
+            .field("max_bytes", &self.max_bytes)
+            .finish_non_exhaustive()
+    }
+}

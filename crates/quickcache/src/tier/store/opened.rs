@@ -1,0 +1,650 @@
+//! An open store: the table of generations, the values, and the workers, as calls use them.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use super::folder::{Folder, Identity, Kind, Looked, random, write_all};
+use super::generations::{
+    Birth, Generations, Guard, HEADER, Head, LEASE_WORDS, Shape, Stamp, move_on,
+};
+use super::key::StoreKey;
+use super::leases::{Claim, Claimant, Line, Waited, Worker};
+use super::map::Map;
+use super::ring::{self, ENTRY_HEADER, Refused, Ring};
+use super::workers::Workers;
+use crate::clock::{self, Millis};
+use crate::entry::{self, Entry, Rejected, Seal};
+
+/// How long a waiter sleeps before it looks whether the leader still lives.
+const SLICE: Duration = Duration::from_millis(10);
+
+/// An open store. The memory tier's hits look into its table at any time, so it is never dropped; the file of values can be.
+pub struct Opened {
+    pub(super) folder: Folder,
+    identity: Identity,
+    head: Head,
+    generations: Generations<'static>,
+    leases: &'static [AtomicU64],
+    values: RwLock<Option<Arc<Values>>>,
+    pub(super) workers: Workers,
+    seal: Seal,
+}
+
+struct Values {
+    ring: Ring,
+    identity: Identity,
+}
+
+/// Where a key is: its slot, its lease, its bucket.
+#[derive(Clone, Copy)]
+pub struct Spot {
+    key: StoreKey,
+    slot: u32,
+    hash: u64,
+}
+
+/// What the hits of a function look at.
+#[derive(Clone, Copy)]
+pub struct Watch {
+    generations: Generations<'static>,
+    function: &'static AtomicU64,
+}
+
+impl Watch {
+    /// Whether an entry of the memory tier is still of the present generation.
+    #[inline(always)]
+    #[must_use]
+    pub fn holds(&self, guard: Guard) -> bool {
+        self.generations.holds(self.function, guard)
+    }
+}
+
+/// What came of an attempt to store.
+#[derive(Debug)]
+pub enum Unstored {
+    /// Larger than this store takes: bytes, and the most it takes.
+    TooLarge(usize, usize),
+    /// Others kept changing the same place; it is not worth a second try.
+    Crowded,
+    /// The disk is full, or the like.
+    Io(io::Error),
+}
+
+/// Why another file was set aside, if one was.
+pub(super) struct Aside(pub(super) &'static str, pub(super) &'static str);
+
+struct TableFile {
+    boot: [u64; 2],
+}
+
+impl Kind for TableFile {
+    const NAME: &'static str = "generations";
+    type Found = Head;
+
+    fn look(&self, file: &File) -> io::Result<Looked<Head>> {
+        use std::os::unix::fs::FileExt;
+        let mut bytes = vec![0; HEADER * 8];
+        match file.read_exact_at(&mut bytes, 0) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Ok(Looked::Unsound("it is too short"));
+            }
+            other => other?,
+        }
+        let words: Vec<u64> = bytes
+            .chunks_exact(8)
+            .map(|word| u64::from_le_bytes(word.try_into().expect("eight bytes")))
+            .collect();
+        let Some(head) = Head::read(&words) else {
+            return Ok(Looked::Unsound("it is damaged, or of another program"));
+        };
+        if file.metadata()?.len() != head.shape.words() * 8 {
+            return Ok(Looked::Unsound("its length is wrong"));
+        }
+        if head.boot != self.boot || Head::is_replaced(&words) {
+            return Ok(Looked::Outdated);
+        }
+        Ok(Looked::Sound(head))
+    }
+
+    fn write(&self, file: &File) -> io::Result<()> {
+        let birth = Birth {
+            boot: self.boot,
+            epoch: random(),
+            seed: [random(), random()],
+        };
+        let (seed, mut count) = (random(), 0_u64);
+        let words = Head::fresh(Shape::USUAL, birth, || {
+            count += 1;
+            twox_hash::XxHash3_64::oneshot_with_seed(seed, &count.to_le_bytes())
+        });
+        // Written, not only made so long: a full disk says so now, and not to who maps a hole.
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        write_all(file, &bytes)
+    }
+
+    fn leave(&self, file: &File) {
+        // A table whose head is whole may be in use. One that is not, or that is too short to be mapped, is in use by those who opened
+        // it before it was damaged: its words are where they ever were.
+        let words = Shape::USUAL.words() as usize;
+        if file.metadata().is_ok_and(|of| of.len() >= words as u64 * 8)
+            && let Ok(map) = Map::new(file, words)
+        {
+            poison(&Generations::new(map.words(), Shape::USUAL));
+        }
+    }
+}
+
+/// Tells everybody who has a table open to open it anew. No stamp that was read before is the present one any more.
+fn poison(generations: &Generations<'_>) {
+    generations.replaced.store(1, Ordering::Release);
+    generations
+        .everything
+        .fetch_add(random() | 1, Ordering::AcqRel);
+}
+
+struct ValuesFile {
+    epoch: u64,
+    max_bytes: u64,
+    /// Whether a file made for another size will do.
+    any_size: bool,
+}
+
+impl Kind for ValuesFile {
+    const NAME: &'static str = "values-1";
+    type Found = ring::Shape;
+
+    fn look(&self, file: &File) -> io::Result<Looked<ring::Shape>> {
+        Ok(match Ring::look(file)? {
+            None => Looked::Unsound("it is damaged, or of another program or version"),
+            Some(of) if of.epoch != self.epoch => Looked::Outdated,
+            Some(of) if of.asked != self.max_bytes && !self.any_size => Looked::Outdated,
+            Some(of) => Looked::Sound(of.shape),
+        })
+    }
+
+    fn write(&self, file: &File) -> io::Result<()> {
+        let shape = ring::Shape::of(self.max_bytes);
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+        if limit.is_some_and(|limit| limit < shape.bytes) {
+            // The system would end the process where another error is only returned.
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                "files of this process may not become so large (RLIMIT_FSIZE)",
+            ));
+        }
+        let mut bytes = Ring::fresh(shape, self.epoch, self.max_bytes);
+        bytes.resize(Ring::mapped_bytes(shape) as usize, 0);
+        write_all(file, &bytes)?;
+        file.set_len(shape.bytes)
+    }
+
+    fn leave(&self, _file: &File) {}
+}
+
+impl Opened {
+    /// Opens the store of a folder, and says what it set aside for that. Waits for nobody.
+    pub(super) fn open(path: &Path, max_bytes: u64) -> io::Result<(Opened, Vec<Aside>)> {
+        let folder = Folder::open(path)?;
+        let boot = boot_id()?;
+        let (file, head, aside) = folder.file(&TableFile { boot })?;
+        let mut set_aside: Vec<Aside> = aside
+            .into_iter()
+            .map(|why| Aside(TableFile::NAME, why))
+            .collect();
+        let identity = Identity::of(&file)?;
+        let map = Map::new(&file, head.shape.words() as usize)?;
+        // Hits look into it without a lock.
+        let words: &'static [AtomicU64] = Box::leak(Box::new(map)).words();
+        let generations = Generations::new(words, head.shape);
+        let leases = HEADER + head.shape.functions as usize;
+        let leases = &words[leases..leases + head.shape.leases as usize * LEASE_WORDS];
+        let opened = Opened {
+            folder,
+            identity,
+            head,
+            generations,
+            leases,
+            values: RwLock::new(None),
+            workers: Workers::new(),
+            seal: Seal::plain(head.epoch),
+        };
+        set_aside.extend(opened.open_values(max_bytes, false)?);
+        Ok((opened, set_aside))
+    }
+
+    fn open_values(&self, max_bytes: u64, any_size: bool) -> io::Result<Option<Aside>> {
+        let kind = ValuesFile {
+            epoch: self.head.epoch,
+            max_bytes,
+            any_size,
+        };
+        let (file, shape, aside) = self.folder.file(&kind)?;
+        let identity = Identity::of(&file)?;
+        let values = Values {
+            ring: Ring::open(file, shape)?,
+            identity,
+        };
+        let mut place = self.values.write().unwrap_or_else(PoisonError::into_inner);
+        *place = Some(Arc::new(values));
+        Ok(aside.map(|why| Aside(ValuesFile::NAME, why)))
+    }
+
+    fn values(&self) -> Option<Arc<Values>> {
+        self.values
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Whether another table has taken the place of this one.
+    pub(super) fn is_replaced(&self) -> bool {
+        self.generations.replaced.load(Ordering::Acquire) != 0
+    }
+
+    /// Looks whether the files are still those of the folder. `false`: the table is not, and everybody is told.
+    pub(super) fn look_after(&self, max_bytes: u64) -> io::Result<(bool, Option<Aside>)> {
+        if self.is_replaced() {
+            return Ok((false, None));
+        }
+        if !self.folder.is_there() || self.folder.named(TableFile::NAME) != Some(self.identity) {
+            poison(&self.generations);
+            return Ok((false, None));
+        }
+        let named = self.folder.named(ValuesFile::NAME);
+        if self.values().map(|values| values.identity) == named && named.is_some() {
+            return Ok((true, None));
+        }
+        Ok((true, self.open_values(max_bytes, true)?))
+    }
+
+    /// It is not used any more: the values are let go. The table stays, since hits may look into it.
+    pub(super) fn leave(&self) {
+        let left = self
+            .values
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        drop(left);
+        self.workers.forget();
+    }
+
+    /// Every lock, held until this is dropped: for the moment of a fork.
+    pub(super) fn hold(&self) -> impl Sized + '_ {
+        (
+            self.values.write().unwrap_or_else(PoisonError::into_inner),
+            self.workers.hold(),
+        )
+    }
+
+    // ---- generations ----
+
+    /// Where a key is.
+    #[must_use]
+    pub fn spot(&self, key: StoreKey) -> Spot {
+        let hash = twox_hash::XxHash3_64::oneshot_with_seed(self.head.seed[0], key.bytes());
+        Spot {
+            key,
+            slot: self.generations.slot(hash.rotate_left(32)),
+            hash,
+        }
+    }
+
+    /// The number of a function, by what its keys begin with.
+    #[must_use]
+    pub fn function(&self, name: &[u8]) -> u32 {
+        let hash = twox_hash::XxHash3_64::oneshot_with_seed(self.head.seed[1], name);
+        (hash & (self.head.shape.functions - 1)) as u32
+    }
+
+    /// What the hits of a function look at.
+    #[must_use]
+    pub fn watch(&self, function: u32) -> Watch {
+        Watch {
+            generations: self.generations,
+            function: self.generations.function(u64::from(function)),
+        }
+    }
+
+    /// The present generation of a key: read it before the execution begins.
+    #[must_use]
+    pub fn stamp(&self, function: u32, spot: &Spot) -> Stamp {
+        let function = self.generations.function(u64::from(function));
+        self.generations.stamp(function, spot.slot)
+    }
+
+    /// Clears a key, at once and in every process.
+    pub fn clear(&self, spot: &Spot) {
+        self.generations.clear(spot.slot);
+    }
+
+    /// Clears every key of a function.
+    pub fn clear_function(&self, function: u32) {
+        move_on(self.generations.function(u64::from(function)));
+    }
+
+    /// Clears everything.
+    pub fn clear_everything(&self) {
+        self.generations.clear_everything();
+    }
+
+    /// For a value that is no fill: the stamp to store it under, if nothing cleared the key since `stamp` was read.
+    #[must_use]
+    pub fn supersede(&self, stamp: Stamp) -> Option<Stamp> {
+        self.generations.supersede(stamp)
+    }
+
+    // ---- values ----
+
+    /// The entry of a key at a generation, if it is there, whole and in time. `read` decodes it.
+    ///
+    /// # Errors
+    /// If there was one that is damaged, or that `read` refuses.
+    pub fn get<T>(
+        &self,
+        function: u32,
+        spot: &Spot,
+        stamp: Stamp,
+        now: Millis,
+        read: impl FnMut(&Entry<'_>) -> Option<T>,
+    ) -> Result<Option<T>, Rejected> {
+        let wanted = |of: u32, generation: u64| of == function && generation == stamp.sum;
+        self.find(spot, now, wanted, read)
+    }
+
+    /// As `get`, whatever the function: for who knows the text of a key only.
+    ///
+    /// # Errors
+    /// As for `get`.
+    pub fn get_of_any<T>(
+        &self,
+        spot: &Spot,
+        now: Millis,
+        read: impl FnMut(&Entry<'_>) -> Option<T>,
+    ) -> Result<Option<T>, Rejected> {
+        let wanted = |of: u32, generation: u64| generation == self.stamp(of, spot).sum;
+        self.find(spot, now, wanted, read)
+    }
+
+    fn find<T>(
+        &self,
+        spot: &Spot,
+        now: Millis,
+        wanted: impl Fn(u32, u64) -> bool,
+        mut read: impl FnMut(&Entry<'_>) -> Option<T>,
+    ) -> Result<Option<T>, Rejected> {
+        let Some(values) = self.values() else {
+            return Ok(None);
+        };
+        let mut buffer = Buffer::take();
+        let mut rejected = None;
+        let found = values.ring.get(
+            spot.hash,
+            &mut buffer.0,
+            |function, header: &[u8; ENTRY_HEADER]| {
+                entry::generation_of(header).is_some_and(|of| wanted(function, of))
+            },
+            |_, bytes| match self.seal.read(spot.key.bytes(), now, bytes) {
+                Ok(entry) => {
+                    let value = read(&entry);
+                    if value.is_none() {
+                        rejected = Some(Rejected::OtherCodec);
+                    }
+                    value
+                }
+                Err(Rejected::Expired | Rejected::Foreign) => None,
+                Err(why) => {
+                    rejected = Some(why);
+                    None
+                }
+            },
+        );
+        match (found, rejected) {
+            (Some((value, place)), _) => {
+                values.ring.renew(&place, &buffer.0);
+                Ok(Some(value))
+            }
+            (None, Some(why)) => Err(why),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// Which function an entry of this key is of, whatever its generation.
+    #[must_use]
+    pub fn function_of(&self, spot: &Spot) -> Option<u32> {
+        let values = self.values()?;
+        let mut buffer = Buffer::take();
+        let found = values.ring.get(
+            spot.hash,
+            &mut buffer.0,
+            |_, header| entry::generation_of(header).is_some(),
+            |function, bytes| {
+                let read = self.seal.read(spot.key.bytes(), 0, bytes);
+                read.is_ok().then_some(function)
+            },
+        );
+        found.map(|(function, _)| function)
+    }
+
+    /// Stores an entry, which [`Opened::seal`] has made for this key. That its stamp may be old does not matter: then it is never found.
+    ///
+    /// # Errors
+    /// If it is not stored.
+    pub fn put(&self, function: u32, spot: &Spot, entry: &[u8]) -> Result<(), Unstored> {
+        let Some(values) = self.values() else {
+            return Ok(());
+        };
+        match values.ring.put(spot.hash, function, entry) {
+            Ok(()) => Ok(()),
+            Err(Refused::TooLarge) => Err(Unstored::TooLarge(entry.len(), values.ring.largest())),
+            Err(Refused::Crowded) => Err(Unstored::Crowded),
+            Err(Refused::Io(error)) => Err(Unstored::Io(error)),
+        }
+    }
+
+    /// What makes and reads its entries.
+    #[must_use]
+    pub fn seal(&self) -> &Seal {
+        &self.seal
+    }
+
+    /// Entries that have a place, and the bytes of the file: looks at the whole index.
+    #[must_use]
+    pub fn standing(&self) -> (u64, u64) {
+        self.values()
+            .map_or((0, 0), |values| values.ring.standing())
+    }
+
+    // ---- leases ----
+
+    fn line(&self, spot: &Spot) -> Line<'static> {
+        let line = spot.hash.rotate_left(16) & (self.head.shape.leases - 1);
+        Line::of(self.leases, line as usize)
+    }
+
+    /// The right to run the function for a key at a generation, or whom to wait for.
+    pub fn claim(&'static self, spot: &Spot, stamp: Stamp) -> Turn {
+        let Ok(worker) = self.worker() else {
+            return Turn::Lead(None);
+        };
+        let line = self.line(spot);
+        let mine = Claimant::new(worker, spot.hash, twist(stamp.sum));
+        let (claim, waiters) = line.claim(mine, clock::boot());
+        if waiters {
+            wake(line.bell());
+        }
+        match claim {
+            Claim::Mine => Turn::Lead(Some(Lease { line, mine })),
+            Claim::Without => Turn::Lead(None),
+            Claim::Wait(waited) => Turn::Wait(Waiting {
+                opened: self,
+                line,
+                mine,
+                waited,
+            }),
+        }
+    }
+
+    fn worker(&self) -> io::Result<Worker> {
+        self.workers.mine(&self.folder, |worker| {
+            for at in 0..self.head.shape.leases as usize {
+                let line = Line::of(self.leases, at);
+                if line.bury(worker) {
+                    wake(line.bell());
+                }
+            }
+        })
+    }
+}
+
+/// The lower bits of a stamp move by `STEP`, whose lower bits are as good as any; but they are few.
+fn twist(sum: u64) -> u64 {
+    sum ^ sum >> 32
+}
+
+/// Whose turn it is.
+#[must_use]
+pub enum Turn {
+    /// Run the function. Without a lease somebody else may run it too.
+    Lead(Option<Lease>),
+    /// Another process runs it.
+    Wait(Waiting),
+}
+
+/// The right to run a function for a key, over all processes of the machine. Dropped, it is released, and whoever waits is woken.
+pub struct Lease {
+    line: Line<'static>,
+    mine: Claimant,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.line.release(self.mine) {
+            wake(self.line.bell());
+        }
+    }
+}
+
+/// A place behind another process's lease.
+pub struct Waiting {
+    opened: &'static Opened,
+    line: Line<'static>,
+    mine: Claimant,
+    waited: Waited,
+}
+
+impl Waiting {
+    /// Waits until the lease ends, or a moment. Then look, and claim, again.
+    pub fn wait(&self, most: Duration) {
+        sleep(self.line.bell(), self.waited.bell, most.min(SLICE));
+    }
+
+    /// The lease, if its holder has died or `patience_is_over`.
+    #[must_use]
+    pub fn take_over(&self, patience_is_over: bool) -> Option<Lease> {
+        let gone = || {
+            // If that cannot be found out patience decides.
+            Workers::lives(&self.opened.folder, self.waited.holder()).is_ok_and(|lives| !lives)
+        };
+        if !(patience_is_over || gone()) {
+            return None;
+        }
+        let waiters = self.line.take_over(self.waited, self.mine, clock::boot())?;
+        if waiters {
+            wake(self.line.bell());
+        }
+        Some(Lease {
+            line: self.line,
+            mine: self.mine,
+        })
+    }
+}
+
+/// The lower half of a bell, as the futex it is.
+#[cfg(target_os = "linux")]
+fn futex(bell: &AtomicU64) -> &AtomicU32 {
+    let lower = std::ptr::from_ref(bell).cast::<AtomicU32>();
+    // SAFETY: it is inside the word, which lives as long, and it is aligned. Only the system reads through it.
+    unsafe { &*lower.add(usize::from(cfg!(target_endian = "big"))) }
+}
+
+/// Not process-private: the waiters are elsewhere.
+#[cfg(target_os = "linux")]
+fn wake(bell: &AtomicU64) {
+    use rustix::thread::futex;
+    // It cannot fail but for an address that is none.
+    let _ = futex::wake(futex(bell), futex::Flags::empty(), i32::MAX as u32);
+}
+
+#[cfg(target_os = "linux")]
+fn sleep(bell: &AtomicU64, seen: u64, most: Duration) {
+    use rustix::thread::futex;
+    let timeout = rustix::time::Timespec {
+        tv_sec: most.as_secs() as _,
+        tv_nsec: most.subsec_nanos() as _,
+    };
+    // Woken, rung meanwhile, interrupted or over: the caller looks again in any case.
+    let _ = futex::wait(
+        futex(bell),
+        futex::Flags::empty(),
+        seen as u32,
+        Some(&timeout),
+    );
+}
+
+#[cfg(not(target_os = "linux"))]
+fn wake(_bell: &AtomicU64) {}
+
+#[cfg(not(target_os = "linux"))]
+fn sleep(bell: &AtomicU64, seen: u64, most: Duration) {
+    let mut step = Duration::from_micros(200);
+    let mut slept = Duration::ZERO;
+    while slept < most && bell.load(Ordering::Acquire) == seen {
+        std::thread::sleep(step);
+        slept += step;
+        step = (step * 2).min(most);
+    }
+}
+
+/// Which start of the machine this is: what an earlier one left in a table is nobody's.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn boot_id() -> io::Result<[u64; 2]> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    let id = u128::from_str_radix(&digits, 16)
+        .map_err(|_| io::Error::other("the system's boot id is no number"))?;
+    Ok([id as u64, (id >> 64) as u64])
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn boot_id() -> io::Result<[u64; 2]> {
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "on this platform one start of the machine cannot be told from another",
+    ))
+}
+
+/// A buffer of this thread's, kept for the next read unless it has become large.
+struct Buffer(Vec<u8>);
+
+thread_local! {
+    static BUFFER: std::cell::Cell<Vec<u8>> = const { std::cell::Cell::new(Vec::new()) };
+}
+
+impl Buffer {
+    fn take() -> Self {
+        Buffer(BUFFER.take())
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        const KEPT: usize = 64 << 10;
+        if self.0.capacity() <= KEPT {
+            BUFFER.set(std::mem::take(&mut self.0));
+        }
+    }
+}

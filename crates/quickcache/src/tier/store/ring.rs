@@ -1,0 +1,407 @@
+//! The values: records in two rings of a mapped file, and an index of one word for each.
+//!
+//! Nobody waits for anybody here. A writer reserves its place by moving a head on, writes the record there, and publishes it by
+//! one compare-and-set in the index; it can be killed at any of these points, and what it leaves is bytes that will be written over.
+//! A reader copies the record out and then looks whether the copy is whole: a record that was written over meanwhile, or that two
+//! writers mixed because one was stopped for a whole round of the ring, does not bear its own checksum.
+//!
+//! Nothing here decides whether a value is fresh: records carry the stamp of their key, and readers ask for one.
+//!
+//! The rings bound the file, and evict by being rings. A record that is new to the index goes to the smaller ring, an eighth; if it is
+//! asked for again it is copied to the main ring before its place is written over, and if it comes back when it is gone but its
+//! word in the index is not, it goes to the main ring at once. (That is S3-FIFO: Yang and others, SOSP 2023, with old words as the
+//! ghosts.) A record in the main ring that is asked for in the last quarter of its life is written again at the head.
+//!
+//! ```text
+//! file     header, one page · index: buckets of 8 words · small ring · main ring
+//! header   0 magic "qcvalue1" · 1 bytes of the file · 2 epoch of the table · 3 bytes asked for · 4 buckets ·
+//!          5 units of the small ring · 6 units of the main ring · 7 check · 16 head of the small ring · 24 head of the main ring
+//! word     position: 47 bits, in units of 16 bytes, ever growing · ring: 1 · tag: 16      0: none
+//! record   bytes of the entry u32 · function u32 · 8 bytes of zeros · the entry
+//! ```
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::map::Map;
+
+const MAGIC: u64 = u64::from_le_bytes(*b"qcvalue1");
+const PAGE: u64 = 4096;
+const HEADER_WORDS: usize = (PAGE / 8) as usize;
+const CHECKED: usize = 7;
+const HEADS: [usize; 2] = [16, 24];
+
+const UNIT: u64 = 16;
+const WAYS: usize = 8;
+const HEAD: usize = 16;
+
+const POSITION_BITS: u32 = 47;
+const POSITION: u64 = (1 << POSITION_BITS) - 1;
+const RING_SHIFT: u32 = POSITION_BITS;
+const TAG_SHIFT: u32 = POSITION_BITS + 1;
+
+/// The least a file can be: less holds next to nothing.
+pub(super) const LEAST_BYTES: u64 = 64 * 1024;
+
+/// A file of values.
+pub(super) struct Ring {
+    file: File,
+    /// The header and the index.
+    map: Map,
+    shape: Shape,
+}
+
+/// How large the parts are: follows from the bytes asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    /// Of the whole file.
+    pub(super) bytes: u64,
+    buckets: u64,
+    /// Of the small and the main ring.
+    units: [u64; 2],
+}
+
+impl Shape {
+    pub(super) fn of(max_bytes: u64) -> Shape {
+        let room = max_bytes.max(LEAST_BYTES) / PAGE * PAGE;
+        // A sixteenth for the index: one word for every 128 bytes.
+        let buckets = room / 16 / 64;
+        let index = (buckets * 64).next_multiple_of(PAGE);
+        let rings = room - PAGE - index;
+        let small = rings / 8 / PAGE * PAGE;
+        Shape {
+            bytes: room,
+            buckets,
+            units: [small / UNIT, (rings - small) / UNIT],
+        }
+    }
+
+    fn index_end(self) -> u64 {
+        PAGE + (self.buckets * 64).next_multiple_of(PAGE)
+    }
+
+    fn header(self, epoch: u64, asked: u64) -> [u64; CHECKED + 1] {
+        let mut words = [
+            MAGIC,
+            self.bytes,
+            epoch,
+            asked,
+            self.buckets,
+            self.units[0],
+            self.units[1],
+            0,
+        ];
+        words[CHECKED] = check(&words[..CHECKED]);
+        words
+    }
+}
+
+fn check(words: &[u64]) -> u64 {
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    twox_hash::XxHash3_64::oneshot(&bytes)
+}
+
+/// What the head of a file says.
+pub(super) struct About {
+    pub(super) shape: Shape,
+    pub(super) epoch: u64,
+    /// The bytes that its maker was given.
+    pub(super) asked: u64,
+}
+
+/// Why a record was not stored.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// Larger than a quarter of the ring: it would push out too much.
+    TooLarge,
+    /// Others kept changing the same bucket.
+    Crowded,
+    Io(io::Error),
+}
+
+/// Where a record was read.
+pub(super) struct Read {
+    word: usize,
+    seen: u64,
+    function: u32,
+}
+
+impl Ring {
+    /// The header of a fresh file: the file is to be `shape.bytes` long, and zeros behind this.
+    pub(super) fn fresh(shape: Shape, epoch: u64, asked: u64) -> Vec<u8> {
+        let header = shape.header(epoch, asked);
+        header.iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    /// How much of a fresh file is written by mapping, so that its blocks must be there.
+    pub(super) fn mapped_bytes(shape: Shape) -> u64 {
+        shape.index_end()
+    }
+
+    /// What a file says of itself, if it is a file of values of this version.
+    pub(super) fn look(file: &File) -> io::Result<Option<About>> {
+        let mut bytes = [0; (CHECKED + 1) * 8];
+        match file.read_exact_at(&mut bytes, 0) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            other => other?,
+        }
+        let mut words = [0; CHECKED + 1];
+        for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(8)) {
+            *word = u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
+        }
+        let (epoch, asked) = (words[2], words[3]);
+        let shape = Shape::of(asked);
+        let sound = words == shape.header(epoch, asked) && file.metadata()?.len() == shape.bytes;
+        Ok(sound.then_some(About {
+            shape,
+            epoch,
+            asked,
+        }))
+    }
+
+    pub(super) fn open(file: File, shape: Shape) -> io::Result<Ring> {
+        // The rings are only read through the map: they are written by calls that say when the disk is full, where a store to a
+        // mapped page would end the process.
+        let map = Map::new(&file, (shape.bytes / 8) as usize)?;
+        Ok(Ring { file, map, shape })
+    }
+
+    /// How many bytes the largest entry may have.
+    pub(super) fn largest(&self) -> usize {
+        usize::try_from(self.shape.units[1] / 4 * UNIT).unwrap_or(usize::MAX) - HEAD
+    }
+
+    /// The first word of the bucket of a key, and its tag.
+    fn bucket(&self, hash: u64) -> (usize, u64) {
+        let bucket = (u128::from(hash) * u128::from(self.shape.buckets)) >> 64;
+        // Bits that hardly choose the bucket.
+        let tag = (hash & 0xFFFF).max(1);
+        (HEADER_WORDS + bucket as usize * WAYS, tag)
+    }
+
+    fn head(&self, ring: usize) -> &AtomicU64 {
+        &self.map.words()[HEADS[ring]]
+    }
+
+    /// How much of its ring has been written since, in units; `None` if its place has been written over.
+    fn age(&self, word: u64) -> Option<u64> {
+        let ring = ring(word);
+        let age = self.head(ring).load(Ordering::Acquire).wrapping_sub(word) & POSITION;
+        (age > 0 && age <= self.shape.units[ring]).then_some(age)
+    }
+
+    /// The first word of a record in the map.
+    fn at(&self, word: u64) -> usize {
+        let ring = ring(word);
+        let start = self.shape.index_end() / UNIT + [0, self.shape.units[0]][ring];
+        ((start + (word & POSITION) % self.shape.units[ring]) * (UNIT / 8)) as usize
+    }
+
+    /// Reads the entries that may be the key's, one after the other, until `whole` takes one: it is given the function of the entry
+    /// and its header, and says whether to go on; then the whole entry, in `buffer`.
+    pub(super) fn get<T>(
+        &self,
+        hash: u64,
+        buffer: &mut Vec<u8>,
+        mut wanted: impl FnMut(u32, &[u8; ENTRY_HEADER]) -> bool,
+        mut whole: impl FnMut(u32, &[u8]) -> Option<T>,
+    ) -> Option<(T, Read)> {
+        let (start, tag) = self.bucket(hash);
+        let words = self.map.words();
+        for at in start..start + WAYS {
+            let word = words[at].load(Ordering::Acquire);
+            if word >> TAG_SHIFT != tag || word == 0 || self.age(word).is_none() {
+                continue;
+            }
+            let record = self.at(word);
+            let first = words[record].load(Ordering::Relaxed);
+            let (len, function) = (first as u32 as usize, (first >> 32) as u32);
+            let end = [0, self.shape.units[0]][ring(word)] + self.shape.units[ring(word)];
+            let end = ((self.shape.index_end() / UNIT + end) * (UNIT / 8)) as usize;
+            if len < ENTRY_HEADER || record + (HEAD + len).div_ceil(8) > end {
+                continue;
+            }
+            let body = record + HEAD / 8;
+            let mut header = [0; ENTRY_HEADER];
+            copy(&words[body..], &mut header);
+            if !wanted(function, &header) {
+                continue;
+            }
+            buffer.clear();
+            buffer.reserve(len);
+            // Bytes are written before they are counted.
+            let spare = &mut buffer.spare_capacity_mut()[..len];
+            for (bytes, word) in spare.chunks_mut(8).zip(&words[body..]) {
+                let word = word.load(Ordering::Relaxed).to_le_bytes();
+                for (byte, of) in bytes.iter_mut().zip(word) {
+                    byte.write(of);
+                }
+            }
+            // SAFETY: the loop wrote all `len` bytes: the words reach to the end of the ring at least, as was looked at above.
+            unsafe { buffer.set_len(len) };
+            if let Some(taken) = whole(function, buffer) {
+                let read = Read {
+                    word: at,
+                    seen: word,
+                    function,
+                };
+                return Some((taken, read));
+            }
+        }
+        None
+    }
+
+    /// A hit on a record that is about to be written over: it is written again, in the main ring. `entry` is what was read.
+    pub(super) fn renew(&self, read: &Read, entry: &[u8]) {
+        let Some(age) = self.age(read.seen) else {
+            return;
+        };
+        let ring = ring(read.seen);
+        let old = match ring {
+            SMALL => self.shape.units[SMALL] / 4,
+            _ => self.shape.units[MAIN] / 4 * 3,
+        };
+        if age < old {
+            return;
+        }
+        if let Ok(word) = self.write(MAIN, read.seen >> TAG_SHIFT, read.function, entry) {
+            let _unless_changed = self.map.words()[read.word].compare_exchange(
+                read.seen,
+                word,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            );
+        }
+    }
+
+    /// Stores an entry in place of the key's, or of the oldest of its bucket.
+    pub(super) fn put(&self, hash: u64, function: u32, entry: &[u8]) -> Result<(), Refused> {
+        if entry.len() > self.largest() {
+            return Err(Refused::TooLarge);
+        }
+        let (start, tag) = self.bucket(hash);
+        let bucket = &self.map.words()[start..start + WAYS];
+        let known = bucket
+            .iter()
+            .any(|word| word.load(Ordering::Relaxed) >> TAG_SHIFT == tag);
+        let units = units(entry.len());
+        let filling = self
+            .head(MAIN)
+            .load(Ordering::Relaxed)
+            .saturating_add(units)
+            < self.shape.units[MAIN];
+        let ring = if known || filling || units > self.shape.units[SMALL] / 4 {
+            MAIN
+        } else {
+            SMALL
+        };
+        let word = self.write(ring, tag, function, entry)?;
+        for _ in 0..WAYS {
+            let seen: [u64; WAYS] = std::array::from_fn(|way| bucket[way].load(Ordering::Acquire));
+            let victim = self.victim(&seen, tag);
+            let published = bucket[victim].compare_exchange(
+                seen[victim],
+                word,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            );
+            if published.is_ok() {
+                return Ok(());
+            }
+        }
+        Err(Refused::Crowded)
+    }
+
+    /// Which way makes room: the key's own, else a free one, else the one whose record has been written over for longest or will be
+    /// first.
+    fn victim(&self, seen: &[u64; WAYS], tag: u64) -> usize {
+        let spent = |word: u64| {
+            if word >> TAG_SHIFT == tag {
+                return u64::MAX;
+            }
+            if word == 0 {
+                return u64::MAX - 1;
+            }
+            // In parts of its ring.
+            let age = self
+                .head(ring(word))
+                .load(Ordering::Relaxed)
+                .wrapping_sub(word)
+                & POSITION;
+            (u128::from(age) * 1024 / u128::from(self.shape.units[ring(word)])) as u64
+        };
+        (0..WAYS)
+            .max_by_key(|way| spent(seen[*way]))
+            .expect("a bucket has ways")
+    }
+
+    /// Writes a record at the head of a ring: its word.
+    fn write(&self, ring: usize, tag: u64, function: u32, entry: &[u8]) -> Result<u64, Refused> {
+        let (size, all) = (units(entry.len()), self.shape.units[ring]);
+        let head = self.head(ring);
+        let mut seen = head.load(Ordering::Relaxed);
+        let position = loop {
+            // A record does not go round the end.
+            let left = all - seen % all;
+            let position = if left < size {
+                seen.wrapping_add(left)
+            } else {
+                seen
+            };
+            match head.compare_exchange_weak(
+                seen,
+                position.wrapping_add(size),
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => break position,
+                Err(now) => seen = now,
+            }
+        };
+        let mut record = Vec::with_capacity(HEAD + entry.len());
+        let len = u32::try_from(entry.len()).map_err(|_| Refused::TooLarge)?;
+        record.extend_from_slice(&len.to_le_bytes());
+        record.extend_from_slice(&function.to_le_bytes());
+        record.extend_from_slice(&[0; 8]);
+        record.extend_from_slice(entry);
+        let start = self.shape.index_end() / UNIT + [0, self.shape.units[0]][ring];
+        let offset = (start + position % all) * UNIT;
+        self.file
+            .write_all_at(&record, offset)
+            .map_err(Refused::Io)?;
+        Ok(position & POSITION | (ring as u64) << RING_SHIFT | tag << TAG_SHIFT)
+    }
+
+    /// Entries that are not yet written over, whatever their generation, and the bytes of the file.
+    pub(super) fn standing(&self) -> (u64, u64) {
+        let end = HEADER_WORDS + self.shape.buckets as usize * WAYS;
+        let entries = self.map.words()[HEADER_WORDS..end]
+            .iter()
+            .map(|word| word.load(Ordering::Relaxed))
+            .filter(|word| *word != 0 && self.age(*word).is_some())
+            .count();
+        (entries as u64, self.shape.bytes)
+    }
+}
+
+const SMALL: usize = 0;
+const MAIN: usize = 1;
+
+/// Of an entry on the wire.
+pub(super) const ENTRY_HEADER: usize = 64;
+
+fn ring(word: u64) -> usize {
+    (word >> RING_SHIFT & 1) as usize
+}
+
+fn units(entry: usize) -> u64 {
+    ((HEAD + entry) as u64).div_ceil(UNIT)
+}
+
+fn copy(words: &[AtomicU64], bytes: &mut [u8]) {
+    for (bytes, word) in bytes.chunks_exact_mut(8).zip(words) {
+        bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
+    }
+}
