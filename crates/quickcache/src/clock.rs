@@ -36,6 +36,15 @@ impl Clock {
         }
     }
 
+    /// The time that all processes of the machine have in common.
+    #[cfg(unix)]
+    pub(crate) fn of_machine(&self) -> Millis {
+        match self {
+            Clock::System => boot(),
+            Clock::Fake(fake) => fake.now(),
+        }
+    }
+
     /// Whether a deadline has come.
     #[inline]
     pub(crate) fn passed(&self, deadline: Millis) -> bool {

@@ -16,9 +16,6 @@ const TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// Times are counted in milliseconds.
 const LEAST: Duration = Duration::from_millis(1);
 
-/// How long a call waits for another call's execution of the same key before it runs the function itself.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// A cache with its options: what `#[quickcache(cache = ...)]` names.
 ///
 /// Make one for the program, vary it with [`but_with`](Self::but_with) where some functions want other options, and give
@@ -51,7 +48,7 @@ pub(crate) struct Config {
     pub(crate) memoize_timeout: Option<Duration>,
     pub(crate) version: Option<u64>,
     pub(crate) secret: Secret,
-    pub(crate) patience: Duration,
+    pub(crate) patience: Option<Duration>,
     pub(crate) clock: Clock,
     /// Shared by a cache and all that `but_with` made of it: by it their functions are known, too.
     pub(crate) enabled: Arc<AtomicBool>,
@@ -95,7 +92,7 @@ impl QuickCache {
             memoize_timeout: None,
             version: None,
             secret: Secret(Arc::from([])),
-            patience: PATIENCE,
+            patience: None,
             clock: Clock::System,
             enabled: Arc::new(AtomicBool::new(true)),
         })
@@ -120,11 +117,20 @@ impl QuickCache {
         self.config.enabled.store(enabled, Ordering::SeqCst);
     }
 
-    /// Clears every entry of this cache's functions in the memory tier: between two tests, that neither sees what the
-    /// other computed. Tiers behind memory keep theirs; other caches that have the same [`Memory`] lose their entries in it too.
+    /// Clears every entry of this cache's functions in the memory tier and, in every process, in the machine's store: between two
+    /// tests, that neither sees what the other computed. Caches of your own keep theirs; other caches that have the same
+    /// [`Memory`] lose their entries in it too.
     pub fn clear_everything(&self) {
         let all = all_functions();
         let own = |function: &&&Function| function.is_of(&self.config.enabled);
+        for store in all
+            .iter()
+            .filter(own)
+            .filter_map(|function| function.store.as_ref())
+        {
+            // One that cannot be opened has been logged, and no function uses it.
+            let _closed = store.clear_all();
+        }
         let mut machine = protocol().lock();
         for function in all.iter().filter(own) {
             function.end_epoch(&mut machine);
@@ -188,13 +194,13 @@ impl Builder {
         self
     }
 
-    /// How long a call waits for another call's execution of the same key before it runs the function itself. Default: 1
-    /// minute.
+    /// How long a call waits for another call's execution of the same key before it runs the function itself. Default: five
+    /// times what the function has taken on average, and at least a second; a minute as long as that is not known.
     ///
     /// # Panics
     /// If it is text that is not a span of time, or less than a millisecond.
     pub fn patience(mut self, patience: impl Into<Timeout>) -> Self {
-        self.0.patience = patience.into().duration("QuickCache", "patience");
+        self.0.patience = Some(patience.into().duration("QuickCache", "patience"));
         self
     }
 
@@ -213,9 +219,10 @@ impl Builder {
     }
 }
 
-/// The times of a function, after all stages: for the memory tier, and for each tier behind it.
+/// The times of a function, after all stages: for each of its tiers.
 pub(crate) struct Times {
     pub(crate) memory: Duration,
+    pub(crate) store: Option<Duration>,
     pub(crate) outer: Vec<Duration>,
 }
 
@@ -230,14 +237,13 @@ impl Config {
             timeout.or(self.timeout),
             memoize_timeout.or(self.memoize_timeout),
         );
-        let outer: Vec<Duration> = self
-            .tiers
-            .outer()
-            .iter()
-            .map(|tier| timeout.or(tier.timeout).unwrap_or(TIMEOUT))
+        let behind = |of_tier: Option<Duration>| timeout.or(of_tier).unwrap_or(TIMEOUT);
+        let store = self.tiers.store().map(|store| behind(store.timeout));
+        let outer: Vec<Duration> = (self.tiers.outer().iter())
+            .map(|tier| behind(tier.timeout))
             .collect();
         let of_memory = self.tiers.memory().and_then(|memory| memory.timeout);
-        let memory = if outer.is_empty() {
+        let memory = if outer.is_empty() && store.is_none() {
             // With one tier, `timeout` is that tier's.
             timeout.or(memoize).or(of_memory)
         } else {
@@ -245,6 +251,7 @@ impl Config {
         };
         Times {
             memory: memory.unwrap_or(TIMEOUT),
+            store,
             outer,
         }
     }

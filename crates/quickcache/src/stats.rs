@@ -29,6 +29,8 @@ pub struct Stats {
     pub rejected_values: u64,
     /// Values that no codec could write, so that they are in the memory tier only.
     pub unencodable: u64,
+    /// Values that the store did not take: too large for it, or the disk was full. They are in the other tiers only.
+    pub unstored: u64,
     /// Entries in the memory tier.
     pub entries: u64,
     /// What they weigh.
@@ -59,6 +61,7 @@ impl Stats {
         self.tier_errors += other.tier_errors;
         self.rejected_values += other.rejected_values;
         self.unencodable += other.unencodable;
+        self.unstored += other.unstored;
         self.entries += other.entries;
         self.bytes += other.bytes;
     }
@@ -113,6 +116,7 @@ pub(crate) struct Counters {
     pub(crate) tier_errors: AtomicU64,
     pub(crate) rejected: AtomicU64,
     pub(crate) unencodable: AtomicU64,
+    pub(crate) unstored: AtomicU64,
     pub(crate) tier_hits: Box<[AtomicU64]>,
     events: Mutex<Events>,
 }
@@ -201,6 +205,7 @@ impl Counters {
             tier_errors: read(&self.tier_errors),
             rejected_values: read(&self.rejected),
             unencodable: read(&self.unencodable),
+            unstored: read(&self.unstored),
             ..Stats::default()
         }
     }

@@ -3,11 +3,13 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::{Duration, Instant};
 
 use futures_timer::Delay;
 
 use super::call::{How, Pending};
 use super::entry::{Cleared, Handle};
+use super::store::Next;
 use super::work::Work;
 use super::{Flown, Function, Site, protocol};
 use crate::key::v1::Digest;
@@ -39,6 +41,7 @@ impl Function {
                 failures.push(format!("tier `{}`: {error}", tier.name));
             }
         }
+        failures.extend(self.store.as_ref().and_then(|store| store.clear(key)));
         failures
     }
 }
@@ -57,12 +60,12 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
     }
 
     async fn fly_async(self, body: impl Future<Output = O::Returned>) -> O::Returned {
-        let patience = self.function.patience;
+        let patience = self.function.patience();
         let work = Work::new(self);
         let whole = work.whole();
         let asked = Asked {
             key: work.key_of(&whole),
-            generation: 0,
+            generation: work.see(),
         };
         let mut body = std::pin::pin!(Some(body));
         let flown = asynchronous::run(
@@ -70,13 +73,19 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
             asked,
             async { Delay::new(patience).await }, // made when it is polled: by a follower
             Steps {
-                look: work.look_async(),
+                look: async {
+                    let mut found = work.look_async().await?;
+                    if found.backfill {
+                        found.value = work.put_in_store(found.value);
+                    }
+                    Some(found)
+                },
                 compute: async {
                     let run = work.begin();
                     match body.as_mut().as_pin_mut() {
                         Some(body) => {
                             let returned = body.await;
-                            work.finish(run, returned)
+                            work.put_in_store(work.finish(run, returned))
                         }
                         None => Flown::Lone,
                     }
@@ -109,6 +118,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
         }
         let token = protocol().lock().now();
         let work = Work::new(self);
+        work.see();
         let run = work.begin();
         let flown = work.finish(run, body().await);
         work.supersede_async(token, &flown).await;
@@ -124,6 +134,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
     async fn supersede_async(&self, token: Seq, flown: &Flown) {
         if !matches!(flown, Flown::Value(_)) || !self.has_outer() {
             return self.supersede(token, flown);
+        }
+        if !self.supersede_in_store(flown) {
+            return;
         }
         let whole = self.whole();
         asynchronous::supersede(
@@ -141,19 +154,57 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         if let Some(found) = self.look_again() {
             return Some(found);
         }
-        if !self.has_outer() || self.hooks().codec.is_none() {
-            return None;
+        self.hooks().codec?;
+        if let Some(found) = self.look_at_store_async().await {
+            return Some(found);
         }
-        if self.in_doubt() {
+        self.look_outside_async().await
+    }
+
+    /// Asks every tier, and waits for none.
+    async fn peek_async(&self) -> Option<Found<Flown>> {
+        if let Some(found) = self.look_again() {
+            return Some(found);
+        }
+        self.hooks().codec?;
+        match self.peek_at_store() {
+            Some(found) => Some(found),
+            None => self.look_outside_async().await,
+        }
+    }
+
+    /// As `look_at_store`. A task cannot sleep on a futex: it looks again after one millisecond, two, and so on up to twenty.
+    async fn look_at_store_async(&self) -> Option<Found<Flown>> {
+        const MOST: Duration = Duration::from_millis(20);
+        let (mut pause, mut since, mut waiting) = (Duration::from_millis(1), None, None);
+        loop {
+            let over =
+                since.is_some_and(|since: Instant| since.elapsed() >= self.function.patience());
+            match self.turn(waiting.as_ref(), over) {
+                Next::Found(outside) => return self.found(0, outside),
+                Next::Run => return None,
+                Next::Wait(next) => {
+                    since.get_or_insert_with(Instant::now);
+                    waiting = Some(next);
+                    Delay::new(pause).await;
+                    pause = (pause * 2).min(MOST);
+                }
+            }
+        }
+    }
+
+    async fn look_outside_async(&self) -> Option<Found<Flown>> {
+        if !self.has_outer() || self.in_doubt() {
             return None;
         }
         let text = self.digest.text();
+        let first = usize::from(self.function.store.is_some());
         for (at, tier) in self.function.outer.iter().enumerate() {
             match get(tier, &text).await {
                 Ok(None) => {}
                 Ok(Some(bytes)) => {
                     if let Some(outside) = self.function.read(&self.kind, &self.digest, &bytes) {
-                        return self.found(at, outside);
+                        return self.found(first + at, outside);
                     }
                 }
                 Err(error) => self.function.failed(tier, "get", &error),
@@ -236,7 +287,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
             return None;
         }
         let work = Work::new(self.pending());
-        let found = work.look_async().await?;
+        let found = work.peek_async().await?;
         work.value(found.value)
     }
 
@@ -271,6 +322,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
         }
         let token = protocol().lock().now();
         let work = Work::new(self.pending());
+        work.see();
         let flown = work.given(value);
         work.supersede_async(token, &flown).await;
         work.settle();
@@ -279,6 +331,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
     /// What is known of it.
     pub async fn explain_async(self) -> Explanation {
         let mut explanation = self.explanation();
+        if explanation.tier.is_none() {
+            self.explain_store(&mut explanation);
+        }
         if explanation.tier.is_none() {
             let text = self.digest.text();
             for tier in &self.function.outer {

@@ -79,7 +79,8 @@ impl<O: Outcome, F: Fn() -> O + Copy> Call<F> {
             // SAFETY: `Site::function` gives one function, with a number of its own, for these very types.
             let hit = unsafe {
                 let copy = kind.hooks().copy;
-                tables.hit(copy, function.stamp(), hash, key, &function.clock)
+                let holds = |guard| function.holds(guard);
+                tables.hit(copy, function.stamp(), hash, key, holds, &function.clock)
             };
             if let Some(value) = hit {
                 return Ok(kind.join(value));
@@ -173,7 +174,8 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
         // SAFETY: the types are those that `Site::function` was asked with.
         unsafe {
             let same = |key: &K| *key == self.key;
-            tables.standing::<K, O::Value>(self.function.stamp(), self.hash, same)
+            let holds = |guard| self.function.holds(guard);
+            tables.standing::<K, O::Value>(self.function.stamp(), self.hash, same, holds)
         }
         .is_some()
     }
@@ -189,24 +191,24 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
     }
 
     fn fly(self, body: impl FnOnce() -> O::Returned) -> O::Returned {
-        let patience = self.function.patience;
+        let patience = self.function.patience();
         let work = Work::new(self);
         let mut body = Some(body);
         let whole = work.whole();
         let asked = Asked {
             key: work.key_of(&whole),
-            generation: 0,
+            generation: work.see(),
         };
         let flown = blocking::run(
             protocol(),
             asked,
             patience,
             Steps {
-                look: || work.look(),
+                look: || work.look_and_put(),
                 compute: || {
                     let run = work.begin();
                     match body.take() {
-                        Some(body) => work.finish(run, body()),
+                        Some(body) => work.put_in_store(work.finish(run, body())),
                         None => Flown::Lone,
                     }
                 },
@@ -233,6 +235,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
         }
         let token = protocol().lock().now();
         let work = Work::new(self);
+        work.see();
         let run = work.begin();
         let flown = work.finish(run, body());
         work.supersede(token, &flown);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::call::{Call, How, Pending};
+use super::store::AtStore;
 use super::work::Work;
 use super::{Flown, Function, Site, protocol};
 use crate::Error;
@@ -112,8 +113,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
         let whole = *self.digest.as_bytes();
         let key = self.key_of(&whole);
         let failures = if self.function.outer.is_empty() {
+            let failures = self.function.delete(&self.digest);
             drop(protocol().clear(key, || self.remove()));
-            Vec::new()
+            failures
         } else {
             blocking::clear(
                 protocol(),
@@ -132,7 +134,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
             return None;
         }
         let work = Work::new(self.pending());
-        let found = work.look()?;
+        let found = work.peek()?;
         work.value(found.value)
     }
 
@@ -185,6 +187,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
         }
         let token = protocol().lock().now();
         let work = Work::new(self.pending());
+        work.see();
         let flown = work.given(value);
         work.supersede(token, &flown);
         work.settle();
@@ -198,6 +201,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
     /// What is known of it.
     pub fn explain(self) -> Explanation {
         let mut explanation = self.explanation();
+        if explanation.tier.is_none() {
+            self.explain_store(&mut explanation);
+        }
         if explanation.tier.is_none() {
             let text = self.digest.text();
             for tier in &self.function.outer {
@@ -231,8 +237,10 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
         if let Some(tables) = &self.function.tables {
             let same = |key: &K| *key == self.key;
             // SAFETY: the types are those that `Site::function` was asked with.
-            let standing =
-                unsafe { tables.standing::<K, O::Value>(self.function.stamp(), self.hash, same) };
+            let holds = |guard| self.function.holds(guard);
+            let standing = unsafe {
+                tables.standing::<K, O::Value>(self.function.stamp(), self.hash, same, holds)
+            };
             let now = self.function.clock.now();
             if let Some(standing) = standing.filter(|standing| standing.deadline > now) {
                 explanation.tier = Some("memory".to_owned());
@@ -242,6 +250,18 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
             }
         }
         explanation
+    }
+
+    /// What the store knows of it.
+    pub(super) fn explain_store(&self, explanation: &mut Explanation) {
+        if let Some(store) = &self.function.store
+            && let Some(seen) = self.function.see(&self.digest)
+            && let Some(outside) = self.function.read_store(&self.kind, &seen)
+        {
+            explanation.tier = Some(store.name.to_owned());
+            explanation.age = Some(outside.age);
+            explanation.time_left = Some(outside.left);
+        }
     }
 
     pub(super) fn key_of<'a>(&self, whole: &'a super::WholeKey) -> KeyOf<'a, super::WholeKey> {
@@ -306,7 +326,11 @@ impl Site {
     pub fn clear_all(&'static self) -> Cleared {
         let mut cleared = Cleared::Applied;
         for function in self.functions() {
+            let failed = function.store.as_ref().and_then(AtStore::clear_all);
             function.clear_all();
+            if let Some(failed) = failed {
+                cleared = Cleared::new(function, vec![failed]);
+            }
             if let Some(tier) = function.outer.last() {
                 cleared =
                     Cleared::Pending(Error::cannot_clear_all(&self.declared.name(), &tier.name));

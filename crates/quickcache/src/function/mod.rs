@@ -8,6 +8,8 @@ pub(crate) mod entry;
 mod fork;
 pub(crate) mod method;
 mod outer;
+#[cfg(unix)]
+pub(crate) mod store;
 mod work;
 
 use std::any::{Any, TypeId};
@@ -28,6 +30,7 @@ use crate::protocol::machine::Machine;
 use crate::stats::{Counters, Stats};
 use crate::tier::memory::{self, Stamp, Tables};
 use crate::tier::user::Outer;
+use store::AtStore;
 
 /// What flies from a leader to its followers.
 #[derive(Clone)]
@@ -172,8 +175,9 @@ pub(crate) struct Function {
     /// Its last step is one folded multiplication, as in [`memory::mix`]: good enough for the table, and every hit waits for it.
     pub(crate) hasher: RandomState,
     pub(crate) times: Times,
+    pub(crate) store: Option<AtStore>,
     pub(crate) outer: Vec<Outer>,
-    pub(crate) patience: Duration,
+    patience: Option<Duration>,
     pub(crate) keys: v1::Function,
     pub(crate) seal: Seal,
     pub(crate) counters: Counters,
@@ -320,6 +324,8 @@ impl Function {
                 &declared.source.to_be_bytes()
             },
         };
+        let keys = v1::Scheme::new(&config.secret).function(identity_of_keys);
+        let store = config.tiers.store();
         Function {
             site,
             next: ptr::null(),
@@ -335,11 +341,12 @@ impl Function {
             enabled: config.enabled.clone(),
             hasher: RandomState::default(),
             times,
+            store: store.map(|store| AtStore::new(store.shared(), "store", *keys.id())),
             outer: config.tiers.outer().to_vec(),
-            patience: option(declared.patience, "patience").unwrap_or(config.patience),
-            keys: v1::Scheme::new(&config.secret).function(identity_of_keys),
+            patience: option(declared.patience, "patience").or(config.patience),
+            keys,
             seal: Seal::keyed(&config.secret),
-            counters: Counters::new(config.tiers.outer().len()),
+            counters: Counters::new(usize::from(store.is_some()) + config.tiers.outer().len()),
             warned_slow: AtomicBool::new(false),
             warned_unencodable: AtomicBool::new(false),
         }
@@ -359,6 +366,20 @@ impl Function {
     #[inline]
     pub(crate) fn enabled(&self) -> bool {
         self.enabled.load(Ordering::Relaxed)
+    }
+
+    /// How long a call waits for another one's execution: what was said, else five times what it has taken on average.
+    pub(crate) fn patience(&self) -> Duration {
+        /// As long as nothing is known.
+        const UNKNOWN: Duration = Duration::from_secs(60);
+        const LEAST: Duration = Duration::from_secs(1);
+        let average = || {
+            let executions = self.counters.executions.load(Ordering::Relaxed);
+            let nanos = self.counters.nanos.load(Ordering::Relaxed);
+            let average = nanos.checked_div(executions)?;
+            Some(Duration::from_nanos(average.saturating_mul(5)).max(LEAST))
+        };
+        self.patience.or_else(average).unwrap_or(UNKNOWN)
     }
 
     /// Ends the epoch: no entry stored so far is a hit any more, and no flight so far is joined or stored.

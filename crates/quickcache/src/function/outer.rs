@@ -22,6 +22,9 @@ pub(super) struct Outside<V> {
     pub(super) left: Duration,
 }
 
+/// Why a value cannot be written.
+pub(super) const NO_CODEC: &str = "its type has no codec: derive serde's Serialize and Deserialize, or give the function a `codec`";
+
 impl Function {
     /// The blocking cache of a tier.
     ///
@@ -46,14 +49,17 @@ impl Function {
 
     /// Deletes a key from the slower tiers, outermost first, and says what failed.
     pub(super) fn delete(&self, key: &Digest) -> Vec<String> {
-        let text = key.text();
         let mut failures = Vec::new();
-        for tier in self.outer.iter().rev() {
-            if let Err(error) = self.blocking(tier).delete(&text) {
-                self.failed(tier, "delete", &error);
-                failures.push(format!("tier `{}`: {error}", tier.name));
+        if !self.outer.is_empty() {
+            let text = key.text();
+            for tier in self.outer.iter().rev() {
+                if let Err(error) = self.blocking(tier).delete(&text) {
+                    self.failed(tier, "delete", &error);
+                    failures.push(format!("tier `{}`: {error}", tier.name));
+                }
             }
         }
+        failures.extend(self.store.as_ref().and_then(|store| store.clear(key)));
         failures
     }
 
@@ -109,8 +115,14 @@ impl Function {
                     Err(error) => error.to_string(),
                 }
             }
-            None => "its type has no codec: derive serde's Serialize and Deserialize, or give the function a `codec`".to_owned(),
+            None => NO_CODEC.to_owned(),
         };
+        self.unwritable(&why);
+        None
+    }
+
+    /// Counts a value that has no form outside the process, and says so once.
+    pub(super) fn unwritable(&self, why: &str) {
         count(&self.counters.unencodable);
         if !self.warned_unencodable.swap(true, Ordering::Relaxed) {
             log::warn!(
@@ -119,7 +131,6 @@ impl Function {
                 self.site.declared.name()
             );
         }
-        None
     }
 }
 
@@ -129,28 +140,48 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         if let Some(found) = self.look_again() {
             return Some(found);
         }
-        if !self.has_outer() || self.hooks().codec.is_none() {
+        self.hooks().codec?;
+        if let Some(found) = self.look_at_store() {
+            return Some(found);
+        }
+        self.look_outside()
+    }
+
+    /// Asks every tier, and waits for none.
+    pub(super) fn peek(&self) -> Option<Found<Flown>> {
+        if let Some(found) = self.look_again() {
+            return Some(found);
+        }
+        self.hooks().codec?;
+        self.peek_at_store().or_else(|| self.look_outside())
+    }
+
+    /// Asks the tiers of users.
+    fn look_outside(&self) -> Option<Found<Flown>> {
+        if !self.has_outer() || self.in_doubt() {
             return None;
         }
-        if self.in_doubt() {
-            return None;
-        }
-        let text = self.digest.text();
+        let (text, first) = (
+            self.digest.text(),
+            usize::from(self.function.store.is_some()),
+        );
         self.function
             .outer
             .iter()
             .enumerate()
-            .find_map(|(at, tier)| {
-                let bytes = match self.function.blocking(tier).get(&text) {
-                    Ok(bytes) => bytes?,
-                    Err(error) => {
-                        self.function.failed(tier, "get", &error);
-                        return None;
-                    }
-                };
-                let outside = self.function.read(&self.kind, &self.digest, &bytes)?;
-                self.found(at, outside)
-            })
+            .find_map(|(at, tier)| self.ask(first + at, tier, &text))
+    }
+
+    fn ask(&self, at: usize, tier: &Outer, text: &str) -> Option<Found<Flown>> {
+        let bytes = match self.function.blocking(tier).get(text) {
+            Ok(bytes) => bytes?,
+            Err(error) => {
+                self.function.failed(tier, "get", &error);
+                return None;
+            }
+        };
+        let outside = self.function.read(&self.kind, &self.digest, &bytes)?;
+        self.found(at, outside)
     }
 
     /// Deletes from every slower tier; what fails is counted and logged.

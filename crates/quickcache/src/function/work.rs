@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::call::Pending;
 use super::outer::Outside;
+use super::store::Seen;
 use super::{Flown, Function, WholeKey, protocol};
 use crate::clock::{Millis, deadline};
 use crate::key::v1::Digest;
@@ -37,7 +38,7 @@ pub(super) struct Work<K, O: Outcome> {
     hand: Mutex<Hand<K, O::Returned>>,
 }
 
-struct Hand<K, R> {
+pub(super) struct Hand<K, R> {
     /// Until it moves into the entry.
     key: Option<K>,
     /// A result that is not stored.
@@ -45,7 +46,10 @@ struct Hand<K, R> {
     /// How many of the slower tiers lack the value.
     lacking: usize,
     /// Its age, and what was left of its life, in the tier that had it.
-    was: Option<(Duration, Duration)>,
+    pub(super) was: Option<(Duration, Duration)>,
+    /// What is known of the key in the machine's store, and whether that lacks the value.
+    pub(super) seen: Option<Seen>,
+    pub(super) store_lacks: bool,
     /// What key and value hold on the heap.
     beside: usize,
     stored: bool,
@@ -69,6 +73,8 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
             returned: None,
             lacking: function.outer.len(),
             was: None,
+            seen: None,
+            store_lacks: true,
             beside: key_heap,
             stored: false,
             computed: false,
@@ -83,7 +89,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         }
     }
 
-    fn hand(&self) -> MutexGuard<'_, Hand<K, O::Returned>> {
+    pub(super) fn hand(&self) -> MutexGuard<'_, Hand<K, O::Returned>> {
         self.hand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -120,7 +126,14 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         // SAFETY: the types are those that `Site::function` was asked with.
         let stored = unsafe {
             let same = |key: &K| key == wanted;
-            tables.peek::<K, O::Value>(self.function.stamp(), self.hash, same, &self.function.clock)
+            let holds = |guard| self.function.holds(guard);
+            tables.peek::<K, O::Value>(
+                self.function.stamp(),
+                self.hash,
+                same,
+                holds,
+                &self.function.clock,
+            )
         }?;
         Some(Found {
             value: Flown::Value(stored),
@@ -128,14 +141,16 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         })
     }
 
-    /// A value that slower tier number `tier` had.
+    /// A value that slower tier number `tier` had; the store is the first of them.
     pub(super) fn found(&self, tier: usize, outside: Outside<O::Value>) -> Option<Found<Flown>> {
         let Outside { value, age, left } = outside;
         count(&self.function.counters.tier_hits[tier]);
+        let stores = usize::from(self.function.store.is_some());
         let stamp = self.function.stamp();
         let started = self.function.clock.now();
         let mut hand = self.hand();
-        hand.lacking = tier;
+        hand.lacking = tier.saturating_sub(stores);
+        hand.store_lacks = tier >= stores;
         hand.was = Some((age, left));
         let deadline = deadline(started, self.function.times.memory.min(left));
         hand.beside += (self.hooks().weigh)(&value);
@@ -175,10 +190,8 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
     pub(super) fn keep_value(&self, run: Run, value: O::Value) -> Flown {
         let Function { clock, times, .. } = self.function;
         let until = deadline(run.started, times.memory);
-        let longest = times
-            .outer
-            .iter()
-            .fold(times.memory, |longest, time| longest.max(*time));
+        let behind = times.store.iter().chain(&times.outer);
+        let longest = behind.fold(times.memory, |longest, time| longest.max(*time));
         let mut hand = self.hand();
         hand.computed = true;
         hand.too_slow = clock.now() >= deadline(run.started, longest);
@@ -223,9 +236,10 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         let mut hand = self.hand();
         hand.stored = true;
         let tables = self.function.tables.as_ref()?;
+        let guard = self.function.guard(hand.seen.as_ref())?;
         let (key, now) = (hand.key.take()?, self.function.clock.now());
         // SAFETY: the types are those that `Site::function` was asked with.
-        Some(unsafe { tables.keep(self.hash, key, entry, hand.beside, now) })
+        Some(unsafe { tables.keep(self.hash, key, entry, guard, hand.beside, now) })
     }
 
     /// Of a value that replaces what is there, at the end. Runs under the guard of the protocol.
@@ -247,6 +261,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         }
         let whole = self.whole();
         let key = self.key_of(&whole);
+        if !self.supersede_in_store(flown) {
+            return;
+        }
         if self.has_outer() {
             blocking::supersede(
                 protocol(),

@@ -2,12 +2,14 @@
 //! order, fills them back and clears them outermost first is the life of a call, in `function`.
 
 use super::memory::Memory;
+use super::store::Store;
 use super::user::{Kind, Outer, Tier};
 
 /// Tiers from the fastest to the slowest.
 ///
 /// A call asks one after the other, and a hit is copied into the faster ones for what is left of its life. A clear goes
-/// the other way, so that no reader can copy the old value back. The memory tier is asked first wherever it stands.
+/// the other way, so that no reader can copy the old value back. The memory tier is asked first wherever it stands, and the store
+/// next.
 ///
 /// ```
 /// use quickcache::{Memory, QuickCache, TieredCache};
@@ -18,6 +20,7 @@ use super::user::{Kind, Outer, Tier};
 #[derive(Clone, Debug)]
 pub struct TieredCache {
     memory: Option<Memory>,
+    store: Option<Store>,
     outer: Vec<Outer>,
 }
 
@@ -25,11 +28,12 @@ impl TieredCache {
     /// These tiers, the fastest first.
     ///
     /// # Panics
-    /// If there is none, or more than one memory tier.
+    /// If there is none, or more than one memory tier, or more than one store.
     #[must_use]
     pub fn new(tiers: impl IntoIterator<Item = Tier>) -> Self {
         let mut this = TieredCache {
             memory: None,
+            store: None,
             outer: Vec::new(),
         };
         for tier in tiers {
@@ -41,11 +45,15 @@ impl TieredCache {
                         "TieredCache: two memory tiers; one is enough"
                     );
                 }
+                Kind::Store(store) => {
+                    let second = this.store.replace(store);
+                    assert!(second.is_none(), "TieredCache: two stores; one is enough");
+                }
                 Kind::Outer(outer) => this.outer.push(outer),
             }
         }
         assert!(
-            this.memory.is_some() || !this.outer.is_empty(),
+            this.memory.is_some() || this.store.is_some() || !this.outer.is_empty(),
             "TieredCache: no tier; give it one, for example `Memory::new().into()`"
         );
         this
@@ -53,6 +61,10 @@ impl TieredCache {
 
     pub(crate) fn memory(&self) -> Option<&Memory> {
         self.memory.as_ref()
+    }
+
+    pub(crate) fn store(&self) -> Option<&Store> {
+        self.store.as_ref()
     }
 
     pub(crate) fn outer(&self) -> &[Outer] {
@@ -69,5 +81,11 @@ impl From<Tier> for TieredCache {
 impl From<Memory> for TieredCache {
     fn from(memory: Memory) -> Self {
         Self::new([memory.into()])
+    }
+}
+
+impl From<Store> for TieredCache {
+    fn from(store: Store) -> Self {
+        Self::new([store.into()])
     }
 }

@@ -137,7 +137,7 @@ impl<C: AsyncCache> AsyncCache for Arc<C> {
     }
 }
 
-/// One tier of a [`TieredCache`](crate::TieredCache): memory, or a cache of your own.
+/// One tier of a [`TieredCache`](crate::TieredCache): memory, the machine's store, or a cache of your own.
 #[derive(Clone, Debug)]
 pub struct Tier {
     pub(crate) kind: Kind,
@@ -146,10 +146,11 @@ pub struct Tier {
 #[derive(Clone, Debug)]
 pub(crate) enum Kind {
     Memory(super::memory::Memory),
+    Store(super::store::Store),
     Outer(Outer),
 }
 
-/// A tier behind the memory tier.
+/// A tier behind those of ours.
 #[derive(Clone)]
 pub(crate) struct Outer {
     pub(crate) name: String,
@@ -214,6 +215,7 @@ impl Tier {
             Kind::Memory(memory) => {
                 memory.timeout = Some(timeout.into().duration("Memory", "timeout"))
             }
+            Kind::Store(store) => store.timeout = Some(timeout.into().duration("Store", "timeout")),
             Kind::Outer(outer) => {
                 outer.timeout = Some(timeout.into().duration(&outer.name, "timeout"))
             }
@@ -235,6 +237,14 @@ impl From<super::memory::Memory> for Tier {
     fn from(memory: super::memory::Memory) -> Self {
         Tier {
             kind: Kind::Memory(memory),
+        }
+    }
+}
+
+impl From<super::store::Store> for Tier {
+    fn from(store: super::store::Store) -> Self {
+        Tier {
+            kind: Kind::Store(store),
         }
     }
 }

@@ -1,6 +1,6 @@
-//! One entry of a table, and the slab that holds them: 24 bytes of our own and the payload. What a reader under a shared lock may
-//! change, the count of visits, shares one atomic word with what readers test; links, weights and payloads change under `&mut` only.
-//! The links of the queues lie apart: a hit does not read them.
+//! One entry of a table, and the slab that holds them: 16 bytes of our own and the payload. What a reader under a shared lock may
+//! change, the count of visits, shares one atomic word with what readers test; everything else changes under `&mut` only.
+//! What a hit does not read, links, hash and weight, lies apart.
 
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -105,12 +105,26 @@ impl Standing {
     }
 }
 
-/// The place of an entry in its queue.
+/// What a hit does not read of an entry.
 #[derive(Clone, Copy)]
-pub(super) struct Links {
+pub(super) struct Cold {
+    pub hash: u32,
+    pub weight: u32,
+    /// Its place in its queue.
     pub newer: u32,
     /// The next older entry; of a vacant entry, the next vacant one.
     pub older: u32,
+}
+
+/// What is told of an entry's life when it is stored.
+#[derive(Clone, Copy)]
+pub struct Life {
+    /// When it expires, or [`NEVER`].
+    pub deadline: u64,
+    /// From when on its life is counted.
+    pub born: u64,
+    /// Whatever the owner wants to find with a hit before it looks at the payload: with a store behind the table, the generation of the key.
+    pub guard: u64,
 }
 
 /// Nothing but an alignment: the entries of a `Table<P, CacheLine>` begin at a cache line. Use it where they fill one.
@@ -121,8 +135,7 @@ pub struct CacheLine;
 #[repr(C)]
 pub(super) struct Entry<P, A> {
     align: [A; 0],
-    pub hash: u32,
-    pub weight: u32,
+    pub guard: u64,
     pub word: AtomicU64,
     /// Initialised exactly while `word` has the bit `LIVE`.
     payload: MaybeUninit<P>,
@@ -185,24 +198,13 @@ impl<P, A> Entry<P, A> {
         // SAFETY: live entries hold a payload; the caller says it is live.
         unsafe { self.payload.assume_init_mut() }
     }
-
-    pub fn standing(&self) -> Standing {
-        let word = self.word();
-        Standing {
-            deadline: word::deadline(word),
-            lifetime: word::lifetime(word),
-            weight: self.weight,
-            visits: self.visits(),
-            main: self.is_main(),
-        }
-    }
 }
 
 /// Entries by number. Vacant ones form a list, the last freed first, so that a table at its bound touches no new memory.
 pub(super) struct Slab<P, A> {
     entries: Vec<Entry<P, A>>,
     /// As many.
-    links: Vec<Links>,
+    cold: Vec<Cold>,
     vacant: u32,
 }
 
@@ -210,7 +212,7 @@ impl<P, A> Slab<P, A> {
     pub const fn new() -> Self {
         Self {
             entries: Vec::new(),
-            links: Vec::new(),
+            cold: Vec::new(),
             vacant: NIL,
         }
     }
@@ -222,22 +224,22 @@ impl<P, A> Slab<P, A> {
 
     pub fn bytes(&self) -> usize {
         self.entries.capacity() * size_of::<Entry<P, A>>()
-            + self.links.capacity() * size_of::<Links>()
+            + self.cold.capacity() * size_of::<Cold>()
     }
 
     /// Fills a vacant entry, or a new one. `most` is how many there will ever be, so that growth does not overshoot it.
-    pub fn fill(&mut self, hash: u32, word: u64, weight: u32, payload: P, most: usize) -> u32 {
+    pub fn fill(&mut self, cold: Cold, word: u64, guard: u64, payload: P, most: usize) -> u32 {
         debug_assert!(word & word::LIVE != 0);
         let entry = Entry {
             align: [],
-            hash,
-            weight,
+            guard,
             word: AtomicU64::new(word),
             payload: MaybeUninit::new(payload),
         };
         if self.vacant != NIL {
             let slot = self.vacant;
-            self.vacant = self.links(slot).older;
+            self.vacant = self.cold(slot).older;
+            *self.cold(slot) = cold;
             self[slot] = entry; // drops nothing: the payload of a vacant entry is uninitialised
             return slot;
         }
@@ -250,13 +252,10 @@ impl<P, A> Slab<P, A> {
                 least.min(len.max(4))
             };
             self.entries.reserve_exact(room);
-            self.links.reserve_exact(room);
+            self.cold.reserve_exact(room);
         }
         self.entries.push(entry);
-        self.links.push(Links {
-            newer: NIL,
-            older: NIL,
-        });
+        self.cold.push(cold);
         len as u32
     }
 
@@ -268,7 +267,7 @@ impl<P, A> Slab<P, A> {
         *entry.word.get_mut() = 0;
         // SAFETY: the entry was live until the line above, so its payload was initialised; now it counts as moved out.
         let payload = unsafe { entry.payload.assume_init_read() };
-        self.links(slot).older = vacant;
+        self.cold(slot).older = vacant;
         self.vacant = slot;
         payload
     }
@@ -281,8 +280,20 @@ impl<P, A> Slab<P, A> {
         std::mem::replace(unsafe { entry.payload_mut() }, payload)
     }
 
-    pub fn links(&mut self, slot: u32) -> &mut Links {
-        &mut self.links[slot as usize]
+    pub fn cold(&mut self, slot: u32) -> &mut Cold {
+        &mut self.cold[slot as usize]
+    }
+
+    pub fn standing(&self, slot: u32) -> Standing {
+        let (entry, weight) = (&self[slot], self.cold[slot as usize].weight);
+        let word = entry.word();
+        Standing {
+            deadline: word::deadline(word),
+            lifetime: word::lifetime(word),
+            weight,
+            visits: entry.visits(),
+            main: entry.is_main(),
+        }
     }
 
     /// Any number will do; the entry may be vacant.
@@ -311,7 +322,7 @@ impl<P, A> Slab<P, A> {
     /// Moves every payload out and gives the memory back.
     pub fn clear(&mut self, mut each: impl FnMut(P)) {
         let mut entries = std::mem::take(&mut self.entries);
-        self.links = Vec::new();
+        self.cold = Vec::new();
         self.vacant = NIL;
         for entry in &mut entries {
             if entry.is_live() {

@@ -13,7 +13,7 @@ mod stored;
 mod table;
 mod tables;
 
-pub use entry::{CacheLine, NEVER, Standing};
+pub use entry::{CacheLine, Life, NEVER, Standing};
 pub use policy::Policy;
 pub use shards::Memory;
 pub(crate) use stored::{Stamp, Stored};

@@ -50,8 +50,9 @@ impl<P, A> Table<P, A> {
                 self.main.oldest()
             };
             let slot = oldest.expect("evict_one is called with an entry in a queue");
+            let hash = self.slab.cold(slot).hash;
             let entry = &mut self.slab[slot];
-            let (visits, hash) = (entry.visits(), entry.hash);
+            let visits = entry.visits();
             if word::expired(entry.word(), |deadline| deadline <= now) {
                 self.remember_proven(slot);
                 return self.free(slot, out);
@@ -87,8 +88,7 @@ impl<P, A> Table<P, A> {
         let mut order = [first, &main, last].concat();
         order.sort_by_key(|&slot| self.slab[slot].visits());
         for slot in order.into_iter().take(count) {
-            let entry = &self.slab[slot];
-            let (small, hash) = (!entry.is_main(), entry.hash);
+            let (small, hash) = (!self.slab[slot].is_main(), self.slab.cold(slot).hash);
             self.free(slot, out);
             if small {
                 self.remember(hash);
@@ -116,7 +116,7 @@ impl<P, A> Table<P, A> {
     pub(super) fn remember_proven(&mut self, slot: u32) {
         let entry = &self.slab[slot];
         if entry.is_main() || entry.visits() >= self.policy.promote {
-            self.ghost.push(entry.hash);
+            self.ghost.push(self.slab.cold(slot).hash);
         }
     }
 

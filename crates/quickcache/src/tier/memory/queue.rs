@@ -1,7 +1,7 @@
-//! A first-in-first-out list of entries, linked through links of their own: an entry leaves from the middle as cheaply as from
+//! A first-in-first-out list of entries, linked beside them: an entry leaves from the middle as cheaply as from
 //! the end, which a cache that is cleared often needs.
 
-use super::entry::{Links, NIL, Slab};
+use super::entry::{Cold, NIL, Slab};
 
 pub(super) struct Queue {
     newest: u32,
@@ -30,19 +30,17 @@ impl Queue {
         let mut slot = self.oldest;
         while slot != NIL {
             slots.push(slot);
-            slot = slab.links(slot).newer;
+            slot = slab.cold(slot).newer;
         }
         slots
     }
 
     pub fn push<P, A>(&mut self, slab: &mut Slab<P, A>, slot: u32, cost: u64) {
-        *slab.links(slot) = Links {
-            newer: NIL,
-            older: self.newest,
-        };
+        let cold = slab.cold(slot);
+        (cold.newer, cold.older) = (NIL, self.newest);
         match self.newest {
             NIL => self.oldest = slot,
-            newest => slab.links(newest).newer = slot,
+            newest => slab.cold(newest).newer = slot,
         }
         self.newest = slot;
         self.len += 1;
@@ -51,14 +49,14 @@ impl Queue {
 
     /// Takes out `slot`, which is in this queue.
     pub fn unlink<P, A>(&mut self, slab: &mut Slab<P, A>, slot: u32, cost: u64) {
-        let Links { newer, older } = *slab.links(slot);
+        let Cold { newer, older, .. } = *slab.cold(slot);
         match newer {
             NIL => self.newest = older,
-            newer => slab.links(newer).older = older,
+            newer => slab.cold(newer).older = older,
         }
         match older {
             NIL => self.oldest = newer,
-            older => slab.links(older).newer = newer,
+            older => slab.cold(older).newer = newer,
         }
         self.len -= 1;
         self.bytes -= cost;

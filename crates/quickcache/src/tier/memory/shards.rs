@@ -19,7 +19,7 @@ use crate::config::Timeout;
 /// whichever function it belongs to. A clone is a handle to the same entries.
 ///
 /// By default it holds 10,000 entries and 64 MiB. An entry weighs what its key and value take, text and vectors
-/// included (see [`Weigh`](crate::Weigh)), and about 80 bytes beside. What does not fit in a shard's share of the bytes
+/// included (see [`Weigh`](crate::Weigh)), and about 100 bytes beside. What does not fit in a shard's share of the bytes
 /// (an eighth, in a large memory) is not kept.
 ///
 /// ```

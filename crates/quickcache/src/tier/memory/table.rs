@@ -2,7 +2,7 @@
 //! by entries and by bytes, with a deadline per entry. Who is evicted is decided in `policy.rs`; keys, values and their equality are the
 //! caller's.
 
-use super::entry::{Entry, Links, Slab, Standing, word};
+use super::entry::{Cold, Entry, Life, NIL, Slab, Standing, word};
 use super::ghost::Ghost;
 use super::index::Index;
 use super::policy::Policy;
@@ -81,6 +81,12 @@ pub struct Table<P, A = ()> {
 pub struct Found<'t, P, A>(&'t Entry<P, A>);
 
 impl<'t, P, A> Found<'t, P, A> {
+    /// What [`Table::insert_for`] was told.
+    #[inline(always)]
+    pub fn guard(&self) -> u64 {
+        self.0.guard
+    }
+
     #[inline(always)]
     pub fn payload(&self) -> &'t P {
         // SAFETY: who makes one has seen that the entry is live, and the table is borrowed.
@@ -115,7 +121,7 @@ impl<P> Table<P> {
 
 impl<P, A> Table<P, A> {
     /// What an entry costs besides its weight: its place in the slab, and its share of the index and of the ghost queue.
-    pub const OVERHEAD: u32 = (size_of::<Entry<P, A>>() + size_of::<Links>()) as u32 + 24;
+    pub const OVERHEAD: u32 = (size_of::<Entry<P, A>>() + size_of::<Cold>()) as u32 + 24;
 
     pub(super) fn aligned(limits: Limits, policy: Policy) -> Self {
         Self {
@@ -162,6 +168,16 @@ impl<P, A> Table<P, A> {
             .map(Found)
     }
 
+    /// As [`look`](Table::look), with what [`standing`](Table::standing) says.
+    pub(super) fn look_with_standing(
+        &self,
+        hash: u64,
+        eq: impl FnMut(&P) -> bool,
+    ) -> Option<(Found<'_, P, A>, Standing)> {
+        let slot = self.slot(hash as u32, eq)?;
+        Some((Found(&self.slab[slot]), self.slab.standing(slot)))
+    }
+
     /// The slot of a key, of one that has expired too. It may be another key's after the next change.
     #[inline]
     pub fn slot_of(&self, hash: u64, eq: impl FnMut(&P) -> bool) -> Option<u32> {
@@ -201,7 +217,8 @@ impl<P, A> Table<P, A> {
 
     /// Deadline, weight and the like of a key, of one that has expired too.
     pub fn standing(&self, hash: u64, eq: impl FnMut(&P) -> bool) -> Option<Standing> {
-        self.entry(hash as u32, eq).map(Entry::standing)
+        self.slot(hash as u32, eq)
+            .map(|slot| self.slab.standing(slot))
     }
 
     /// Stores `payload`, in place of an older one of its key, and evicts what must go for it. `weight` is in bytes.
@@ -221,11 +238,31 @@ impl<P, A> Table<P, A> {
         eq: impl FnMut(&P) -> bool,
         out: &mut Vec<P>,
     ) -> Inserted {
-        let old = self.slot(hash as u32, eq);
-        self.insert_over(old, hash, payload, weight, (deadline, now), now, out)
+        let life = Life {
+            deadline,
+            born: now,
+            guard: 0,
+        };
+        self.insert_for(hash, payload, weight, life, now, eq, out)
     }
 
-    /// As `insert`, if the slot of an older payload of the key is known, and the time from which its life is counted.
+    /// As `insert`, with more to say of its life.
+    #[expect(clippy::too_many_arguments, reason = "as for insert")]
+    pub fn insert_for(
+        &mut self,
+        hash: u64,
+        payload: P,
+        weight: u32,
+        life: Life,
+        now: u64,
+        eq: impl FnMut(&P) -> bool,
+        out: &mut Vec<P>,
+    ) -> Inserted {
+        let old = self.slot(hash as u32, eq);
+        self.insert_over(old, hash, payload, weight, life, now, out)
+    }
+
+    /// As `insert_for`, if the slot of an older payload of the key is known.
     #[expect(clippy::too_many_arguments, reason = "as for insert")]
     pub(super) fn insert_over(
         &mut self,
@@ -233,23 +270,23 @@ impl<P, A> Table<P, A> {
         hash: u64,
         payload: P,
         weight: u32,
-        (deadline, born): (u64, u64),
+        life: Life,
         now: u64,
         out: &mut Vec<P>,
     ) -> Inserted {
         let hash = hash as u32;
         let cost = Self::cost(weight);
-        if cost > self.limits.bytes || self.limits.entries == 0 || deadline <= now {
+        if cost > self.limits.bytes || self.limits.entries == 0 || life.deadline <= now {
             out.push(payload);
             if let Some(old) = old {
                 self.free(old, out);
             }
             return Inserted::Refused;
         }
-        let word = word::new(deadline, born);
+        let word = word::new(life.deadline, life.born);
         match old {
             Some(slot) => {
-                self.replace(slot, payload, weight, word, now, out);
+                self.replace(slot, payload, weight, (word, life.guard), now, out);
                 Inserted::Replaced
             }
             None => {
@@ -266,7 +303,13 @@ impl<P, A> Table<P, A> {
                     self.grow();
                 }
                 let most = self.most();
-                let slot = self.slab.fill(hash, word, weight, payload, most);
+                let cold = Cold {
+                    hash,
+                    weight,
+                    newer: NIL,
+                    older: NIL,
+                };
+                let slot = self.slab.fill(cold, word, life.guard, payload, most);
                 self.mortal += usize::from(word::mortal(word));
                 self.index.insert(hash, slot);
                 self.link(slot);
@@ -280,7 +323,7 @@ impl<P, A> Table<P, A> {
         slot: u32,
         payload: P,
         weight: u32,
-        word: u64,
+        (word, guard): (u64, u64),
         now: u64,
         out: &mut Vec<P>,
     ) {
@@ -289,15 +332,16 @@ impl<P, A> Table<P, A> {
         let kept = entry.word() & (word::VISITS | word::MAIN);
         self.mortal -= usize::from(word::mortal(entry.word()));
         self.mortal += usize::from(word::mortal(word));
-        if weight == entry.weight {
+        entry.guard = guard;
+        if weight == self.slab.cold(slot).weight {
+            let entry = &mut self.slab[slot];
             *entry.word.get_mut() = word | kept;
         } else {
             // Out of its queue while room is made, so that it does not itself make way.
             self.unlink(slot);
             self.make_room(1, Self::cost(weight), now, out);
-            let entry = &mut self.slab[slot];
-            *entry.word.get_mut() = word | kept;
-            entry.weight = weight;
+            *self.slab[slot].word.get_mut() = word | kept;
+            self.slab.cold(slot).weight = weight;
             self.link(slot);
         }
         out.push(self.slab.replace(slot, payload));
@@ -406,7 +450,7 @@ impl<P, A> Table<P, A> {
         // SAFETY: `live` yields live entries.
         self.slab
             .live()
-            .map(|(_, entry)| (unsafe { entry.payload() }, entry.standing()))
+            .map(|(slot, entry)| (unsafe { entry.payload() }, self.slab.standing(slot)))
     }
 
     #[inline(always)]
@@ -454,9 +498,8 @@ impl<P, A> Table<P, A> {
 
     /// Puts an entry at the new end of the queue that its word names.
     pub(super) fn link(&mut self, slot: u32) {
-        let entry = &self.slab[slot];
-        let cost = Self::cost(entry.weight);
-        let queue = if entry.is_main() {
+        let cost = Self::cost(self.slab.cold(slot).weight);
+        let queue = if self.slab[slot].is_main() {
             &mut self.main
         } else {
             &mut self.small
@@ -465,9 +508,8 @@ impl<P, A> Table<P, A> {
     }
 
     pub(super) fn unlink(&mut self, slot: u32) {
-        let entry = &self.slab[slot];
-        let cost = Self::cost(entry.weight);
-        let queue = if entry.is_main() {
+        let cost = Self::cost(self.slab.cold(slot).weight);
+        let queue = if self.slab[slot].is_main() {
             &mut self.main
         } else {
             &mut self.small
@@ -479,7 +521,8 @@ impl<P, A> Table<P, A> {
         self.unlink(slot);
         let entry = &self.slab[slot];
         self.mortal -= usize::from(word::mortal(entry.word()));
-        self.index.remove(entry.hash, slot);
+        let hash = self.slab.cold(slot).hash;
+        self.index.remove(hash, slot);
         self.slab.free(slot)
     }
 

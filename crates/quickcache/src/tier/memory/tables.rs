@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::shards::Shard;
 use super::stored::{Kept, Payload, Stamp, Stored};
-use super::{CacheLine, Standing, Table};
+use super::{CacheLine, Life, Standing, Table};
 use crate::clock::Clock;
 use crate::key::KeyPart;
+use crate::tier::store::Guard;
 
 /// A hash of a key: the upper half chooses a shard, the lower half is for its table.
 pub(crate) type KeyHash = u64;
@@ -53,7 +54,7 @@ impl Tables {
         &self.shards[(hash >> 32) as usize & (self.shards.len() - 1)]
     }
 
-    /// The value of a key, if it is here and not expired. Counts as a hit. `copy` is that of these tables, from who knows it while
+    /// The value of a key, if it is here, `holds` and has not expired. Counts as a hit. `copy` is that of these tables, from who knows it while
     /// compiling.
     ///
     /// # Safety
@@ -65,16 +66,17 @@ impl Tables {
         stamp: Stamp,
         hash: KeyHash,
         key: &K,
+        holds: impl Fn(Guard) -> bool,
         clock: &Clock,
     ) -> Option<V> {
         debug_assert_eq!(copy, self.copy);
         // SAFETY: by the caller.
         unsafe {
             if copy {
-                self.find(stamp, hash, key, clock, V::clone)
+                self.find(stamp, hash, key, holds, clock, V::clone)
             } else {
                 // Cloned when the lock is released: it is code of a user.
-                self.find(stamp, hash, key, clock, Arc::<Stored<V>>::clone)
+                self.find(stamp, hash, key, holds, clock, Arc::<Stored<V>>::clone)
                     .map(|stored| stored.value.clone())
             }
         }
@@ -88,26 +90,27 @@ impl Tables {
         stamp: Stamp,
         hash: KeyHash,
         key: &K,
+        holds: impl Fn(Guard) -> bool,
         clock: &Clock,
         take: fn(&W) -> W,
     ) -> Option<W> {
         let mut reading = self.shard(hash).read();
         let (table, hits) = reading.parts();
-        let payload = table.get(
-            hash,
-            |deadline| clock.passed(deadline),
-            |payload| {
-                // SAFETY: by the caller.
-                unsafe { payload.get::<K::Owned, W>(stamp) }
-                    .is_some_and(|kept| key.eq_owned(&kept.key))
-            },
-        )?;
+        let found = table.look(hash, |payload| {
+            // SAFETY: by the caller.
+            unsafe { payload.get::<K::Owned, W>(stamp) }.is_some_and(|kept| key.eq_owned(&kept.key))
+        })?;
+        if !holds(Guard::from_bits(found.guard()))
+            || !found.visit(|deadline| clock.passed(deadline))
+        {
+            return None;
+        }
         hits.count(self.seat);
         // SAFETY: by the caller.
-        unsafe { payload.get::<K::Owned, W>(stamp) }.map(|kept| take(&kept.held))
+        unsafe { found.payload().get::<K::Owned, W>(stamp) }.map(|kept| take(&kept.held))
     }
 
-    /// The value of a key, if it is here and not expired, as it flies. Does not count.
+    /// The value of a key, if it is here, `holds` and has not expired, as it flies. Does not count.
     ///
     /// # Safety
     /// As for [`hit`](Self::hit).
@@ -116,24 +119,27 @@ impl Tables {
         stamp: Stamp,
         hash: KeyHash,
         eq: impl FnMut(&K) -> bool,
+        holds: impl Fn(Guard) -> bool,
         clock: &Clock,
     ) -> Option<Arc<Stored<V>>> {
         let now = clock.now();
         // SAFETY: by the caller.
         let (stored, standing) = unsafe {
             if self.copy {
-                self.look(stamp, hash, eq, |value: &V, standing| {
+                self.look(stamp, hash, eq, holds, |value: &V, standing| {
                     let started = now - standing.age(now).unwrap_or(0);
                     Stored::new(stamp, started, standing.deadline, value.clone())
                 })
             } else {
-                self.look(stamp, hash, eq, |stored: &Arc<Stored<V>>, _| stored.clone())
+                self.look(stamp, hash, eq, holds, |stored: &Arc<Stored<V>>, _| {
+                    stored.clone()
+                })
             }
         }?;
         (!clock.passed(standing.deadline)).then_some(stored)
     }
 
-    /// What is known of an entry, expired or not.
+    /// What is known of an entry that `holds`, expired or not.
     ///
     /// # Safety
     /// As for [`hit`](Self::hit).
@@ -142,13 +148,14 @@ impl Tables {
         stamp: Stamp,
         hash: KeyHash,
         eq: impl FnMut(&K) -> bool,
+        holds: impl Fn(Guard) -> bool,
     ) -> Option<Standing> {
         // SAFETY: by the caller.
         let found = unsafe {
             if self.copy {
-                self.look(stamp, hash, eq, |_: &V, _| ())
+                self.look(stamp, hash, eq, holds, |_: &V, _| ())
             } else {
-                self.look(stamp, hash, eq, |_: &Arc<Stored<V>>, _| ())
+                self.look(stamp, hash, eq, holds, |_: &Arc<Stored<V>>, _| ())
             }
         };
         found.map(|((), standing)| standing)
@@ -161,16 +168,19 @@ impl Tables {
         stamp: Stamp,
         hash: KeyHash,
         mut eq: impl FnMut(&K) -> bool,
+        holds: impl Fn(Guard) -> bool,
         take: impl FnOnce(&W, Standing) -> R,
     ) -> Option<(R, Standing)> {
         let table = self.shard(hash).read();
-        let entry = table.entry(hash as u32, |payload| {
+        let (found, standing) = table.look_with_standing(hash, |payload| {
             // SAFETY: by the caller.
             unsafe { payload.get::<K, W>(stamp) }.is_some_and(|kept| eq(&kept.key))
         })?;
-        let standing = entry.standing();
-        // SAFETY: entries in the index are live; the rest by the caller.
-        let kept = unsafe { entry.payload().get::<K, W>(stamp) }?;
+        if !holds(Guard::from_bits(found.guard())) {
+            return None;
+        }
+        // SAFETY: by the caller.
+        let kept = unsafe { found.payload().get::<K, W>(stamp) }?;
         Some((take(&kept.held, standing), standing))
     }
 
@@ -183,6 +193,7 @@ impl Tables {
         hash: KeyHash,
         key: K,
         stored: Arc<Stored<V>>,
+        guard: Guard,
         beside: usize,
         now: u64,
     ) -> Left
@@ -190,15 +201,19 @@ impl Tables {
         K: Eq + Send + Sync + 'static,
         V: Clone + Send + Sync + 'static,
     {
-        let times = (stored.deadline, stored.started);
+        let life = Life {
+            deadline: stored.deadline,
+            born: stored.started,
+            guard: guard.to_bits(),
+        };
         let stamp = stored.stamp;
         // SAFETY: by the caller.
         unsafe {
             if self.copy {
-                self.put(stamp, hash, key, stored.value.clone(), beside, times, now)
+                self.put(stamp, hash, key, stored.value.clone(), beside, life, now)
             } else {
                 let beside = beside + size_of::<Stored<V>>() + 16;
-                self.put(stamp, hash, key, stored, beside, times, now)
+                self.put(stamp, hash, key, stored, beside, life, now)
             }
         }
     }
@@ -213,7 +228,7 @@ impl Tables {
         key: K,
         held: W,
         beside: usize,
-        times: (u64, u64),
+        life: Life,
         now: u64,
     ) -> Left
     where
@@ -229,7 +244,7 @@ impl Tables {
         });
         // SAFETY: by the caller.
         let payload = unsafe { Payload::new(stamp, key, held) };
-        table.insert_over(old, hash, payload, weight, times, now, &mut out);
+        table.insert_over(old, hash, payload, weight, life, now, &mut out);
         Left::new(out)
     }
 

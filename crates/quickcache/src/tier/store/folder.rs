@@ -121,9 +121,8 @@ impl Folder {
         let Ok(stat) = rustix::fs::fstat(&self.fd) else {
             return false;
         };
-        std::fs::symlink_metadata(&self.path).is_ok_and(|named| {
-            named.dev() == stat.st_dev as u64 && named.ino() == stat.st_ino as u64
-        })
+        let named = rustix::fs::lstat(&self.path);
+        named.is_ok_and(|named| (named.st_dev, named.st_ino) == (stat.st_dev, stat.st_ino))
     }
 
     /// Which file has this name now.

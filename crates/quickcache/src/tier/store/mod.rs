@@ -11,6 +11,7 @@ mod key;
 mod leases;
 mod map;
 mod opened;
+mod public;
 mod ring;
 mod shim;
 mod workers;
@@ -26,6 +27,7 @@ pub use generations::{Guard, Stamp};
 pub use key::StoreKey;
 use opened::Aside;
 pub use opened::{Lease, Opened, Spot, Turn, Unstored, Waiting, Watch};
+pub use public::Store;
 
 /// What a store may hold if nothing is said, in bytes: 256 MiB.
 pub const USUAL_BYTES: u64 = 256 << 20;
@@ -63,15 +65,12 @@ impl Shared {
     /// The store of a folder (without one: this user's, by the convention of the platform), which is opened when it is first used.
     /// `max_bytes` bounds its values; the table of generations takes 2.3 MiB beside them. The first in a process to name a folder says how
     /// large it is.
-    ///
-    /// # Errors
-    /// If the folder's path leads nowhere, because the current directory does not exist.
-    pub fn of(path: Option<&Path>, max_bytes: u64) -> std::io::Result<&'static Shared> {
+    pub fn of(path: Option<&Path>, max_bytes: u64) -> &'static Shared {
         fork::expect();
-        let path = match path {
-            Some(path) => std::path::absolute(path)?,
-            None => folder::usual(),
-        };
+        // A relative path means what it means now, wherever the process goes later.
+        let path = path.map_or_else(folder::usual, |path| {
+            std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+        });
         let mut all = all();
         if let Some(shared) = all.iter().find(|shared| shared.path == path) {
             if shared.max_bytes != max_bytes {
@@ -82,7 +81,7 @@ impl Shared {
                     shared.max_bytes
                 );
             }
-            return Ok(shared);
+            return shared;
         }
         let shared = Box::leak(Box::new(Shared {
             path,
@@ -95,7 +94,7 @@ impl Shared {
             failures: AtomicU64::new(0),
         }));
         all.push(shared);
-        Ok(shared)
+        shared
     }
 
     /// The folder.

@@ -47,6 +47,14 @@ pub struct Spot {
     hash: u64,
 }
 
+impl Spot {
+    /// The key.
+    #[must_use]
+    pub fn key(&self) -> &StoreKey {
+        &self.key
+    }
+}
+
 /// What the hits of a function look at.
 #[derive(Clone, Copy)]
 pub struct Watch {
