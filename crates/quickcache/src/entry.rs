@@ -40,10 +40,9 @@ pub const LARGEST: usize = 64 << 20;
 /// What of a key the tags bind: all 32 bytes of its digest.
 pub type Key = [u8; 32];
 
-/// What an entry says of its payload.
+/// What an entry says of its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
-    pub codec: u8,
     /// Of the key when the execution started; 0 in a tier that has none.
     pub generation: u64,
     /// When the execution started.
@@ -56,13 +55,14 @@ pub struct Head {
 #[derive(Debug)]
 pub struct Entry<'a> {
     pub head: Head,
+    pub codec: u8,
     pub payload: Cow<'a, [u8]>,
 }
 
 impl<'a> Entry<'a> {
     /// The same, if it is of this codec.
     pub fn of_codec(self, codec: u8) -> Result<Entry<'a>, Rejected> {
-        if self.head.codec == codec {
+        if self.codec == codec {
             Ok(self)
         } else {
             Err(Rejected::OtherCodec)
@@ -139,12 +139,12 @@ impl Seal {
         Seal(Tag::Plain(epoch))
     }
 
-    /// The entry of a value; `encode` appends the payload.
+    /// The entry of a value; `encode` appends the payload and says in which codec it is.
     pub fn write<E>(
         &self,
         key: &Key,
         head: Head,
-        encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<u8, E>,
     ) -> Result<Vec<u8>, Unwritten<E>> {
         let mut bytes = Vec::with_capacity(256);
         self.write_into(&mut bytes, key, head, encode)?;
@@ -157,26 +157,23 @@ impl Seal {
         bytes: &mut Vec<u8>,
         key: &Key,
         head: Head,
-        encode: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+        encode: impl FnOnce(&mut Vec<u8>) -> Result<u8, E>,
     ) -> Result<(), Unwritten<E>> {
         let start = bytes.len();
         let mut header = Header::of(key, head);
         bytes.extend_from_slice(&header.0);
-        let done = match encode(bytes) {
+        let written = match encode(bytes) {
             Err(error) => Err(Unwritten::Codec(error)),
             // Whoever clears the buffer would leave an entry that says something else.
-            Ok(()) if bytes.get(start..start + HEADER) != Some(&header.0[..]) => {
+            Ok(_) if bytes.get(start..start + HEADER) != Some(&header.0[..]) => {
                 Err(Unwritten::NotAppended)
             }
-            Ok(()) if bytes.len() - start - HEADER > LARGEST => Err(Unwritten::TooLarge {
+            Ok(_) if bytes.len() - start - HEADER > LARGEST => Err(Unwritten::TooLarge {
                 bytes: bytes.len() - start - HEADER,
             }),
-            Ok(()) => Ok(()),
+            Ok(codec) => Ok(codec),
         };
-        if done.is_err() {
-            bytes.truncate(start);
-            return done;
-        }
+        header.set_codec(written.inspect_err(|_| bytes.truncate(start))?);
         let payload = start + HEADER;
         let raw = bytes.len() - payload;
         if let Some(block) = compressed(&bytes[payload..]) {
@@ -212,7 +209,11 @@ impl Seal {
             _ if header.raw() != stored.len() => return Err(Rejected::Damaged),
             _ => Cow::Borrowed(stored),
         };
-        Ok(Entry { head, payload })
+        Ok(Entry {
+            head,
+            codec: header.0[3],
+            payload,
+        })
     }
 
     /// How many bytes the entry takes that begins with this header; `None` if it is none that this version could have written.
@@ -297,7 +298,6 @@ impl Header {
         let mut header = Header([0; HEADER]);
         header.0[..2].copy_from_slice(&MAGIC);
         header.0[2] = VERSION;
-        header.0[3] = head.codec;
         header.put(16, head.generation);
         header.put(24, head.started);
         header.put(32, head.deadline);
@@ -325,6 +325,10 @@ impl Header {
         u64::from_le_bytes(bytes)
     }
 
+    fn set_codec(&mut self, codec: u8) {
+        self.0[3] = codec;
+    }
+
     fn set_flags(&mut self, flags: u8) {
         self.0[4] = flags;
     }
@@ -348,7 +352,6 @@ impl Header {
 
     fn head(&self) -> Head {
         Head {
-            codec: self.0[3],
             generation: self.number(16),
             started: self.number(24),
             deadline: self.number(32),

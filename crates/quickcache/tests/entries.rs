@@ -6,7 +6,6 @@ use quickcache::entry::{Entry, HEADER, Head, Key, LARGEST, Rejected, Seal, Unwri
 const KEY: Key = [7; 32];
 const NOW: u64 = 1_000;
 const HEAD: Head = Head {
-    codec: 1,
     generation: 3,
     started: 900,
     deadline: 2_000,
@@ -16,10 +15,12 @@ fn seals() -> [Seal; 2] {
     [Seal::keyed(b"secret"), Seal::plain(77)]
 }
 
-fn append(payload: &[u8]) -> impl FnOnce(&mut Vec<u8>) -> Result<(), &'static str> {
+const CODEC: u8 = 5;
+
+fn append(payload: &[u8]) -> impl FnOnce(&mut Vec<u8>) -> Result<u8, &'static str> {
     |bytes| {
         bytes.extend_from_slice(payload);
-        Ok(())
+        Ok(CODEC)
     }
 }
 
@@ -50,7 +51,10 @@ fn what_was_written_is_read() {
         for payload in payloads() {
             let bytes = write(&seal, &payload);
             let entry = seal.read(&KEY, NOW, &bytes).unwrap();
-            assert_eq!((entry.head, &*entry.payload), (HEAD, &*payload));
+            assert_eq!(
+                (entry.head, entry.codec, &*entry.payload),
+                (HEAD, CODEC, &*payload)
+            );
             assert_eq!(Seal::whole_length(&bytes[..HEADER]), Some(bytes.len()));
         }
     }
@@ -153,8 +157,11 @@ fn an_entry_of_another_codec_is_told_from_a_damaged_one() {
     let seal = Seal::keyed(b"");
     let bytes = write(&seal, b"payload");
     let entry = || seal.read(&KEY, NOW, &bytes).unwrap();
-    assert_eq!(*entry().of_codec(1).unwrap().payload, *b"payload");
-    assert_eq!(rejected(entry().of_codec(2)), Some(Rejected::OtherCodec));
+    assert_eq!(*entry().of_codec(CODEC).unwrap().payload, *b"payload");
+    assert_eq!(
+        rejected(entry().of_codec(CODEC + 1)),
+        Some(Rejected::OtherCodec)
+    );
 }
 
 #[test]
@@ -250,7 +257,7 @@ fn a_value_is_compressed_if_it_is_large_and_that_saves_an_eighth() {
 fn a_value_that_cannot_be_written_leaves_the_buffer_as_it_was() {
     let seal = Seal::plain(1);
     let mut bytes = b"before".to_vec();
-    let mut failed = |encode: fn(&mut Vec<u8>) -> Result<(), &'static str>| {
+    let mut failed = |encode: fn(&mut Vec<u8>) -> Result<u8, &'static str>| {
         let failed = seal.write_into(&mut bytes, &KEY, HEAD, encode).unwrap_err();
         assert_eq!(bytes, b"before");
         failed
@@ -262,7 +269,7 @@ fn a_value_that_cannot_be_written_leaves_the_buffer_as_it_was() {
     assert_eq!(error, Unwritten::Codec("no"));
     let error = failed(|bytes| {
         bytes.resize(bytes.len() + LARGEST + 1, 0);
-        Ok(())
+        Ok(CODEC)
     });
     assert_eq!(error, Unwritten::TooLarge { bytes: LARGEST + 1 });
     let largest = seal.write(&KEY, HEAD, append(&vec![0; LARGEST])).unwrap();
@@ -277,11 +284,11 @@ fn a_codec_that_does_more_than_append_has_no_entry() {
     let clears = |bytes: &mut Vec<u8>| {
         bytes.clear();
         bytes.resize(200, 9);
-        Ok::<(), ()>(())
+        Ok::<u8, ()>(CODEC)
     };
     let shortens = |bytes: &mut Vec<u8>| {
         bytes.clear();
-        Ok::<(), ()>(())
+        Ok::<u8, ()>(CODEC)
     };
     let seal = Seal::keyed(b"");
     assert_eq!(seal.write(&KEY, HEAD, clears), Err(Unwritten::NotAppended));
@@ -292,14 +299,11 @@ fn a_codec_that_does_more_than_append_has_no_entry() {
 }
 
 fn heads() -> impl Strategy<Value = Head> {
-    (any::<u8>(), any::<u64>(), any::<u64>(), 1..=u64::MAX).prop_map(
-        |(codec, generation, started, deadline)| Head {
-            codec,
-            generation,
-            started,
-            deadline,
-        },
-    )
+    (any::<u64>(), any::<u64>(), 1..=u64::MAX).prop_map(|(generation, started, deadline)| Head {
+        generation,
+        started,
+        deadline,
+    })
 }
 
 /// Noise, runs, and both.

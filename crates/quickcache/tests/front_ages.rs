@@ -79,14 +79,13 @@ fn an_entry_says_when_its_execution_started_and_when_it_ends() {
 fn a_backfill_hands_the_age_on_and_explain_tells_it() {
     let now = clock::unix();
     let old = Head {
-        codec: 1,
         generation: 0,
         started: now - 20 * MINUTE - MINUTE / 2,
         deadline: now + 10 * MINUTE + MINUTE / 2,
     };
     let nine = |bytes: &mut Vec<u8>| {
         bytes.push(9);
-        Ok::<(), ()>(())
+        Ok::<u8, ()>(1)
     };
     let bytes = Seal::keyed(b"").write(&key(4), old, nine).unwrap();
     FAR.set(&square::key(4), &bytes, Duration::MAX).unwrap();

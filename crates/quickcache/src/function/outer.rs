@@ -77,7 +77,7 @@ impl Function {
             .read(key.as_bytes(), now, bytes)
             .and_then(|entry| entry.of_codec(codec.id))
             .ok()
-            .and_then(|Entry { head, payload }| {
+            .and_then(|Entry { head, payload, .. }| {
                 let value = (codec.decode)(&payload).ok()?;
                 Some(Outside {
                     value,
@@ -104,12 +104,11 @@ impl Function {
             Some(codec) => {
                 let now = clock::unix();
                 let head = Head {
-                    codec: codec.id,
                     generation: 0,
                     started: now.saturating_sub(clock::millis(age)),
                     deadline: clock::deadline(now, life),
                 };
-                let write = |bytes: &mut Vec<u8>| (codec.encode)(value, bytes);
+                let write = |bytes: &mut Vec<u8>| (codec.encode)(value, bytes).map(|()| codec.id);
                 match self.seal.write(key.as_bytes(), head, write) {
                     Ok(bytes) => return Some(bytes),
                     Err(error) => error.to_string(),
