@@ -123,13 +123,9 @@ impl QuickCache {
     pub fn clear_everything(&self) {
         let all = all_functions();
         let own = |function: &&&Function| function.is_of(&self.config.enabled);
-        for store in all
-            .iter()
-            .filter(own)
-            .filter_map(|function| function.store.as_ref())
-        {
-            // One that cannot be opened has been logged, and no function uses it.
-            let _closed = store.clear_all();
+        for function in all.iter().filter(own) {
+            // A store that cannot be opened has been logged, and no function uses it.
+            let _closed = function.clear_all_in_store();
         }
         let mut machine = protocol().lock();
         for function in all.iter().filter(own) {

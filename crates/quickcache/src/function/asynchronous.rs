@@ -9,7 +9,6 @@ use futures_timer::Delay;
 
 use super::call::{How, Pending};
 use super::entry::{Cleared, Handle};
-use super::store::Next;
 use super::work::Work;
 use super::{Flown, Function, Site, protocol};
 use crate::key::v1::Digest;
@@ -18,6 +17,7 @@ use crate::protocol::asynchronous;
 use crate::protocol::guarded::{Asked, Found, Steps};
 use crate::protocol::machine::Seq;
 use crate::stats::{Event, Explanation};
+use crate::tier::store::Next;
 use crate::tier::user::{Done, Erased, Outer};
 
 async fn get(tier: &Outer, key: &str) -> Done<Option<Vec<u8>>> {
@@ -41,7 +41,7 @@ impl Function {
                 failures.push(format!("tier `{}`: {error}", tier.name));
             }
         }
-        failures.extend(self.store.as_ref().and_then(|store| store.clear(key)));
+        failures.extend(self.clear_in_store(key));
         failures
     }
 }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::call::{Call, How, Pending};
-use super::store::AtStore;
 use super::work::Work;
 use super::{Flown, Function, Site, protocol};
 use crate::Error;
@@ -254,11 +253,10 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
 
     /// What the store knows of it.
     pub(super) fn explain_store(&self, explanation: &mut Explanation) {
-        if let Some(store) = &self.function.store
-            && let Some(seen) = self.function.see(&self.digest)
+        if let Some(seen) = self.function.see(&self.digest)
             && let Some(outside) = self.function.read_store(&self.kind, &seen)
         {
-            explanation.tier = Some(store.name.to_owned());
+            explanation.tier = Some(super::store::NAME.to_owned());
             explanation.age = Some(outside.age);
             explanation.time_left = Some(outside.left);
         }
@@ -326,7 +324,7 @@ impl Site {
     pub fn clear_all(&'static self) -> Cleared {
         let mut cleared = Cleared::Applied;
         for function in self.functions() {
-            let failed = function.store.as_ref().and_then(AtStore::clear_all);
+            let failed = function.clear_all_in_store();
             function.clear_all();
             if let Some(failed) = failed {
                 cleared = Cleared::new(function, vec![failed]);

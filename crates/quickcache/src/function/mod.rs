@@ -29,8 +29,8 @@ use crate::protocol::guarded::{Cell, Guarded};
 use crate::protocol::machine::Machine;
 use crate::stats::{Counters, Stats};
 use crate::tier::memory::{self, Stamp, Tables};
+use crate::tier::store::AtStore;
 use crate::tier::user::Outer;
-use store::AtStore;
 
 /// What flies from a leader to its followers.
 #[derive(Clone)]
@@ -341,7 +341,7 @@ impl Function {
             enabled: config.enabled.clone(),
             hasher: RandomState::default(),
             times,
-            store: store.map(|store| AtStore::new(store.shared(), "store", *keys.id())),
+            store: store.map(|store| AtStore::new(store.shared(), keys.id())),
             outer: config.tiers.outer().to_vec(),
             patience: option(declared.patience, "patience").or(config.patience),
             keys,

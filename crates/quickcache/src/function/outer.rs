@@ -59,7 +59,7 @@ impl Function {
                 }
             }
         }
-        failures.extend(self.store.as_ref().and_then(|store| store.clear(key)));
+        failures.extend(self.clear_in_store(key));
         failures
     }
 

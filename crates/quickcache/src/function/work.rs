@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use super::call::Pending;
 use super::outer::Outside;
-use super::store::Seen;
 use super::{Flown, Function, WholeKey, protocol};
 use crate::clock::{Millis, deadline};
 use crate::key::v1::Digest;
@@ -17,6 +16,7 @@ use crate::protocol::guarded::Found;
 use crate::protocol::machine::{KeyOf, Seq};
 use crate::stats::{Event, count};
 use crate::tier::memory::{KeyHash, Left, Stamp, Stored};
+use crate::tier::store::Seen;
 
 /// The result of a flight that this call may not have.
 pub(super) struct NotShared;

@@ -178,6 +178,28 @@ impl Stamp {
     }
 }
 
+/// What the hits of a function look at.
+#[derive(Clone, Copy)]
+pub struct Watch<'a> {
+    everything: &'a AtomicU64,
+    function: &'a AtomicU64,
+    slots: &'a [AtomicU64],
+}
+
+impl Watch<'_> {
+    /// Whether an entry of the memory tier is still of the present generation.
+    #[inline(always)]
+    #[must_use]
+    pub fn holds(&self, guard: Guard) -> bool {
+        let slot = (guard.0 & (MOST_SLOTS - 1)) as usize & (self.slots.len() - 1);
+        let sum = self.slots[slot]
+            .load(Ordering::Acquire)
+            .wrapping_add(self.function.load(Ordering::Acquire))
+            .wrapping_add(self.everything.load(Ordering::Acquire));
+        sum << SLOT_BITS == guard.0 & !(MOST_SLOTS - 1)
+    }
+}
+
 /// The words of a table that generations are made of.
 #[derive(Clone, Copy)]
 pub(super) struct Generations<'a> {
@@ -205,32 +227,30 @@ impl<'a> Generations<'a> {
         (hash & (self.slots.len() as u64 - 1)) as u32
     }
 
-    /// The word of a function, of the hash of its name.
-    pub(super) fn function(&self, hash: u64) -> &'a AtomicU64 {
-        &self.functions[(hash & (self.functions.len() as u64 - 1)) as usize]
+    /// The word of a function, by its number; a damaged record may say any.
+    pub(super) fn function(&self, number: u32) -> &'a AtomicU64 {
+        &self.functions[number as usize & (self.functions.len() - 1)]
     }
 
     /// The present generation of a key.
     ///
     /// Acquire: what the function reads, it reads after this; and who sees the generation of a clear sees all that was written
     /// before that clear.
-    pub(super) fn stamp(&self, function: &AtomicU64, slot: u32) -> Stamp {
+    pub(super) fn stamp(&self, function: u32, slot: u32) -> Stamp {
         let word = self.slots[slot as usize].load(Ordering::Acquire);
         let sum = word
-            .wrapping_add(function.load(Ordering::Acquire))
+            .wrapping_add(self.function(function).load(Ordering::Acquire))
             .wrapping_add(self.everything.load(Ordering::Acquire));
         Stamp { sum, word, slot }
     }
 
-    /// Whether an entry of the memory tier is still of the present generation: what a hit asks.
-    #[inline(always)]
-    pub(super) fn holds(&self, function: &AtomicU64, guard: Guard) -> bool {
-        let slot = (guard.0 & (MOST_SLOTS - 1)) as usize & (self.slots.len() - 1);
-        let sum = self.slots[slot]
-            .load(Ordering::Acquire)
-            .wrapping_add(function.load(Ordering::Acquire))
-            .wrapping_add(self.everything.load(Ordering::Acquire));
-        sum << SLOT_BITS == guard.0 & !(MOST_SLOTS - 1)
+    /// What the hits of a function look at.
+    pub(super) fn watch(&self, function: u32) -> Watch<'a> {
+        Watch {
+            everything: self.everything,
+            function: self.function(function),
+            slots: self.slots,
+        }
     }
 
     /// Clears a key: one addition, no lock, no call to the system, no waiting.

@@ -31,11 +31,21 @@ impl StoreKey {
         }
     }
 
-    /// What names its function in the table: the prefix of a key of scheme seed; else nothing.
+    /// The key in a store beside the store: where another number is given nothing of this one is found. For tests.
+    #[must_use]
+    pub fn beside(mut self, number: u64) -> Self {
+        for (byte, of) in self.0.iter_mut().zip(number.to_le_bytes()) {
+            *byte ^= of;
+        }
+        self
+    }
+
+    /// What names its function in the table: of a key of scheme seed all before its slash, what a tier puts in front included; of any
+    /// other, nothing.
     #[must_use]
     pub fn function_of_text(text: &str) -> &[u8] {
         match text.split_once('/') {
-            Some((prefix, _)) if prefix.starts_with("quickcache.") => prefix.as_bytes(),
+            Some((prefix, _)) if prefix.contains("quickcache.") => prefix.as_bytes(),
             _ => b"",
         }
     }

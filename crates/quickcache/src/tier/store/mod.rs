@@ -4,6 +4,7 @@
 //! killed, stopped or out of disk at any point, since nothing in them is ever half done: see `generations` and `ring`. How the
 //! folder is opened, and left when somebody removed it, is told here and in `folder`.
 
+mod at;
 mod folder;
 mod fork;
 mod generations;
@@ -23,10 +24,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use crate::clock;
 
-pub use generations::{Guard, Stamp};
+pub use at::{AtStore, Bound, Next, Seen};
+pub use generations::{Guard, Stamp, Watch};
 pub use key::StoreKey;
 use opened::Aside;
-pub use opened::{Lease, Opened, Spot, Turn, Unstored, Waiting, Watch};
+pub use opened::{Lease, Opened, Spot, Turn, Unstored, Waiting};
 pub use public::Store;
 
 /// What a store may hold if nothing is said, in bytes: 256 MiB.

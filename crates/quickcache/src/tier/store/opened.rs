@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::folder::{Folder, Identity, Kind, Looked, random, write_all};
 use super::generations::{
-    Birth, Generations, Guard, HEADER, Head, LEASE_WORDS, Shape, Stamp, move_on,
+    Birth, Generations, HEADER, Head, LEASE_WORDS, Shape, Stamp, Watch, move_on,
 };
 use super::key::StoreKey;
 use super::leases::{Claim, Claimant, Line, Waited, Worker};
@@ -52,22 +52,6 @@ impl Spot {
     #[must_use]
     pub fn key(&self) -> &StoreKey {
         &self.key
-    }
-}
-
-/// What the hits of a function look at.
-#[derive(Clone, Copy)]
-pub struct Watch {
-    generations: Generations<'static>,
-    function: &'static AtomicU64,
-}
-
-impl Watch {
-    /// Whether an entry of the memory tier is still of the present generation.
-    #[inline(always)]
-    #[must_use]
-    pub fn holds(&self, guard: Guard) -> bool {
-        self.generations.holds(self.function, guard)
     }
 }
 
@@ -310,17 +294,13 @@ impl Opened {
 
     /// What the hits of a function look at.
     #[must_use]
-    pub fn watch(&self, function: u32) -> Watch {
-        Watch {
-            generations: self.generations,
-            function: self.generations.function(u64::from(function)),
-        }
+    pub fn watch(&self, function: u32) -> Watch<'static> {
+        self.generations.watch(function)
     }
 
     /// The present generation of a key: read it before the execution begins.
     #[must_use]
     pub fn stamp(&self, function: u32, spot: &Spot) -> Stamp {
-        let function = self.generations.function(u64::from(function));
         self.generations.stamp(function, spot.slot)
     }
 
@@ -331,7 +311,7 @@ impl Opened {
 
     /// Clears every key of a function.
     pub fn clear_function(&self, function: u32) {
-        move_on(self.generations.function(u64::from(function)));
+        move_on(self.generations.function(function));
     }
 
     /// Clears everything.

@@ -1,0 +1,220 @@
+//! A function at a store, and one call of it there: what both fronts do with a store, whatever they make of values.
+
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use super::{Guard, Lease, Opened, Shared, Spot, Stamp, StoreKey, Turn, Unstored, Waiting, Watch};
+use crate::clock::Millis;
+use crate::entry::{Entry, Rejected};
+
+/// A function at a store.
+pub struct AtStore {
+    shared: &'static Shared,
+    /// What its keys begin with: names it in the table.
+    name: Box<[u8]>,
+    /// At the store as it was opened last; null before that.
+    bound: AtomicPtr<Bound>,
+}
+
+/// A function at an open store. Made again when another table takes the place of one, and never dropped.
+pub struct Bound {
+    opened: &'static Opened,
+    function: u32,
+    watch: Watch<'static>,
+}
+
+impl AtStore {
+    /// A function by its name: functions of one name share what they store, in every process.
+    #[must_use]
+    pub fn new(shared: &'static Shared, name: &[u8]) -> Self {
+        AtStore {
+            shared,
+            name: name.into(),
+            bound: AtomicPtr::new(ptr::null_mut()),
+        }
+    }
+
+    /// The store.
+    pub fn shared(&self) -> &'static Shared {
+        self.shared
+    }
+
+    /// Whether an entry of the memory tier may be handed out: nobody on the machine has cleared it. What a hit asks.
+    #[inline(always)]
+    pub fn holds(&self, guard: Guard) -> bool {
+        // SAFETY: what is put here is leaked.
+        let bound = unsafe { self.bound.load(Ordering::Acquire).as_ref() };
+        bound.is_some_and(|bound| bound.watch.holds(guard))
+    }
+
+    /// At the store as it is open now; `None` if it cannot be opened, which has been counted and, once, logged.
+    pub fn bound(&self) -> Option<&'static Bound> {
+        let opened = self.shared.open()?;
+        // SAFETY: as above.
+        let bound = unsafe { self.bound.load(Ordering::Acquire).as_ref() };
+        match bound {
+            Some(bound) if ptr::eq(bound.opened, opened) => Some(bound),
+            _ => Some(self.bind(opened)),
+        }
+    }
+
+    #[cold]
+    fn bind(&self, opened: &'static Opened) -> &'static Bound {
+        let function = opened.function(&self.name);
+        let bound = Box::leak(Box::new(Bound {
+            opened,
+            function,
+            watch: opened.watch(function),
+        }));
+        // Two threads may do it at once: either will do, they say the same.
+        self.bound.store(bound, Ordering::Release);
+        bound
+    }
+}
+
+impl Bound {
+    /// What the hits of the function look at.
+    #[must_use]
+    pub fn watch(&self) -> Watch<'static> {
+        self.watch
+    }
+
+    /// The present generation of a key, read now.
+    #[must_use]
+    pub fn see(&'static self, key: StoreKey) -> Seen {
+        let spot = self.opened.spot(key);
+        Seen {
+            bound: self,
+            stamp: self.opened.stamp(self.function, &spot),
+            spot,
+            lease: None,
+        }
+    }
+
+    /// Clears a key in every process.
+    pub fn clear(&self, key: StoreKey) {
+        self.opened.clear(&self.opened.spot(key));
+    }
+
+    /// Clears every key of the function in every process.
+    pub fn clear_all(&self) {
+        self.opened.clear_function(self.function);
+    }
+}
+
+/// What a call knows of its key in a store. It keeps the lease, if it has one, until it is dropped.
+pub struct Seen {
+    bound: &'static Bound,
+    spot: Spot,
+    stamp: Stamp,
+    lease: Option<Lease>,
+}
+
+/// What a call is to do next.
+pub enum Next<T> {
+    /// It has the value.
+    Found(T),
+    /// Run the function.
+    Run,
+    /// Another process runs it: wait, then ask again, with this.
+    Wait(Waiting),
+}
+
+impl Seen {
+    /// The generation that flights are joined by, and that a value is stored under.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.stamp.sum
+    }
+
+    /// What an entry of the memory tier is to carry.
+    #[must_use]
+    pub fn guard(&self) -> Guard {
+        self.stamp.guard()
+    }
+
+    /// The key.
+    #[must_use]
+    pub fn key(&self) -> &StoreKey {
+        self.spot.key()
+    }
+
+    /// Where it is open.
+    #[must_use]
+    pub fn opened(&self) -> &'static Opened {
+        self.bound.opened
+    }
+
+    /// The value at this generation. `read` decodes an entry, or refuses it.
+    ///
+    /// # Errors
+    /// If there is an entry that is damaged, or that `read` refuses.
+    pub fn get<T>(
+        &self,
+        now: Millis,
+        read: impl FnMut(&Entry<'_>) -> Option<T>,
+    ) -> Result<Option<T>, Rejected> {
+        let Bound {
+            opened, function, ..
+        } = self.bound;
+        opened.get(*function, &self.spot, self.stamp, now, read)
+    }
+
+    /// Looks for the value; if it is not there, claims the right to run the function. `look` is `get` with what the front makes of it.
+    /// With `patience_is_over` nobody is waited for.
+    pub fn turn<T>(
+        &mut self,
+        waiting: Option<&Waiting>,
+        patience_is_over: bool,
+        mut look: impl FnMut(&Seen) -> Option<T>,
+    ) -> Next<T> {
+        if let Some(found) = self.look_now(&mut look) {
+            return Next::Found(found);
+        }
+        let lease = match waiting.and_then(|waiting| waiting.take_over(patience_is_over)) {
+            Some(lease) => Some(lease),
+            None => match self.bound.opened.claim(&self.spot, self.stamp) {
+                Turn::Lead(lease) => lease,
+                Turn::Wait(waiting) => return Next::Wait(waiting),
+            },
+        };
+        // Whoever had it may have stored between the look and the claim.
+        if let Some(found) = self.look_now(&mut look) {
+            return Next::Found(found);
+        }
+        self.lease = lease;
+        Next::Run
+    }
+
+    /// At the generation of this very moment, which is no older than the one the call began in.
+    fn look_now<T>(&mut self, look: &mut impl FnMut(&Seen) -> Option<T>) -> Option<T> {
+        self.stamp = self.bound.opened.stamp(self.bound.function, &self.spot);
+        look(self)
+    }
+
+    /// Stores an entry, which the store's seal has made for this key and generation.
+    ///
+    /// # Errors
+    /// If it is not stored.
+    pub fn put(&self, entry: &[u8]) -> Result<(), Unstored> {
+        self.bound
+            .opened
+            .put(self.bound.function, &self.spot, entry)
+    }
+
+    /// For a value that is no fill, whose execution began after this was seen: takes the key over, so that it may be stored at the
+    /// generation that is seen from now on. `false`: something came between, it may not be stored, and nothing older stays either.
+    #[must_use]
+    pub fn supersede(&mut self) -> bool {
+        match self.bound.opened.supersede(self.stamp) {
+            Some(stamp) => {
+                self.stamp = stamp;
+                true
+            }
+            None => {
+                self.bound.opened.clear(&self.spot);
+                false
+            }
+        }
+    }
+}
