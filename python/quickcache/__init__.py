@@ -2,7 +2,7 @@
 import os
 
 try:
-    from ._native import Memory, __version__
+    from ._native import Memory, __version__, register
 except ImportError as error:
     if 'subinterpreters' not in str(error):
         raise
@@ -21,6 +21,7 @@ __all__ = [
     'TieredCache',
     '__version__',
     'get_quickcache',
+    'register',
 ]
 
 

@@ -1,4 +1,4 @@
-from ._native import Memory as Memory, __version__ as __version__
+from ._native import Memory as Memory, __version__ as __version__, register as register
 from .cache_helpers import ForceSkipCache as ForceSkipCache, TieredCache as TieredCache
 from .quickcache import get_quickcache as get_quickcache
 from .quickcache_helper import QuickCacheHelper as QuickCacheHelper
@@ -10,4 +10,5 @@ __all__ = [
     'TieredCache',
     '__version__',
     'get_quickcache',
+    'register',
 ]

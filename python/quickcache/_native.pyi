@@ -18,6 +18,7 @@ from typing import (
 
 from .reports import Explanation, Stats
 
+_C = TypeVar('_C')
 _P = ParamSpec('_P')
 _Q = ParamSpec('_Q')
 _R = TypeVar('_R')
@@ -25,6 +26,8 @@ _S = TypeVar('_S')
 _T = TypeVar('_T')
 
 __version__: str
+
+def register(cls: type[_C], /, name: str | None = None) -> type[_C]: ...
 
 @final
 class Memory:

@@ -8,6 +8,8 @@ mod attr;
 mod call;
 mod cell;
 mod clock;
+mod codec;
+mod entry;
 mod fault;
 mod ffi;
 mod flight;
@@ -79,6 +81,8 @@ fn _native(m: &Bound<PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(attr::trust_attributes, m)?)?;
     #[cfg(feature = "faults")]
     m.add_function(wrap_pyfunction!(fault::provoked::panic_at, m)?)?;
+    m.add_function(wrap_pyfunction!(codec::dataclass::register, m)?)?;
+    entry::register(m)?;
     report::register(m)?;
     testing::register(m)?;
     helper::register(m)

@@ -3,6 +3,7 @@
 //! Plain values become typed parts and their text is made in Rust. Every other value is asked as the replaced library asks
 //! it, by `isinstance` in the same order and by the same methods, so that subclasses, proxies and their overridden methods count.
 
+use crate::codec::UUID;
 use crate::ffi::{self, PyObject};
 use crate::part::{Part, Tag};
 use crate::plan::Compiled;
@@ -217,7 +218,7 @@ fn serialize<'py>(
         seed::close_sorted(out, &mut items, 'S');
         return Ok(None);
     }
-    if let Some(uuid) = uuid_class(py)?
+    if let Some(uuid) = UUID.loaded(py)?
         && v.is_instance(uuid)?
     {
         out.push('U');
@@ -339,19 +340,6 @@ impl Drop for Depth {
         unsafe { ffi::Py_LeaveRecursiveCall() }
         DEPTH.set(DEPTH.get() - 1);
     }
-}
-
-/// `uuid.UUID`; nobody has one who has not imported the module.
-fn uuid_class(py: Python<'_>) -> PyResult<Option<&Bound<'_, PyAny>>> {
-    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    if CLASS.get(py).is_none() {
-        let modules = py.import("sys")?.getattr("modules")?;
-        let Ok(module) = modules.get_item("uuid") else {
-            return Ok(None);
-        };
-        let _ = CLASS.set(py, module.getattr("UUID")?.unbind());
-    }
-    Ok(CLASS.get(py).map(|c| c.bind(py)))
 }
 
 struct Types {

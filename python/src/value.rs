@@ -49,7 +49,8 @@ fn plain(o: *mut PyObject) -> bool {
     }
 }
 
-fn pickle<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+/// A function of the module `pickle`.
+pub fn pickle<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
     static MODULE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let module = MODULE.get_or_try_init(py, || {
         PyResult::Ok(py.import("pickle")?.into_any().unbind())

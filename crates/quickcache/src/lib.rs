@@ -11,7 +11,9 @@
 #[doc(hidden)]
 #[allow(missing_docs)]
 pub mod clock;
-mod codec;
+#[doc(hidden)]
+#[allow(missing_docs)]
+pub mod codec;
 mod config;
 #[doc(hidden)]
 #[allow(missing_docs)]

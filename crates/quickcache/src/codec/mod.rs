@@ -1,5 +1,7 @@
 //! Codecs: how a value is written for a tier that leaves the process. Memory alone needs none.
 
+pub mod extension;
+
 use crate::Error;
 
 /// Writes values as bytes, and reads them back.
@@ -43,14 +45,22 @@ pub trait Codec<V> {
     fn decode(bytes: &[u8]) -> Result<V, Error>;
 }
 
+/// The number of the typed codec: MessagePack, with extension types for what only Python has.
+pub const TYPED: u8 = 1;
+/// The number of Python's pickle.
+pub const PICKLE: u8 = 2;
+
 /// MessagePack with field names, by serde: small, and readable from Python.
+///
+/// It reads what Python wrote, too, where a type of Rust has a form for it: a `tuple` or `set` as a sequence, a dataclass as a
+/// struct, a `UUID`, a `datetime`. `docs/entry.md` has the whole list.
 #[cfg(feature = "messagepack")]
 #[derive(Clone, Copy, Debug)]
 pub struct MessagePack;
 
 #[cfg(feature = "messagepack")]
 impl<V: serde::Serialize + serde::de::DeserializeOwned> Codec<V> for MessagePack {
-    const ID: u8 = 1;
+    const ID: u8 = TYPED;
 
     fn encode(value: &V, bytes: &mut Vec<u8>) -> Result<(), Error> {
         let mut writer = rmp_serde::Serializer::new(bytes).with_struct_map();
@@ -58,14 +68,23 @@ impl<V: serde::Serialize + serde::de::DeserializeOwned> Codec<V> for MessagePack
     }
 
     fn decode(bytes: &[u8]) -> Result<V, Error> {
-        let mut rest = bytes;
-        let value =
-            V::deserialize(&mut rmp_serde::Deserializer::new(&mut rest)).map_err(Error::codec)?;
-        if rest.is_empty() {
-            Ok(value)
-        } else {
-            Err(Error::codec("bytes are left over"))
+        match read(bytes) {
+            Ok(value) => Ok(value),
+            // Of Rust's own values none comes this way, so they do not pay for it.
+            Err(error) => extension::plain(bytes).map_or(Err(error), |plain| read(&plain)),
         }
+    }
+}
+
+#[cfg(feature = "messagepack")]
+fn read<V: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<V, Error> {
+    let mut rest = bytes;
+    let value =
+        V::deserialize(&mut rmp_serde::Deserializer::new(&mut rest)).map_err(Error::codec)?;
+    if rest.is_empty() {
+        Ok(value)
+    } else {
+        Err(Error::codec("bytes are left over"))
     }
 }
 
