@@ -45,6 +45,20 @@ def callargs(fn, args, kwargs):
     return bound.arguments
 
 
+def key_values(helper, args, kwargs):
+    """What a call varies on."""
+    by_name = callargs(helper.fn, args, kwargs)
+    if isfunction(helper.vary_on):
+        return helper.vary_on(*args, **kwargs)
+    values = []
+    for arg_name, attrs in helper.vary_on:
+        value = by_name[arg_name]
+        for attr in attrs:
+            value = getattr(value, attr)
+        values.append(value)
+    return values
+
+
 def _is_coroutine_function(fn):
     import inspect
     return inspect.iscoroutinefunction(fn)
@@ -255,18 +269,8 @@ class QuickCacheHelper:
         key = _native.get_cache_key(self, args, kwargs)
         if key is not None:
             return key
-        by_name = callargs(self.fn, args, kwargs)
-        values = []
-        if isfunction(self.vary_on):
-            values = self.vary_on(*args, **kwargs)
-        else:
-            for arg_name, attrs in self.vary_on:
-                value = by_name[arg_name]
-                for attr in attrs:
-                    value = getattr(value, attr)
-                values.append(value)
         args_string = ','.join(self._serialize_for_key(value)
-                               for value in values)
+                               for value in key_values(self, args, kwargs))
         if len(args_string) > 150:
             args_string = 'H' + self._hash(args_string)
         return 'quickcache.{}/{}'.format(self.prefix, args_string)

@@ -208,7 +208,7 @@ pub struct Step {
     /// Of a helper that is ours; else the caches below are asked by text.
     compiled: Option<Arc<crate::plan::Compiled>>,
     plan: Option<Py<Plan>>,
-    kept: Option<crate::text::Kept>,
+    kept: Option<crate::keys::Kept>,
     tiers: Tiers,
     text: Py<PyAny>,
     function: u32,
@@ -237,7 +237,7 @@ impl Step {
         }
     }
 
-    fn parts<'py>(&self, op: &Op<'py>) -> crate::text::KeyParts<'py> {
+    fn parts<'py>(&self, op: &Op<'py>) -> crate::keys::KeyParts<'py> {
         self.kept.as_ref().expect("made with the plan").bind(op.py)
     }
 

@@ -272,5 +272,6 @@ pub fn register(m: &Bound<PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(text_set, m)?)?;
     m.add_function(wrap_pyfunction!(text_clear, m)?)?;
     m.add_function(wrap_pyfunction!(text_skip, m)?)?;
+    m.add_function(wrap_pyfunction!(state::set_pristine_v1, m)?)?;
     m.add_function(wrap_pyfunction!(state::set_pristine, m)?)
 }

@@ -7,8 +7,10 @@ mod asynchronous;
 mod attr;
 mod call;
 mod cell;
+mod class;
 mod clock;
 mod codec;
+mod encoding;
 mod entry;
 mod fault;
 mod ffi;
@@ -16,6 +18,7 @@ mod flight;
 mod function;
 mod helper;
 mod hit;
+mod keys;
 mod memo;
 mod memory;
 mod params;
@@ -83,6 +86,7 @@ fn _native(m: &Bound<PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(fault::provoked::panic_at, m)?)?;
     m.add_function(wrap_pyfunction!(codec::dataclass::register, m)?)?;
     entry::register(m)?;
+    keys::register(m)?;
     report::register(m)?;
     testing::register(m)?;
     helper::register(m)

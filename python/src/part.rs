@@ -1,7 +1,8 @@
-//! Key parts as the memory tier compares them: exact for the plain types, the seed's serialisation for the rest.
+//! Key parts as the memory tier compares them: exact for the plain types, a serialisation for the rest.
 //!
-//! Two parts are equal exactly when their seed texts are (design section 8): `1`, `1.0` and `True` differ, `'a'` and
-//! `b'a'` agree. What decides is made once, in `Part::of` for the plain types and in `text::part` for all others.
+//! Two parts of a function are equal exactly when their texts under its scheme are (design section 8): `1`, `1.0` and `True`
+//! differ; `'a'` and `b'a'` agree under `seed` and differ under `v1`. What decides is made once: in `Part::of` for the plain types,
+//! which are alike under both schemes, and in `text::part` or `encoding::part` for all others.
 
 use crate::ffi::{self, PyObject};
 
@@ -14,7 +15,8 @@ pub enum Tag {
     Float,
     /// An exact `str`.
     Str,
-    /// An exact `str` that holds a seed serialisation, of a value that has no tag of its own.
+    /// An exact `str` that holds the serialisation of a value that has no tag of its own: text under `seed`, under `v1` bytes, each a
+    /// character.
     Text,
     /// No part at all: the key of a function that varies on nothing. Only in owned keys.
     Empty,
@@ -51,7 +53,7 @@ impl Part {
         bits: 0,
     };
 
-    /// The part of a plain value; `None` for every other type, which `text::part` serves.
+    /// The part of a plain value; `None` for every other type, which the function's scheme serves.
     ///
     /// # Safety
     /// `o` is a live object and the GIL is held. Runs no Python code.
@@ -145,7 +147,7 @@ impl Part {
     }
 
     /// # Safety
-    /// As for `of`; the part came from `of` or `text::part` and what it points to lives.
+    /// As for `of`; the part came from `of` or the function's scheme, and what it points to lives.
     #[inline(always)]
     pub unsafe fn hash(self) -> u64 {
         match self.tag {

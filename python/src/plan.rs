@@ -8,6 +8,7 @@
 use crate::attr::Attribute;
 use crate::call::Call;
 use crate::ffi::{self, PyObject, PyTypeObject};
+use crate::keys::{Keys, V1Keys};
 use crate::memo::{Memo, NO_FORM};
 use crate::memory::{Inner, Space};
 use crate::params::Params;
@@ -160,6 +161,8 @@ pub struct Compiled {
     pub chosen: Chosen,
     pub skip: Skip,
     pub stack: Stack,
+    pub keys: Keys,
+    /// What messages know the function by.
     pub prefix: Py<PyString>,
     pub encoding_assert: Py<PyAny>,
     types: Vec<Py<PyAny>>,
@@ -488,8 +491,16 @@ fn compile(helper: &Bound<PyAny>) -> PyResult<Option<Compiled>> {
     let Ok(prefix) = prefix.cast_into_exact::<PyString>() else {
         return Ok(None);
     };
+    let keys = if state::is_v1(helper) {
+        match helper.getattr("keys")?.cast_into_exact::<V1Keys>() {
+            Ok(keys) => Keys::V1(keys.get().function.clone()),
+            Err(_) => return Ok(None),
+        }
+    } else {
+        Keys::Seed(prefix.to_str()?.into())
+    };
     let cache = testing::stand_in(helper.getattr("cache")?)?;
-    let (stack, mut cache_types) = Stack::of(&cache, &prefix)?;
+    let (stack, mut cache_types) = Stack::of(&cache, &keys)?;
     let mut types = vec![helper.get_type().into_any().unbind()];
     types.append(&mut cache_types);
     Ok(Some(Compiled {
@@ -500,6 +511,7 @@ fn compile(helper: &Bound<PyAny>) -> PyResult<Option<Compiled>> {
         chosen,
         skip,
         stack,
+        keys,
         prefix: prefix.unbind(),
         encoding_assert: helper.getattr("encoding_assert")?.unbind(),
         types,

@@ -7,7 +7,6 @@ use crate::helper::ready;
 use crate::memory::Memory;
 use crate::stack::{Stack, Tiers};
 use crate::state::FLIGHTS;
-use crate::text;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
@@ -172,7 +171,7 @@ fn explain<'py>(
     let texts = parts
         .parts
         .iter()
-        .map(|p| text::args(std::slice::from_ref(p)))
+        .map(|p| op.c.keys.shown(*p))
         .collect::<PyResult<Vec<_>>>()?;
     out.set_item("parts", PyTuple::new(py, texts)?)?;
     out.set_item("last_miss", op.plan.get().counts.why.why(py, key.hash))?;
@@ -229,7 +228,7 @@ fn clear_all(helper: &Bound<PyAny>) -> PyResult<()> {
                     .collect::<Result<_, _>>()
                     .map_err(|_| cannot(&foreign(rest.iter().map(|t| t.bind(py).clone()))))?;
                 for m in memories.iter().rev() {
-                    let space = m.get().space(py, &n.space.text[n.key_prefix.len()..], 0);
+                    let space = m.get().space(py, "", &op.c.keys);
                     m.get().clear_space(py, &space);
                 }
             }

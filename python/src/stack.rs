@@ -4,6 +4,7 @@ use crate::clock;
 use crate::fault;
 use crate::ffi;
 use crate::flight::{self, FlightKey};
+use crate::keys::Keys;
 use crate::memory::{Memory, Space};
 use crate::state::{self, FLIGHTS, debug, debugging, home};
 use crate::tier::{self, NativeTier};
@@ -78,13 +79,13 @@ pub enum Tiers {
 
 impl Stack {
     /// Of a helper's cache; with the classes that must stay as they are.
-    pub fn of(cache: &Bound<PyAny>, prefix: &Bound<PyString>) -> PyResult<(Stack, Vec<Py<PyAny>>)> {
+    pub fn of(cache: &Bound<PyAny>, keys: &Keys) -> PyResult<(Stack, Vec<Py<PyAny>>)> {
         let py = cache.py();
         let home = home(py)?;
         let mut guarded = Vec::new();
         if let Some(first) = NativeTier::of(cache, &mut guarded)? {
             return Ok((
-                Stack::Native(first.stack(prefix, Tiers::None, false)?),
+                Stack::Native(first.stack(keys, Tiers::None, false)),
                 guarded,
             ));
         }
@@ -105,7 +106,7 @@ impl Stack {
                     [] => Tiers::None,
                     _ => Tiers::Behind(rest.iter().map(|c| c.clone().unbind()).collect()),
                 };
-                let mut native = native.stack(prefix, rest, serialises)?;
+                let mut native = native.stack(keys, rest, serialises);
                 native.of = Some(Source {
                     cache: cache.clone().unbind(),
                     tiers: caches.iter().map(|c| c.clone().unbind()).collect(),

@@ -65,14 +65,39 @@ pub fn set_pristine(
     Ok(())
 }
 
+/// The helper class of scheme `v1`, with a copy of its namespace; set when `quickcache.v1` is imported.
+static V1: PyOnceLock<(Py<PyAny>, Py<PyDict>)> = PyOnceLock::new();
+
+#[pyfunction]
+pub fn set_pristine_v1(class: Bound<PyAny>) -> PyResult<()> {
+    let namespace = copy_of_namespace(&class)?;
+    // As above: the first one stays.
+    let _ = V1.set(class.py(), (class.clone().unbind(), namespace));
+    Ok(())
+}
+
+/// Whether a helper's keys are of scheme `v1`.
+pub fn is_v1(helper: &Bound<PyAny>) -> bool {
+    V1.get(helper.py())
+        .is_some_and(|(class, _)| helper.get_type().is(class))
+}
+
+/// The guarded classes, each as it was made.
+fn guarded<'py>(
+    py: Python<'py>,
+    home: &'py Home,
+) -> impl Iterator<Item = &'py (Py<PyAny>, Py<PyDict>)> {
+    home.pristine.iter().chain(V1.get(py))
+}
+
 /// Whether the helper is exactly ours, with nothing patched on its class or on itself, nor on the classes of caches.
 pub fn pristine(helper: &Bound<PyAny>) -> PyResult<bool> {
     let py = helper.py();
     let home = home(py)?;
-    if !helper.get_type().is(&home.helper) {
+    if !helper.get_type().is(&home.helper) && !is_v1(helper) {
         return Ok(false);
     }
-    for (class, _) in &home.pristine {
+    for (class, _) in guarded(py, home) {
         if !as_made(class.bind(py))? {
             return Ok(false);
         }
@@ -85,6 +110,7 @@ pub fn pristine(helper: &Bound<PyAny>) -> PyResult<bool> {
         "vary_on",
         "skip_arg",
         "encoding_assert",
+        "keys",
         "_plan",
     ];
     for name in own.cast::<PyDict>()?.keys() {
@@ -98,7 +124,7 @@ pub fn pristine(helper: &Bound<PyAny>) -> PyResult<bool> {
 /// Whether one of the guarded classes is as we made it.
 pub fn as_made(class: &Bound<PyAny>) -> PyResult<bool> {
     let py = class.py();
-    let Some((_, was)) = home(py)?.pristine.iter().find(|(c, _)| c.is(class)) else {
+    let Some((_, was)) = guarded(py, home(py)?).find(|(c, _)| c.is(class)) else {
         return Ok(false);
     };
     let was = was.bind(py);

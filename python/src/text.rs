@@ -1,12 +1,11 @@
 //! Key values to key text, scheme `seed`, from Python objects.
 //!
-//! Plain values become typed parts and their text is made in Rust. Every other value is asked as the replaced library asks
+//! The text of plain values is made in Rust, from typed parts. Every other value is asked as the replaced library asks
 //! it, by `isinstance` in the same order and by the same methods, so that subclasses, proxies and their overridden methods count.
 
-use crate::codec::UUID;
+use crate::class::UUID;
 use crate::ffi::{self, PyObject};
 use crate::part::{Part, Tag};
-use crate::plan::Compiled;
 use crate::state::home;
 use pyo3::exceptions::{PyRecursionError, PyTypeError, PyUnicodeDecodeError, PyValueError};
 use pyo3::intern;
@@ -16,84 +15,25 @@ use pyo3::types::{PyBytes, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTu
 use quickcache::key::seed;
 use std::cell::Cell;
 
-/// The parts of one key, with the objects that they point to.
-pub struct KeyParts<'py> {
-    pub parts: Vec<Part>,
-    held: Vec<Bound<'py, PyAny>>,
-}
-
-impl<'py> KeyParts<'py> {
-    /// `warn` is called for bytes that are not UTF-8, as `warn(False, message)`.
-    pub fn of(values: &[Bound<'py, PyAny>], warn: &Bound<'py, PyAny>) -> PyResult<KeyParts<'py>> {
-        let mut key = KeyParts {
-            parts: Vec::with_capacity(values.len()),
-            held: Vec::new(),
-        };
-        for v in values {
-            // SAFETY: `v` is alive and the GIL is held.
-            match unsafe { Part::of(v.as_ptr()) } {
-                Some(p) => {
-                    if p.tag == Tag::Str {
-                        // A lone surrogate is refused here, before the values behind it are looked at.
-                        unsafe { utf8(v.as_ptr()) }?;
-                    }
-                    key.parts.push(p);
-                    key.held.push(v.clone());
-                }
-                None => {
-                    let p = key.rare(v, warn)?;
-                    key.parts.push(p);
-                }
+/// The part of a value that is not plain, and the object that it points to. `warn` is called for bytes that are not UTF-8, as
+/// `warn(False, message)`.
+pub fn part<'py>(
+    v: &Bound<'py, PyAny>,
+    warn: &Bound<'py, PyAny>,
+) -> PyResult<(Part, Option<Bound<'py, PyAny>>)> {
+    let mut text = String::new();
+    let same_as = serialize(v, warn, &mut text)?;
+    let (tag, object) = match same_as {
+        Some(s) => (Tag::Str, s.into_any()),
+        None => {
+            if let Some(part) = number(&text) {
+                return Ok((part, None));
             }
+            (Tag::Text, PyString::new(v.py(), &text).into_any())
         }
-        Ok(key)
-    }
-
-    fn rare(&mut self, v: &Bound<'py, PyAny>, warn: &Bound<'py, PyAny>) -> PyResult<Part> {
-        let mut text = String::new();
-        let same_as = serialize(v, warn, &mut text)?;
-        let (tag, object) = match same_as {
-            Some(s) => (Tag::Str, s.into_any()),
-            None => {
-                if let Some(part) = number(&text) {
-                    return Ok(part);
-                }
-                (Tag::Text, PyString::new(v.py(), &text).into_any())
-            }
-        };
-        let part = Part {
-            tag,
-            bits: object.as_ptr() as u64,
-        };
-        self.held.push(object);
-        Ok(part)
-    }
-
-    pub fn keep(self) -> Kept {
-        Kept {
-            parts: self.parts,
-            held: self.held.into_iter().map(Bound::unbind).collect(),
-        }
-    }
-
-    pub fn args(&self) -> PyResult<String> {
-        args(&self.parts)
-    }
-}
-
-/// The parts of one key, kept beyond the call: what was a mutable value is its text by now.
-pub struct Kept {
-    parts: Vec<Part>,
-    held: Vec<Py<PyAny>>,
-}
-
-impl Kept {
-    pub fn bind<'py>(&self, py: Python<'py>) -> KeyParts<'py> {
-        KeyParts {
-            parts: self.parts.clone(),
-            held: self.held.iter().map(|o| o.bind(py).clone()).collect(),
-        }
-    }
+    };
+    let bits = object.as_ptr() as u64;
+    Ok((Part { tag, bits }, Some(object)))
 }
 
 /// A text such as `n1`, from a subclass of int, is the same key as a plain 1.
@@ -218,7 +158,7 @@ fn serialize<'py>(
         seed::close_sorted(out, &mut items, 'S');
         return Ok(None);
     }
-    if let Some(uuid) = UUID.loaded(py)?
+    if let Some(uuid) = UUID.get(py)?
         && v.is_instance(uuid)?
     {
         out.push('U');
@@ -309,7 +249,7 @@ fn piece(v: &Bound<PyAny>, warn: &Bound<PyAny>) -> PyResult<String> {
 
 /// A self-referencing container ends in RecursionError, as in Python. CPython's own count allows more levels than our
 /// stack has room for, from 3.12 on.
-struct Depth;
+pub struct Depth;
 
 const DEEPEST: u32 = 400;
 
@@ -318,7 +258,7 @@ thread_local! {
 }
 
 impl Depth {
-    fn enter(py: Python) -> PyResult<Depth> {
+    pub fn enter(py: Python) -> PyResult<Depth> {
         // SAFETY: the GIL is held; left again by `drop`.
         if unsafe { ffi::Py_EnterRecursiveCall(c" while making a cache key".as_ptr()) } != 0 {
             return Err(PyErr::fetch(py));
@@ -357,16 +297,4 @@ fn types(py: Python<'_>) -> PyResult<&Types> {
             datetime: get("datetime", "datetime")?,
         })
     })
-}
-
-/// The text key of a function: `quickcache.{prefix}/{args}`.
-pub fn key<'py>(
-    py: Python<'py>,
-    compiled: &Compiled,
-    args: &str,
-) -> PyResult<Bound<'py, PyString>> {
-    Ok(PyString::new(
-        py,
-        &seed::finish(compiled.prefix.bind(py).to_str()?, args),
-    ))
 }

@@ -2,6 +2,7 @@
 
 use crate::clock;
 use crate::ffi;
+use crate::keys::Keys;
 use crate::memory::{Memory, Stored, deadline, millis, text_key};
 use crate::stack::{Native, TextKey, Tiers};
 use crate::state::{FLIGHTS, home};
@@ -70,23 +71,17 @@ impl<'py> NativeTier<'py> {
         }))
     }
 
-    pub fn stack(
-        self,
-        prefix: &Bound<PyString>,
-        rest: Tiers,
-        serialises: bool,
-    ) -> PyResult<Native> {
-        let text = format!("{}quickcache.{}/", self.key_prefix, prefix.to_str()?);
+    pub fn stack(self, keys: &Keys, rest: Tiers, serialises: bool) -> Native {
         let memory = self.memory.get();
-        Ok(Native {
-            space: memory.space(prefix.py(), &text, self.key_prefix.len()),
+        Native {
+            space: memory.space(self.memory.py(), &self.key_prefix, keys),
             timeout: self.timeout,
             copy: self.copies || memory.copy.unwrap_or(serialises),
             key_prefix: self.key_prefix.into(),
             rest,
             of: None,
             memory: self.memory.clone().unbind(),
-        })
+        }
     }
 }
 

@@ -16,12 +16,13 @@ use crate::clock;
 use crate::ffi::PyObject;
 use crate::function::Function;
 use crate::hit::Values;
+use crate::keys::KeyParts;
 use crate::plan::{Chosen, Compiled, Plan, Skip};
 use crate::stack::{Stack, TextKey};
 use crate::state::{self, Home, add, debug, debugging, home};
-use crate::text::KeyParts;
-use crate::{fault, testing, text};
+use crate::{fault, testing};
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::null_mut;
 use std::sync::Arc;
@@ -183,11 +184,11 @@ impl<'py> Op<'py> {
     }
 
     pub fn key(&self, values: &[Bound<'py, PyAny>]) -> PyResult<KeyParts<'py>> {
-        KeyParts::of(values, self.c.encoding_assert.bind(self.py))
+        self.c.key(values, self.py)
     }
 
     pub fn text_key(&self, parts: &KeyParts) -> PyResult<TextKey<'py>> {
-        let text = text::key(self.py, &self.c, &parts.args()?)?;
+        let text = PyString::new(self.py, &self.c.keys.text(&parts.parts)?);
         let function = match &self.c.stack {
             Stack::Native(n) => n.space.function,
             Stack::Foreign(_) => 0,

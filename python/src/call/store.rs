@@ -2,10 +2,10 @@
 
 use super::user::User;
 use super::{Call, Op};
+use crate::keys::KeyParts;
 use crate::memory::deadline;
 use crate::stack::{Stack, Tiers};
 use crate::state::{FLIGHTS, add, debug, debugging};
-use crate::text::KeyParts;
 use crate::{clock, fault, testing, warn};
 use pyo3::prelude::*;
 use quickcache::protocol::machine::Seq;

@@ -1,8 +1,8 @@
 //! The dataclasses that are registered as values of the typed codec, and how their objects are taken apart and made.
 
 use super::Unfit;
-use super::classes::{CACHED_PROPERTY, ENUM};
 use crate::cell::GilCell;
+use crate::class::{CACHED_PROPERTY, ENUM};
 use crate::ffi;
 use crate::tier::said_more;
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -220,7 +220,7 @@ fn name_in_entries(name: &Bound<PyAny>, class: &str) -> PyResult<String> {
 fn described(class: &Bound<PyType>, own_name: &str, name: String) -> PyResult<Dataclass> {
     let py = class.py();
     let unfit = |why: &str| PyTypeError::new_err(format!("register({own_name}): {why}"));
-    if let Some(enums) = ENUM.loaded(py)?
+    if let Some(enums) = ENUM.get(py)?
         && class.is_subclass(enums)?
     {
         return Err(unfit(
@@ -259,7 +259,7 @@ fn described(class: &Bound<PyType>, own_name: &str, name: String) -> PyResult<Da
             )));
         }
     }
-    if let Some(cached_property) = CACHED_PROPERTY.loaded(py)? {
+    if let Some(cached_property) = CACHED_PROPERTY.get(py)? {
         for base in class.mro() {
             let own = base.getattr("__dict__")?.call_method0("items")?;
             for item in own.try_iter()? {

@@ -5,13 +5,10 @@
 //! as its base, is not encodable. Reading runs no code of users, except what setting the fields of a registered dataclass, or having
 //! one as a key of a dict or in a set, calls for.
 
-mod classes;
 pub mod dataclass;
 mod moment;
 mod reader;
 mod writer;
-
-pub use classes::UUID;
 
 use crate::ffi;
 use crate::value;

@@ -1,8 +1,8 @@
 //! Dates, times and what lies between them: the bytes of their extension types, both ways.
 
 use super::Unfit;
-use super::classes::ZONE;
 use super::reader::malformed;
+use crate::class::ZONE;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{

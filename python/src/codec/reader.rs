@@ -1,7 +1,7 @@
 //! Bytes to objects, in the typed codec. Nothing is allocated that is not paid for in bytes.
 
-use super::classes::{DECIMAL, SAFE_UUID, UUID};
 use super::{dataclass, moment};
+use crate::class::{DECIMAL, SAFE_UUID, UUID};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{

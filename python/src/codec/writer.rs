@@ -1,7 +1,7 @@
 //! Objects to bytes, in the typed codec.
 
-use super::classes::{DECIMAL, SAFE_UUID, UUID};
 use super::{Unfit, dataclass, moment};
+use crate::class::{DECIMAL, SAFE_UUID, UUID};
 use crate::ffi;
 use crate::text::utf8;
 use pyo3::intern;

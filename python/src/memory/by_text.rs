@@ -5,6 +5,7 @@ use super::{BY_TEXT, Entry, Memory, Space, Stored, hash_text};
 use crate::clock;
 use crate::ffi::PyObject;
 use crate::flight::FlightKey;
+use crate::keys::v1_start;
 use crate::part::{Part, Tag, hash_parts};
 use crate::state::FLIGHTS;
 use crate::text;
@@ -22,7 +23,9 @@ impl Memory {
         if space.index.with(py, |i| i.is_none()) {
             return;
         }
-        let Ok(args) = text::args(parts) else { return };
+        let Ok(own) = space.keys.text(parts) else {
+            return;
+        };
         let typed = unsafe { hash_parts(space.seed.get(), parts) };
         let entries = self.state.with(py, |m| m.table.len());
         space.index.with(py, |i| {
@@ -36,7 +39,7 @@ impl Memory {
             let list = i
                 .as_mut()
                 .expect("asked above")
-                .entry(hash_text(&args))
+                .entry(hash_text(&own))
                 .or_default();
             if !list.contains(&typed) {
                 list.push(typed);
@@ -51,18 +54,31 @@ impl Memory {
         }]
     }
 
-    /// The space that a text key belongs to, and the rest of the text.
-    fn space_of<'t>(&self, py: Python, text: &'t str) -> Option<(Arc<Space>, &'t str)> {
+    /// The spaces that a text key may be of: one at most, but for keys that do not say of which function they are.
+    fn spaces_of(&self, py: Python, text: &str) -> Vec<Arc<Space>> {
         self.state.with(py, |m| {
-            text.match_indices('/').find_map(|(i, _)| {
-                let space = m.spaces.get(&text[..=i])?;
-                Some((space.clone(), &text[i + 1..]))
-            })
+            let any_function = v1_start(text).is_some();
+            let named = || text.match_indices('/').map(|(i, _)| &text[..=i]);
+            match named().find_map(|name| m.spaces.get(name)) {
+                Some(space) => vec![space.clone()],
+                None if any_function => {
+                    let all = m.spaces.values().filter(|space| space.may_own(text));
+                    all.cloned().collect()
+                }
+                None => vec![],
+            }
         })
     }
 
-    /// The typed hash of the entry whose text key this is, if there is one.
-    fn typed(&self, py: Python, space: &Space, args: &str) -> Option<u64> {
+    /// The entry of a call whose text key this is, if there is one: its space, and its typed hash.
+    fn typed(&self, py: Python, text: &str) -> Option<(Arc<Space>, u64)> {
+        self.spaces_of(py, text).into_iter().find_map(|space| {
+            let hash = self.typed_in(py, &space, &text[space.own_from..])?;
+            Some((space, hash))
+        })
+    }
+
+    fn typed_in(&self, py: Python, space: &Space, own: &str) -> Option<u64> {
         if space.index.with(py, |i| i.is_none()) {
             let mut index: HashMap<u64, Vec<u64>> = HashMap::new();
             let id = space.id.get();
@@ -71,9 +87,9 @@ impl Memory {
                 for (e, _) in m.table.iter().filter(|(e, _)| e.space() == id) {
                     unsafe {
                         e.with_parts(|parts| {
-                            if let Ok(args) = text::args(parts) {
+                            if let Ok(own) = space.keys.text(parts) {
                                 index
-                                    .entry(hash_text(&args))
+                                    .entry(hash_text(&own))
                                     .or_default()
                                     .push(hash_parts(seed, parts));
                             }
@@ -85,14 +101,14 @@ impl Memory {
         }
         let candidates = space
             .index
-            .with(py, |i| i.as_ref()?.get(&hash_text(args)).cloned())?;
+            .with(py, |i| i.as_ref()?.get(&hash_text(own)).cloned())?;
         let live: Vec<u64> = self.state.with(py, |m| {
             candidates
                 .iter()
                 .copied()
                 .filter(|h| {
                     m.table
-                        .peek(*h, clock::passed, |e| is_typed(e, space, args))
+                        .peek(*h, clock::passed, |e| is_typed(e, space, own))
                         .is_some()
                 })
                 .collect()
@@ -101,9 +117,9 @@ impl Memory {
             space.index.with(py, |i| {
                 let Some(index) = i.as_mut() else { return };
                 if live.is_empty() {
-                    index.remove(&hash_text(args))
+                    index.remove(&hash_text(own))
                 } else {
-                    index.insert(hash_text(args), live.clone())
+                    index.insert(hash_text(own), live.clone())
                 };
             });
         }
@@ -131,14 +147,11 @@ impl Memory {
         let Ok(text) = key.to_str() else {
             return Ok(None);
         };
-        let Some((space, args)) = self.space_of(py, text) else {
-            return Ok(None);
-        };
-        let Some(hash) = self.typed(py, &space, args) else {
+        let Some((space, hash)) = self.typed(py, text) else {
             return Ok(None);
         };
         Ok(self.state.with(py, |m| {
-            let e = m.find(hash, |e| is_typed(e, &space, args))?;
+            let e = m.find(hash, |e| is_typed(e, &space, &text[space.own_from..]))?;
             Some((
                 unsafe { Bound::from_borrowed_ptr(py, e.value) },
                 e.encoded(),
@@ -177,10 +190,11 @@ impl Memory {
                 .standing(hash_parts(m.seed, &parts), |e| e.has_key(BY_TEXT, &parts))
         });
         let standing = by_text.filter(|s| s.deadline > now).or_else(|| {
-            let (space, args) = self.space_of(py, key.to_str().ok()?)?;
-            let hash = self.typed(py, &space, args)?;
+            let text = key.to_str().ok()?;
+            let (space, hash) = self.typed(py, text)?;
             self.state.with(py, |m| {
-                m.table.standing(hash, |e| is_typed(e, &space, args))
+                m.table
+                    .standing(hash, |e| is_typed(e, &space, &text[space.own_from..]))
             })
         });
         Ok(standing.map_or(0, |s| s.deadline))
@@ -193,20 +207,22 @@ impl Memory {
     /// Removes a text key, whoever stored it.
     pub(super) fn remove_text(&self, py: Python, key: &Bound<PyString>) -> bool {
         let parts = Self::by_text(key);
-        let gone = unsafe {
+        // Let go at the very end: that may run Python code.
+        let mut gone = Vec::new();
+        gone.extend(unsafe {
             let hash = hash_parts(self.seed(py), &parts);
             self.state
                 .with(py, |m| m.table.remove(hash, |e| e.has_key(BY_TEXT, &parts)))
-        };
-        let typed = key.to_str().ok().and_then(|text| {
-            let (space, args) = self.space_of(py, text)?;
-            let hash = self.typed(py, &space, args);
-            let gone = hash.and_then(|h| {
-                self.state
-                    .with(py, |m| m.table.remove(h, |e| is_typed(e, &space, args)))
-            });
+        });
+        let text = key.to_str().unwrap_or_default();
+        for space in self.spaces_of(py, text) {
+            let own = &text[space.own_from..];
+            if let Some(hash) = self.typed_in(py, &space, own) {
+                let same = |e: &Entry| is_typed(e, &space, own);
+                gone.extend(self.state.with(py, |m| m.table.remove(hash, same)));
+            }
             // A call of the function that runs now must not put back what was removed.
-            let key: Arc<str> = text[space.own_from..].into();
+            let key: Arc<str> = own.into();
             let flight = FlightKey::Text(key.clone());
             FLIGHTS.with(py, |f| {
                 f.clear(KeyOf {
@@ -215,9 +231,8 @@ impl Memory {
                     key: &flight,
                 })
             });
-            gone
-        });
-        gone.is_some() || typed.is_some()
+        }
+        !gone.is_empty()
     }
 
     pub(super) fn insert_text(
@@ -230,7 +245,9 @@ impl Memory {
         self.settle(py);
         self.remove_text(py, key);
         let parts = Self::by_text(key);
-        let looks_typed = key.to_str().is_ok_and(|t| t.contains("quickcache."));
+        let looks_typed = key
+            .to_str()
+            .is_ok_and(|t| t.contains("quickcache.") || v1_start(t).is_some());
         let mut out = Vec::new();
         unsafe {
             let hash = hash_parts(self.seed(py), &parts);
@@ -246,10 +263,10 @@ impl Memory {
     }
 }
 
-fn is_typed(e: &Entry, space: &Space, args: &str) -> bool {
+fn is_typed(e: &Entry, space: &Space, own: &str) -> bool {
     // SAFETY: an entry in the table owns its key.
     e.space() == space.id.get()
-        && unsafe { e.with_parts(|parts| text::args(parts).is_ok_and(|t| t == args)) }
+        && unsafe { e.with_parts(|parts| space.keys.text(parts).is_ok_and(|t| t == own)) }
 }
 
 /// The text of an entry that was set by text.

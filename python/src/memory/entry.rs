@@ -2,6 +2,7 @@
 
 use crate::cell::GilCell;
 use crate::ffi::{self, PyObject};
+use crate::keys::{Keys, v1_start};
 use crate::part::{self, Part, Tag};
 use crate::value::{self, is_ellipsis};
 use pyo3::prelude::*;
@@ -107,12 +108,27 @@ pub struct Space {
     pub seed: Cell<u64>,
     /// The number under which the protocol knows it; never changes.
     pub function: u32,
-    /// The text keys of this space begin so: up to and with the slash.
+    /// Its name in the memory; under scheme `seed` its text keys begin so: up to and with the slash.
     pub text: Box<str>,
     /// How much of `text` the tier has put before the function's own key, which is what flights are known by.
     pub(super) own_from: usize,
+    /// What makes the function's own keys.
+    pub(super) keys: Keys,
     /// Of each text key, by its hash, the hash of the typed key. Made when first asked for.
     pub(super) index: GilCell<Option<HashMap<u64, Vec<u64>>>>,
+}
+
+impl Space {
+    /// Whether a text key is of this space. A key of scheme `v1` does not say of which function it is: it may be of any.
+    pub(super) fn may_own(&self, text: &str) -> bool {
+        match self.keys {
+            Keys::Seed(_) => text.starts_with(&*self.text),
+            Keys::V1(_) => {
+                v1_start(text) == Some(self.own_from)
+                    && text.starts_with(&self.text[..self.own_from])
+            }
+        }
+    }
 }
 
 // SAFETY: as for everything here, the GIL.

@@ -15,6 +15,7 @@ pub use options::millis;
 
 use crate::cell::GilCell;
 use crate::clock;
+use crate::keys::Keys;
 use crate::part::{Part, Tag, hash_parts};
 use crate::state::FLIGHTS;
 use crate::testing;
@@ -123,10 +124,11 @@ impl Memory {
         unsafe { self.state.peek() }
     }
 
-    /// The space whose text keys begin with `text`, of which `own_from` bytes are the tier's; made when it is not there yet.
-    pub fn space(&self, py: Python, text: &str, own_from: usize) -> Arc<Space> {
+    /// The space of these keys, before whose texts the tier puts `key_prefix`; made when it is not there yet.
+    pub fn space(&self, py: Python, key_prefix: &str, keys: &Keys) -> Arc<Space> {
+        let text = format!("{key_prefix}{}", keys.space()).into_boxed_str();
         self.state.with(py, |m| {
-            if let Some(space) = m.spaces.get(text) {
+            if let Some(space) = m.spaces.get(&text) {
                 return space.clone();
             }
             m.next += 1;
@@ -134,12 +136,13 @@ impl Memory {
                 id: Cell::new(m.next),
                 seed: Cell::new(random()),
                 function: next_function(),
-                text: text.into(),
-                own_from,
+                text: text.clone(),
+                own_from: key_prefix.len(),
+                keys: keys.clone(),
                 index: GilCell::new(None),
             });
             m.live.insert(m.next);
-            m.spaces.insert(text.into(), space.clone());
+            m.spaces.insert(text, space.clone());
             space
         })
     }
@@ -301,9 +304,8 @@ impl Memory {
             if !m.texts {
                 return;
             }
-            let prefix = &*space.text;
             m.table.retain(
-                |e| e.space() != BY_TEXT || !unsafe { text_of(e) }.starts_with(prefix),
+                |e| e.space() != BY_TEXT || !space.may_own(unsafe { text_of(e) }),
                 &mut out,
             );
         });

@@ -85,6 +85,12 @@ pub struct Identity<'a> {
     pub source: &'a [u8],
 }
 
+/// What stands for a function's source text in [`Identity::source`], where the text itself is at hand.
+#[must_use]
+pub fn source_hash(text: &str) -> [u8; 32] {
+    blake3::hash(text.as_bytes()).into()
+}
+
 /// A function under a scheme.
 #[derive(Clone)]
 pub struct Function {
