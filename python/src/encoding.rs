@@ -197,24 +197,39 @@ fn big_int(v: &Bound<PyAny>) -> Result<BigInt<'static>, Fault> {
 }
 
 fn is_named(v: &Bound<PyAny>) -> PyResult<bool> {
-    Ok(is_dataclass(v)? || ENUM.of(v)?.is_some())
+    Ok(!is_builtin(v) && (is_dataclass(v) || ENUM.of(v)?.is_some()))
 }
 
-/// Asked of the class only: an object may make up attributes.
-fn is_dataclass(v: &Bound<PyAny>) -> PyResult<bool> {
-    v.get_type()
-        .hasattr(intern!(v.py(), "__dataclass_fields__"))
+/// Of one of the commonest types itself, and so of none that has a name.
+fn is_builtin(v: &Bound<PyAny>) -> bool {
+    v.is_exact_instance_of::<PyTuple>()
+        || v.is_exact_instance_of::<PyList>()
+        || v.is_exact_instance_of::<PyDict>()
+        || v.is_exact_instance_of::<PyBytes>()
+        || v.is_exact_instance_of::<PySet>()
+        || v.is_exact_instance_of::<PyFrozenSet>()
+        || v.is_exact_instance_of::<PyInt>()
+}
+
+/// Asked of the class only: an object may make up attributes. Runs no Python code.
+fn is_dataclass(v: &Bound<PyAny>) -> bool {
+    let name = intern!(v.py(), "__dataclass_fields__");
+    // SAFETY: the GIL is held, and the class of a live object is alive.
+    unsafe { !ffi::_PyType_Lookup(v.get_type().as_ptr().cast(), name.as_ptr()).is_null() }
 }
 
 /// Appends a member of an Enum or a dataclass; false, and nothing is appended, for anything else.
 fn named(out: &mut Vec<u8>, v: &Bound<PyAny>) -> Result<bool, Fault> {
     let py = v.py();
+    if is_builtin(v) {
+        return Ok(false);
+    }
     let class = v.get_type();
     if ENUM.of(v)?.is_some() {
         member(out, v, &class)?;
         return Ok(true);
     }
-    if !is_dataclass(v)? {
+    if !is_dataclass(v) {
         return Ok(false);
     }
     let _depth = Depth::enter(py)?;
