@@ -36,11 +36,12 @@ def check_function(fn):
             fn.__func__.__name__, kind, kind))
     if not isfunction(fn):
         raise TypeError(
-            'quickcache takes a function, not {!r}; if that was an argument of a call, @quickcache stands above its function without '
-            "parentheses: write @quickcache(['name']) with the arguments it varies on".format(type(fn)))
+            'quickcache takes a function, not {!r}; if that was an argument of a call, @quickcache stands above its function '
+            "without parentheses: write @quickcache(['name']) with the arguments it varies on".format(type(fn)))
     import inspect
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
-        raise TypeError('{}: a generator can be used once only, so it cannot be cached; return a list instead'.format(fn.__name__))
+        raise TypeError(
+            '{}: a generator can be used once only, so it cannot be cached; return a list instead'.format(fn.__name__))
 
 
 def _arguments(fn):

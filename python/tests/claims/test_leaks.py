@@ -1,12 +1,20 @@
 """Nothing is kept that should go, nothing goes that is kept: reference counts, cycles, and memory over many calls."""
 import asyncio
+import dataclasses
+import datetime
+import decimal
+import enum
 import gc
 import sys
+import uuid
 import weakref
 
 import pytest
 
 from quickcache import Memory, QuickCacheHelper, TieredCache
+from quickcache.configuration import _over
+from quickcache.quickcache import decorate
+from quickcache.v1 import V1Function
 
 from .tools import LONG, Gate, Source, UserCache, Waits, cached, every_cache, some_caches, start
 
@@ -201,6 +209,137 @@ def test_a_coroutine_functions_call_leaves_nothing_behind(make_cache):
     del arguments
     gc.collect()
     assert [ref() for ref in gone] == [None] * 10
+
+
+# ---- keys of scheme v1 ----
+
+@dataclasses.dataclass
+class Pair:
+    """A key value that points to objects of its own."""
+    a: object
+    b: object = None
+
+
+def keyed(cache, vary_on=('key',), **options):
+    def decorator(fn):
+        return decorate(fn, V1Function(fn, list(vary_on), cache, **options))
+    return decorator
+
+
+def answer(key):
+    return 'value'
+
+
+V1_KEYS = {
+    'text': text, 'int': lambda: 10 ** 30, 'float': lambda: 1.5e300, 'bytes': lambda: b'bytes ' + bytes(3), 'tuple': lambda: ('tuple', text()),
+    'list': lambda: [text()], 'dict': lambda: {text(): [text(1)]}, 'set': lambda: {text()}, 'frozenset': lambda: frozenset([text()]),
+    'dataclass': lambda: Pair(text(), [text(1)]), 'moment': lambda: datetime.datetime(2024, 1, 1, tzinfo=datetime.timezone.utc),
+    'time': lambda: datetime.time(1, 2), 'span': lambda: datetime.timedelta(1), 'uuid': lambda: uuid.UUID(int=5),
+    'decimal': lambda: decimal.Decimal('1.5'), 'enum': lambda: enum.Enum('Color', ['RED']).RED,
+}
+
+
+@some_caches('memory', 'memory+user')
+@pytest.mark.parametrize('kind', V1_KEYS)
+def test_a_v1_key_is_let_go_by_a_clear(kind, make_cache):
+    value, key = Thing('value'), V1_KEYS[kind]()
+    # What everybody else uses too is no part of it.
+    inside = [o for o in gc.get_referents(key) if isinstance(o, (str, list))] if kind not in ('uuid', 'enum') else []
+
+    @keyed(make_cache(), ['key', 'more'])
+    def f(key, more=None):
+        return value
+
+    def turn():
+        use(f, by_key, key, [key])
+        f.set_cached_value(key).to(value)
+        f.refresh(key)
+        f.explain(key)
+        f.clear(key)
+    turn()
+    before = counts(key, *inside)
+    for _ in range(3):
+        turn()
+    after = counts(key, *inside)
+    assert after == before
+
+
+def test_a_v1_key_made_of_bytes_does_not_hold_its_value():
+    """A value that is not plain is its bytes in the memory tier: the entry keeps nothing of it alive."""
+    f = keyed(Memory())(answer)
+    key = Pair(Thing(1).id, [1])
+    gone = weakref.ref(key)
+    f(key)
+    del key
+    gc.collect()
+    assert gone() is None
+    assert f(Pair(1, [1])) == 'value' and f.stats().executions == 1
+
+
+def test_many_v1_calls_leave_no_references_and_no_memory():
+    """Hits, misses, evictions and clears by composite keys, entries by text, and what is refused on the way to a key."""
+    memory = Memory(max_entries=500)
+    value, surrogate = Thing('value'), '\ud800' + text()
+
+    @keyed(memory, ['key', 'thing.id'])
+    def f(key, thing, more=None):
+        return value
+    things = [Thing(text(n)) for n in range(4)]
+
+    def calls(rounds):
+        for n in range(rounds):
+            thing = things[n % 4]
+            for key in (n % 700, text(n % 5), [n % 700, text()], (text(), {text(): n % 9}), Pair(n % 30, thing.id), 2 ** 70 + n % 9, b'a'):
+                f(key, thing)
+                f(key, thing=thing)
+            f.clear([n % 700, text()], thing)
+            memory.get(f.get_cache_key((1, 2), thing))
+            memory.set(f.get_cache_key([n % 50], thing), value)
+            memory.delete(f.get_cache_key([n % 50], thing))
+            f.explain(n, thing)
+            for bad in (surrogate, [surrogate], value, [{1: [value]}], Pair(value)):
+                try:
+                    f(bad, thing)
+                except ValueError:
+                    continue
+                raise AssertionError(bad)
+            if n % 500 == 0:
+                f.clear_all()
+
+    def standing():
+        memory.clear(), f.clear_all(), memory.sweep()
+        return counts(value, surrogate, *things, *[thing.id for thing in things])
+    calls(1000)
+    before, was = standing(), resident()
+    calls(5000)
+    grown = resident() - was
+    after = standing()
+    assert after == before
+    assert grown < 1 << 20, f'{grown >> 10} KiB more'
+
+
+def test_configuring_and_decorating_again_and_again_does_not_grow():
+    shared = UserCache()
+
+    def turn():
+        quickcache = _over(shared, 'tests', 10, 300, {}).but_with(version=1)
+        f = quickcache(['key'])(answer)
+        f([1])
+        f.clear([1])
+        for mistake in ({'timeuot': 5}, {'name': ''}, {'vary_on': ['kye']}):
+            try:
+                quickcache(**{'vary_on': ['key'], **mistake})(answer)
+            except (TypeError, ValueError):
+                continue
+            raise AssertionError(mistake)
+    for _ in range(50):
+        turn()
+    was, references = resident(), counts(shared)
+    for _ in range(300):
+        turn()
+    after = counts(shared)
+    assert after == references
+    assert resident() - was < 1 << 20
 
 
 # ---- cycles ----
