@@ -2,7 +2,7 @@
 import os
 
 try:
-    from ._native import Memory, __version__, register
+    from ._native import Memory, Store, __version__, register
 except ImportError as error:
     if 'subinterpreters' not in str(error):
         raise
@@ -11,15 +11,20 @@ except ImportError as error:
         'WSGIApplicationGroup %{GLOBAL}, so that the application runs in the main interpreter') from None
 
 from .cache_helpers import ForceSkipCache, TieredCache
+from .clearing import ClearPending
+from .local import get_local_quickcache
 from .quickcache import get_quickcache
 from .quickcache_helper import QuickCacheHelper
 
 __all__ = [
+    'ClearPending',
     'ForceSkipCache',
     'Memory',
     'QuickCacheHelper',
+    'Store',
     'TieredCache',
     '__version__',
+    'get_local_quickcache',
     'get_quickcache',
     'register',
 ]

@@ -4,6 +4,10 @@ import threading
 from . import _native
 
 
+class ClearPending(RuntimeError):
+    """A clear that is not in force in every tier yet; from ``clear_with(strict=True)``"""
+
+
 def clear_with(helper, wait, strict, settle):
     for name, value in (('wait', wait), ('strict', strict)):
         if not isinstance(value, bool):
@@ -22,8 +26,12 @@ def clear_with(helper, wait, strict, settle):
                 timer = threading.Timer(settle, release)
                 timer.daemon = True
                 timer.start()
-        # Every tier of one process takes a clear at once.
-        return 'applied'
+        if _native.reaches_store(helper):
+            return 'applied'
+        if strict:
+            raise ClearPending('{}: its store cannot be opened, so other processes are not told of this clear; the log says '
+                               'why'.format(helper.fn.__name__))
+        return 'pending'
 
     return clear
 

@@ -1,6 +1,9 @@
 """Django cache backends made of quickcache's own tiers.
 
-    CACHES = {'locmem': {'BACKEND': 'quickcache.django_backends.MemoryCache', 'LOCATION': 'quickcache'}}
+    CACHES = {
+        'locmem': {'BACKEND': 'quickcache.django_backends.MemoryCache', 'LOCATION': 'quickcache'},
+        'default': {'BACKEND': 'quickcache.django_backends.StoreCache'},
+    }
 
 Functions that are cached with `get_django_quickcache` reach these tiers without going through Django; everything else
 sees an ordinary backend.
@@ -10,7 +13,7 @@ import threading
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache, default_key_func
 
-from ._native import Memory
+from ._native import Memory, Store
 
 # Backends of one LOCATION share their entries, whichever thread they were made for.
 _memories: dict = {}
@@ -129,3 +132,47 @@ class MemoryCache(BaseCache):
 
     def clear(self):
         self._memory.clear()
+
+
+class StoreCache(BaseCache):
+    """The store that all processes of this machine and user share, with no server; see `quickcache.Store`.
+
+    LOCATION: its folder (`''`: this user's cache folder). OPTIONS: `MAX_BYTES` (256 MiB). Values are stored typed, else pickled.
+    """
+
+    def __init__(self, path, params):
+        super().__init__(params)
+        options = params.get('OPTIONS', {})
+        self._store = Store(path or None, None, max_bytes=options.get('MAX_BYTES', 256 << 20))
+
+    def _quickcache_tier(self):
+        """As `MemoryCache._quickcache_tier`."""
+        prefix = self.key_func('', self.key_prefix, self.version) if self.key_func is default_key_func else None
+        return self._store, prefix, StoreCache, self.default_timeout
+
+    def _seconds(self, timeout):
+        return self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout
+
+    def add(self, key, value, timeout=DEFAULT_TIMEOUT, version=None):
+        return self._store.add(self.make_and_validate_key(key, version=version), value, self._seconds(timeout))
+
+    def get(self, key, default=None, version=None):
+        return self._store.get(self.make_and_validate_key(key, version=version), default)
+
+    def set(self, key, value, timeout=DEFAULT_TIMEOUT, version=None):
+        self._store.set(self.make_and_validate_key(key, version=version), value, self._seconds(timeout))
+
+    def touch(self, key, timeout=DEFAULT_TIMEOUT, version=None):
+        return self._store.touch(self.make_and_validate_key(key, version=version), self._seconds(timeout))
+
+    def incr(self, key, delta=1, version=None):
+        return self._store.incr(self.make_and_validate_key(key, version=version), delta)
+
+    def has_key(self, key, version=None):
+        return self.make_and_validate_key(key, version=version) in self._store
+
+    def delete(self, key, version=None):
+        return self._store.delete(self.make_and_validate_key(key, version=version))
+
+    def clear(self):
+        self._store.clear()

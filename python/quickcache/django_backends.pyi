@@ -8,3 +8,6 @@ from django.core.cache.backends.base import (
 
 class MemoryCache(BaseCache):
     def __init__(self, name: str, params: dict[str, Any]) -> None: ...
+
+class StoreCache(BaseCache):
+    def __init__(self, path: str, params: dict[str, Any]) -> None: ...

@@ -115,7 +115,7 @@ class _StandIns:
             return self._made[id(cache)][1]
 
     def _make(self, cache):
-        if type(cache) is _native.Memory:
+        if type(cache) in (_native.Memory, _native.Store):
             return cache._like()
         if type(cache) is CacheWithPresets:
             return cache._replace(cache=self.of(cache.cache))
@@ -125,6 +125,10 @@ class _StandIns:
         if backends is not None and type(cache) is backends.MemoryCache:
             made = copy.copy(cache)
             made._memory, made._lock = self.of(cache._memory), threading.RLock()
+            return made
+        if backends is not None and type(cache) is backends.StoreCache:
+            made = copy.copy(cache)
+            made._store = self.of(cache._store)
             return made
         base = sys.modules.get('django.core.cache.backends.base')
         pickles = base is not None and isinstance(cache, base.BaseCache)

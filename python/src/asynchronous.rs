@@ -4,7 +4,8 @@
 //! seen. A hit ends it at once. Everything else is a coroutine of `quickcache.aio`, which asks a `Step` what to do next;
 //! so asyncio's own tasks and futures do the waiting.
 
-use crate::call::{Call, Op, Spread, User, patience};
+use crate::call::{Call, Lead, Op, Spread, User, patience};
+use crate::cell::GilCell;
 use crate::clock;
 use crate::fault;
 use crate::ffi::{self, PyObject};
@@ -14,7 +15,7 @@ use crate::helper;
 use crate::hit;
 use crate::memory::served;
 use crate::plan::Plan;
-use crate::stack::{Stack, TextKey, Tiers};
+use crate::stack::{Native, Stack, TextKey, Tiers};
 use crate::state::{FLIGHTS, add};
 use crate::testing;
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
@@ -22,6 +23,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple};
 use quickcache::protocol::machine::{self, Enter, Following, KeyOf, Seq, Ticket};
+use quickcache::tier::store::{Next, Seen, Waiting};
 use std::ptr::null_mut;
 use std::sync::Arc;
 use std::time::Instant;
@@ -216,6 +218,10 @@ pub struct Step {
     began: u64,
     space: u32,
     ticket: Option<Ticket>,
+    /// What is known of the key in the store, and whose lease it waits for.
+    seen: Option<Seen>,
+    waiting: Option<Waiting>,
+    since: Option<Instant>,
     following: Option<Following>,
     cell: Option<Arc<Cell>>,
 }
@@ -227,6 +233,15 @@ impl Step {
             plan: self.plan.as_ref()?.bind(py).clone(),
             c: self.compiled.clone()?,
         })
+    }
+
+    /// Of a function whose first tier is one of ours.
+    fn native<R>(&self, py: Python, f: impl FnOnce(&Op, &Native) -> R) -> Option<R> {
+        let op = self.op(py)?;
+        match &op.c.stack {
+            Stack::Native(n) => Some(f(&op, n)),
+            Stack::Foreign(_) => None,
+        }
     }
 
     fn key<'py>(&self, py: Python<'py>) -> PyResult<TextKey<'py>> {
@@ -280,6 +295,9 @@ impl Step {
             began: 0,
             space: 0,
             ticket: None,
+            seen: None,
+            waiting: None,
+            since: None,
             following: None,
             cell: None,
         };
@@ -323,16 +341,11 @@ impl Step {
             key: &flight,
         };
         let fresh = Cell::new();
+        let seen = self.native(py, |_, n| n.see(&key)).flatten();
+        let generation = seen.as_ref().map_or(0, Seen::generation);
         let entered = FLIGHTS.with(py, |m| {
             let _ = m.begin();
-            m.enter(
-                of,
-                machine::Call {
-                    within,
-                    generation: 0,
-                },
-                || fresh.clone(),
-            )
+            m.enter(of, machine::Call { within, generation }, || fresh.clone())
         });
         let ticket = match entered {
             Enter::Follow(following, cell) => {
@@ -344,11 +357,8 @@ impl Step {
         };
         self.token = ticket.token();
         self.began = clock::now();
-        if let Some(op) = self.op(py)
-            && let Stack::Native(n) = &op.c.stack
-        {
-            self.space = n.space.id.get();
-        }
+        self.seen = seen;
+        self.space = self.native(py, |_, n| n.space.id.get()).unwrap_or(0);
         if let Some(p) = &self.plan {
             add(&p.bind(py).get().counts.misses);
         }
@@ -356,6 +366,44 @@ impl Step {
         self.cell = leads.then_some(fresh);
         self.ticket = Some(ticket);
         Ok(if leads { "lead" } else { "alone" })
+    }
+
+    /// `('run', None)`; or `('found', value)` when the store has it, and then the flight is over; or `('wait', None)` as long as another
+    /// process runs the function.
+    fn turn(&mut self, py: Python) -> PyResult<(&'static str, Py<PyAny>)> {
+        let (Some(op), Some(mut seen)) = (self.op(py), self.seen.take()) else {
+            return Ok(("run", py.None()));
+        };
+        let Stack::Native(
+            n @ Native {
+                store: Some(at), ..
+            },
+        ) = &op.c.stack
+        else {
+            return Ok(("run", py.None()));
+        };
+        let patience = patience(op.counts());
+        let over = self.since.is_some_and(|since| since.elapsed() >= patience);
+        match at.step(py, &mut seen, self.waiting.as_ref(), over)? {
+            Next::Found(found) => {
+                let (key, parts) = (self.key(py)?, self.parts(&op));
+                let ticket = self.ticket.take();
+                let mut lead = Lead { key: &key, ticket };
+                let value = op.found_in_store(n, &parts, &mut lead, self.space, &seen, found)?;
+                Ok(("found", value.unbind()))
+            }
+            Next::Run => {
+                self.began = clock::now();
+                self.seen = Some(seen);
+                Ok(("run", py.None()))
+            }
+            Next::Wait(waiting) => {
+                self.since.get_or_insert_with(Instant::now);
+                self.waiting = Some(waiting);
+                self.seen = Some(seen);
+                Ok(("wait", py.None()))
+            }
+        }
     }
 
     /// For the caller that leads: a step of its own, to wait for the flight as its followers do. `owner` is what has
@@ -375,6 +423,9 @@ impl Step {
             began: 0,
             space: 0,
             ticket: None,
+            seen: None,
+            waiting: None,
+            since: None,
             following: None,
             cell: self.cell.clone(),
         }
@@ -448,8 +499,10 @@ impl Step {
             let Some(ticket) = self.ticket.take() else {
                 return Ok(());
             };
-            let (space, began) = (self.space, self.began);
-            return fault::contained(|| op.finish(n, &parts, &key, ticket, space, value, began));
+            let (space, began, seen) = (self.space, self.began, self.seen.take());
+            return fault::contained(|| {
+                op.finish(n, &parts, &key, ticket, space, seen, value, began)
+            });
         }
         let compiled = self.compiled.clone();
         let tiers = match compiled.as_ref().map(|c| &c.stack) {
@@ -560,16 +613,24 @@ pub fn skipped(helper: &Bound<PyAny>) -> PyResult<()> {
 pub struct Anew {
     token: Seq,
     began: u64,
+    seen: GilCell<Option<Seen>>,
 }
 
 #[pymethods]
 impl Anew {
     #[new]
-    fn new(py: Python) -> Anew {
-        Anew {
-            token: FLIGHTS.with(py, |m| m.begin()),
+    fn new(helper: &Bound<PyAny>, args: &Bound<PyTuple>, kwargs: &Bound<PyDict>) -> PyResult<Anew> {
+        let py = helper.py();
+        let token = FLIGHTS.with(py, |m| m.begin());
+        let seen = match helper::ready(helper)? {
+            Some(op) => op.see(Spread::new(args, kwargs)?.call())?,
+            None => None,
+        };
+        Ok(Anew {
+            token,
             began: clock::now(),
-        }
+            seen: GilCell::new(seen),
+        })
     }
 
     /// Stores the value that the function gave, under the key that the arguments have now.
@@ -585,7 +646,8 @@ impl Anew {
         }
         if let Some(op) = helper::ready(helper)? {
             let parts = op.key(&op.values(Spread::new(args, kwargs)?.call())?)?;
-            let store = || op.store(&parts, self.token, self.began, value);
+            let seen = self.seen.with(value.py(), Option::take);
+            let store = || op.store(&parts, self.token, seen, self.began, value);
             return fault::contained(store).map(|_| ());
         }
         let key = helper.getattr("get_cache_key")?.call(args, Some(kwargs))?;

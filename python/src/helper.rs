@@ -114,8 +114,7 @@ fn setter<'py>(
             ));
         };
         let token = FLIGHTS.with(py, |m| m.begin());
-        fault::contained(|| op.store(&kept.bind(py), token, clock::now(), &value))
-            .map(Bound::unbind)
+        fault::contained(|| op.set(&kept.bind(py), token, &value)).map(Bound::unbind)
     };
     PyCFunction::new_closure(op.py, Some(c"to"), None, to).map(Some)
 }

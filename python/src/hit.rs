@@ -79,7 +79,8 @@ macro_rules! entry {
                     if !($hot.guards_hold() && $fits) {
                         return any(callable, $args, $nargsf, $kwnames);
                     }
-                    $find
+                    // What another process has cleared is a miss.
+                    $find.filter(|found| (*$hot.space).holds(found.guard()))
                 };
                 let $plan = plan_of(callable);
                 match found {
@@ -257,7 +258,9 @@ pub unsafe fn or_else(
             _ => None,
         };
         match found {
-            Some(found) if found.visit(clock::passed) => serve(plan, found.payload()),
+            Some(found) if (*hot.space).holds(found.guard()) && found.visit(clock::passed) => {
+                serve(plan, found.payload())
+            }
             _ if matches!(hot.shape, Shape::Never) || hot.is_plain(call) => miss(None),
             _ => general(f, hot, call, miss),
         }
@@ -424,6 +427,7 @@ unsafe fn with_attributes(
             && hot.guards_hold()
             && std::ptr::eq(hot.compiled, compiled)
             && let Some(found) = find(hot, &parts[..n])
+            && (*hot.space).holds(found.guard())
             && found.visit(clock::passed)
         {
             let hit = serve(plan, found.payload());

@@ -19,6 +19,7 @@ mod function;
 mod helper;
 mod hit;
 mod keys;
+mod log;
 mod memo;
 mod memory;
 mod params;
@@ -28,6 +29,7 @@ mod plans;
 mod report;
 mod stack;
 mod state;
+mod store;
 mod testing;
 mod text;
 mod tier;
@@ -58,8 +60,10 @@ fn _native(m: &Bound<PyModule>) -> PyResult<()> {
              PYTHON_GIL=0, then importing quickcache turns the GIL on",
         ));
     }
+    log::install();
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
     m.add_class::<memory::Memory>()?;
+    m.add_class::<store::Store>()?;
     m.add_class::<plan::Plan>()?;
     m.add_class::<asynchronous::CachedCall>()?;
     m.add_class::<asynchronous::Step>()?;

@@ -60,7 +60,7 @@ struct Guard {
 pub struct Hot {
     guard: Guard,
     /// Those of the caches' classes, and the first again where there are fewer.
-    more: [Guard; 3],
+    more: [Guard; 4],
     more_guards: bool,
     pub shape: Shape,
     /// Of the plain shapes: how many arguments a call has, twice, at the place of the plan's own shape, and `NO_FORM` elsewhere.
@@ -118,7 +118,7 @@ impl Hot {
         };
         Hot {
             guard,
-            more: [guard; 3],
+            more: [guard; 4],
             more_guards: false,
             shape: Shape::Never,
             forms: [NO_FORM; PLAIN],
@@ -288,7 +288,9 @@ impl Plan {
                 // The type has run out of versions: checked in full at each call, by `ready`.
                 return self.set(py, Hot::never(), compiled);
             }
-            guards.push(Guard { of, version });
+            if guards.iter().all(|guard: &Guard| guard.of != of) {
+                guards.push(Guard { of, version });
+            }
         }
         let never = Hot::never();
         let mut hot = Hot {
@@ -297,7 +299,7 @@ impl Plan {
             ..never
         };
         hot.more_guards = guards.len() > 1;
-        hot.more = [guards[0]; 3];
+        hot.more = [guards[0]; 4];
         hot.more[..guards.len() - 1].copy_from_slice(&guards[1..]);
         if let Stack::Native(native) = &compiled.stack {
             hot.memory = native.memory.get().inner();

@@ -6,7 +6,7 @@ use crate::clock;
 use crate::helper::ready;
 use crate::memory::Memory;
 use crate::stack::{Stack, Tiers};
-use crate::state::FLIGHTS;
+use crate::state::{FLIGHTS, add};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
@@ -65,20 +65,19 @@ impl Default for Misses {
 }
 
 impl Misses {
-    /// A miss whose value was stored or not.
-    pub fn missed(&self, py: Python, key: u64, expired: bool, stored: bool) {
+    /// A miss whose value was stored or not; and why it was one, if what is still in the memory tier says so.
+    pub fn missed(&self, py: Python, key: u64, known: Option<Why>, stored: bool) {
         self.0.with(py, |notes| {
             let before = notes
                 .iter()
                 .position(|n| n.key == key)
                 .and_then(|i| notes.remove(i));
-            let why = match before.map(|n| n.last) {
-                _ if expired => Why::Expired,
+            let why = known.unwrap_or(match before.map(|n| n.last) {
                 None => Why::New,
                 Some(Last::Filled) => Why::Evicted,
                 Some(Last::Refused) => Why::Refused,
                 Some(Last::Cleared) => Why::Cleared,
-            };
+            });
             let last = if stored { Last::Filled } else { Last::Refused };
             push(
                 notes,
@@ -140,6 +139,7 @@ fn stats<'py>(helper: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
     out.set_item("followers", c.followed.get())?;
     out.set_item("skips", c.skips.get())?;
     out.set_item("clears", c.clears.get())?;
+    out.set_item("pending_clears", c.pending.get())?;
     out.set_item("compute_seconds", c.compute_nanos.get() as f64 / 1e9)?;
     let (mut entries, mut bytes) = (0, 0);
     if let Some(op) = ready(helper)?
@@ -192,6 +192,16 @@ fn explain<'py>(
                 out.set_item("bytes", weight)?;
                 return Ok(out);
             }
+            if let Some(at) = &n.store
+                && let Some(seen) = n.see(&key)
+                && let Some(standing) = at.standing(&seen)
+            {
+                out.set_item("tier", "store")?;
+                out.set_item("age", standing.age)?;
+                out.set_item("time_left", standing.left)?;
+                out.set_item("bytes", standing.bytes)?;
+                return Ok(out);
+            }
             &n.rest
         }
     };
@@ -228,9 +238,14 @@ fn clear_all(helper: &Bound<PyAny>) -> PyResult<()> {
                     .collect::<Result<_, _>>()
                     .map_err(|_| cannot(&foreign(rest.iter().map(|t| t.bind(py).clone()))))?;
                 for m in memories.iter().rev() {
-                    let space = m.get().space(py, "", &op.c.keys);
+                    let space = m.get().space(py, "", &op.c.keys, false);
                     m.get().clear_space(py, &space);
                 }
+            }
+            if let Some(at) = &n.store
+                && !at.clear_all(&n.space)
+            {
+                add(&op.plan.get().counts.pending);
             }
             n.memory.get().clear_space(py, &n.space);
             Ok(())
@@ -246,6 +261,18 @@ fn clear_all(helper: &Bound<PyAny>) -> PyResult<()> {
         Stack::Foreign(Tiers::One(c)) => Err(cannot(&foreign([c.bind(py).clone()].into_iter()))),
         Stack::Foreign(_) => Err(cannot("behind this helper")),
     }
+}
+
+/// Whether what a function clears is cleared in every process: it has no store, or one that can be opened.
+#[pyfunction]
+fn reaches_store(helper: &Bound<PyAny>) -> PyResult<bool> {
+    Ok(match ready(helper)? {
+        Some(op) => match &op.c.stack {
+            Stack::Native(n) => n.store.as_ref().is_none_or(|at| at.is_open()),
+            Stack::Foreign(_) => true,
+        },
+        None => true,
+    })
 }
 
 /// The class of the first tier that is no memory of ours.
@@ -294,10 +321,16 @@ fn hold<'py>(
     let key = op.text_key(&op.key(&op.values(Spread::new(args, kwargs)?.call())?)?)?;
     let py = op.py;
     let held = GilCell::new(Some(FLIGHTS.with(py, |m| m.clear_begin(key.of()))));
-    let (text, function) = (key.text.clone().unbind(), key.function);
+    let (text, function, c) = (key.text.clone().unbind(), key.function, op.c.clone());
     let release = move |args: &Bound<PyTuple>, _: Option<&Bound<PyDict>>| -> PyResult<()> {
         let py = args.py();
         let key = crate::stack::TextKey::new(text.bind(py).clone().cast_into()?, function)?;
+        // What other processes have computed in this time is void.
+        if let Stack::Native(n) = &c.stack
+            && let Some(at) = &n.store
+        {
+            at.clear(&n.space, &key);
+        }
         if let Some(clearing) = held.with(py, Option::take)
             && FLIGHTS.with(py, |m| m.clear_end(key.of(), clearing)).wake
         {
@@ -312,6 +345,7 @@ pub fn register(m: &Bound<PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(stats, m)?)?;
     m.add_function(wrap_pyfunction!(explain, m)?)?;
     m.add_function(wrap_pyfunction!(clear_all, m)?)?;
+    m.add_function(wrap_pyfunction!(reaches_store, m)?)?;
     m.add_function(wrap_pyfunction!(clearer, m)?)?;
     m.add_function(wrap_pyfunction!(hold, m)?)
 }

@@ -7,6 +7,7 @@ use crate::flight::{self, FlightKey};
 use crate::keys::Keys;
 use crate::memory::{Memory, Space};
 use crate::state::{self, FLIGHTS, debug, debugging, home};
+use crate::store::At;
 use crate::tier::{self, NativeTier};
 use crate::value::is_ellipsis;
 use pyo3::intern;
@@ -15,6 +16,7 @@ use pyo3::types::{PyList, PyString, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 use quickcache::protocol::machine::{Clearing, KeyOf, Seq};
 use quickcache::tier::memory::NEVER;
+use quickcache::tier::store::Seen;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
@@ -32,10 +34,27 @@ pub struct Native {
     pub copy: bool,
     /// What the tier puts before a text key.
     pub key_prefix: Box<str>,
+    /// The machine's store right behind it.
+    pub store: Option<At>,
     /// The slower tiers.
     pub rest: Tiers,
     /// Where the tiers come from, if that is a `TieredCache`.
     pub of: Option<Source>,
+}
+
+impl Native {
+    /// The generation of a key, where there is a store that can be opened.
+    pub fn see(&self, key: &TextKey) -> Option<Seen> {
+        self.store.as_ref()?.see(&self.space, key)
+    }
+
+    /// What an entry of the memory tier is to carry; `None`: it may not be kept, since a clear of it would not be seen.
+    pub fn guard(&self, seen: Option<&Seen>) -> Option<u64> {
+        match &self.store {
+            None => Some(0),
+            Some(_) => seen.map(|seen| seen.guard().to_bits()),
+        }
+    }
 }
 
 /// A `TieredCache` and the tiers that it had. To give it others retires the plans; to change its list in place, or to go by
@@ -85,7 +104,7 @@ impl Stack {
         let mut guarded = Vec::new();
         if let Some(first) = NativeTier::of(cache, &mut guarded)? {
             return Ok((
-                Stack::Native(first.stack(keys, Tiers::None, false)),
+                Stack::Native(first.stack(keys, None, Tiers::None, false)?),
                 guarded,
             ));
         }
@@ -102,11 +121,18 @@ impl Stack {
                 let serialises = rest.iter().any(
                     |c| !matches!(NativeTier::of(c, &mut Vec::new()), Ok(Some(t)) if !t.copies),
                 );
+                // One that begins with a store has no memory tier.
+                let behind = match rest.first() {
+                    Some(next) if !native.is_store() => NativeTier::of(next, &mut guarded)?,
+                    _ => None,
+                };
+                let store = behind.filter(NativeTier::is_store);
+                let rest = &rest[usize::from(store.is_some())..];
                 let rest = match rest {
                     [] => Tiers::None,
                     _ => Tiers::Behind(rest.iter().map(|c| c.clone().unbind()).collect()),
                 };
-                let mut native = native.stack(keys, rest, serialises);
+                let mut native = native.stack(keys, store, rest, serialises)?;
                 native.of = Some(Source {
                     cache: cache.clone().unbind(),
                     tiers: caches.iter().map(|c| c.clone().unbind()).collect(),
@@ -133,6 +159,9 @@ impl Stack {
         match self {
             Stack::Native(n) => {
                 visit.call(&n.memory)?;
+                if let Some(at) = &n.store {
+                    visit.call(&at.store)?;
+                }
                 if let Some(of) = &n.of {
                     visit.call(&of.cache)?;
                     of.tiers.iter().try_for_each(|t| visit.call(t))?;

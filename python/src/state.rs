@@ -175,6 +175,8 @@ pub struct Counts {
     pub followed: Cell<u64>,
     pub compute_nanos: Cell<u64>,
     pub clears: Cell<u64>,
+    /// Clears that the store could not be told of.
+    pub pending: Cell<u64>,
     pub skips: Cell<u64>,
     /// Flights of this function that have landed: says whether to look again before leading one.
     pub landings: Cell<u64>,

@@ -6,6 +6,7 @@ use crate::keys::Keys;
 use crate::memory::{Memory, Stored, deadline, millis, text_key};
 use crate::stack::{Native, TextKey, Tiers};
 use crate::state::{FLIGHTS, home};
+use crate::store::{At, Store};
 use crate::warn;
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::intern;
@@ -15,12 +16,36 @@ use pyo3::types::{IntoPyDict, PyBool, PyFloat, PyInt, PyString, PyTuple, PyType}
 use quickcache::protocol::machine::Seq;
 use quickcache::tier::memory::NEVER;
 
-/// A memory tier as found in a stack: a `Memory`, a Django backend over one, either of them with a preset timeout.
+/// A tier of ours as found in a stack: a `Memory` or a `Store`, a Django backend over one, either of them with a preset timeout.
 pub struct NativeTier<'py> {
-    memory: Bound<'py, Memory>,
+    pub of: Ours<'py>,
     timeout: u64,
     key_prefix: String,
     pub copies: bool,
+}
+
+#[derive(Clone)]
+pub enum Ours<'py> {
+    Memory(Bound<'py, Memory>),
+    Store(Bound<'py, Store>),
+}
+
+impl<'py> Ours<'py> {
+    /// Of the tier itself, no subclass.
+    fn exact(tier: &Bound<'py, PyAny>) -> Option<Ours<'py>> {
+        if let Ok(memory) = tier.cast_exact::<Memory>() {
+            return Some(Ours::Memory(memory.clone()));
+        }
+        let store = tier.cast_exact::<Store>().ok()?;
+        Some(Ours::Store(store.clone()))
+    }
+
+    fn timeout(&self) -> u64 {
+        match self {
+            Ours::Memory(memory) => memory.get().timeout,
+            Ours::Store(store) => store.get().timeout,
+        }
+    }
 }
 
 impl<'py> NativeTier<'py> {
@@ -29,14 +54,15 @@ impl<'py> NativeTier<'py> {
         guarded: &mut Vec<Py<PyAny>>,
     ) -> PyResult<Option<NativeTier<'py>>> {
         let py = cache.py();
-        if let Ok(memory) = cache.cast_exact::<Memory>() {
-            let timeout = memory.get().timeout;
-            let copies = memory.get().copy == Some(true);
+        if let Some(of) = Ours::exact(cache) {
             return Ok(Some(NativeTier {
-                memory: memory.clone(),
-                timeout,
+                timeout: of.timeout(),
+                copies: match &of {
+                    Ours::Memory(memory) => memory.get().copy == Some(true),
+                    Ours::Store(_) => true,
+                },
                 key_prefix: String::new(),
-                copies,
+                of,
             }));
         }
         let home = home(py)?;
@@ -56,7 +82,7 @@ impl<'py> NativeTier<'py> {
             guarded.push(home.presets.clone_ref(py));
             return Ok(Some(tier));
         }
-        let Some(django) = DjangoMemory::of(cache)? else {
+        let Some(django) = DjangoTier::of(cache)? else {
             return Ok(None);
         };
         let Some(key_prefix) = django.key_prefix else {
@@ -64,38 +90,58 @@ impl<'py> NativeTier<'py> {
         };
         guarded.push(django.class);
         Ok(Some(NativeTier {
-            memory: django.memory,
+            of: django.of,
             timeout: django.timeout,
             key_prefix,
             copies: true,
         }))
     }
 
-    pub fn stack(self, keys: &Keys, rest: Tiers, serialises: bool) -> Native {
-        let memory = self.memory.get();
-        Native {
-            space: memory.space(self.memory.py(), &self.key_prefix, keys),
+    pub fn is_store(&self) -> bool {
+        matches!(self.of, Ours::Store(_))
+    }
+
+    /// A stack that begins with this tier; `store` is the one behind it, if that is a store.
+    pub fn stack(
+        self,
+        keys: &Keys,
+        store: Option<NativeTier<'py>>,
+        rest: Tiers,
+        serialises: bool,
+    ) -> PyResult<Native> {
+        let (memory, first) = match self.of {
+            Ours::Memory(memory) => (memory, None),
+            Ours::Store(ref store) => (store.get().nothing(store.py())?, Some(&self)),
+        };
+        let store = first.or(store.as_ref()).and_then(|tier| match &tier.of {
+            Ours::Store(store) => Some(At::new(store, tier.timeout, &tier.key_prefix, keys)),
+            Ours::Memory(_) => None,
+        });
+        let own = memory.get();
+        Ok(Native {
+            space: own.space(memory.py(), &self.key_prefix, keys, store.is_some()),
             timeout: self.timeout,
-            copy: self.copies || memory.copy.unwrap_or(serialises),
+            copy: self.copies || own.copy.unwrap_or(serialises),
             key_prefix: self.key_prefix.into(),
+            store,
             rest,
             of: None,
-            memory: self.memory.clone().unbind(),
-        }
+            memory: memory.unbind(),
+        })
     }
 }
 
-/// A Django backend of ours: it says which memory it is made of, what it puts before its keys (`None`: that depends on the
+/// A Django backend of ours: it says which tier it is made of, what it puts before its keys (`None`: that depends on the
 /// key), and for how long it stores when it is not told.
-struct DjangoMemory<'py> {
-    memory: Bound<'py, Memory>,
+struct DjangoTier<'py> {
+    of: Ours<'py>,
     key_prefix: Option<String>,
     class: Py<PyAny>,
     timeout: u64,
 }
 
-impl<'py> DjangoMemory<'py> {
-    fn of(cache: &Bound<'py, PyAny>) -> PyResult<Option<DjangoMemory<'py>>> {
+impl<'py> DjangoTier<'py> {
+    fn of(cache: &Bound<'py, PyAny>) -> PyResult<Option<DjangoTier<'py>>> {
         let py = cache.py();
         let name = intern!(py, "_quickcache_tier");
         if !cache.get_type().hasattr(name)? {
@@ -108,7 +154,7 @@ impl<'py> DjangoMemory<'py> {
             Bound<'py, PyAny>,
             Bound<'py, PyAny>,
         );
-        let (memory, key_prefix, class, timeout) = said.extract::<Said>()?;
+        let (tier, key_prefix, class, timeout) = said.extract::<Said>()?;
         // A subclass may do anything else.
         if !cache.get_type().is(&class) {
             return Ok(None);
@@ -116,8 +162,10 @@ impl<'py> DjangoMemory<'py> {
         let Some(timeout) = preset(&timeout)? else {
             return Ok(None);
         };
-        Ok(Some(DjangoMemory {
-            memory: memory.cast_into_exact::<Memory>()?,
+        Ok(Some(DjangoTier {
+            of: Ours::exact(&tier).ok_or_else(|| {
+                PyTypeError::new_err("_quickcache_tier: its first is a Memory or a Store")
+            })?,
             key_prefix,
             class: class.unbind(),
             timeout,
@@ -173,7 +221,7 @@ pub fn set_for<'py>(
     let py = tier.py();
     if let Ok(memory) = tier.cast_exact::<Memory>() {
         let memory = memory.get();
-        let text = text_key(&key.text)?;
+        let text = text_key("Memory", &key.text)?;
         let due = deadline(began, memory.timeout).min(until);
         let good = |py| {
             token.is_none_or(|token| FLIGHTS.with(py, |m| m.good(key.function, key.hash, token)))
@@ -209,11 +257,14 @@ pub fn set_for<'py>(
 /// The timeout of a tier of ours that takes another one with each `set`, in milliseconds.
 fn timeout_of(tier: &Bound<PyAny>) -> PyResult<Option<u64>> {
     let py = tier.py();
+    if let Some(of) = Ours::exact(tier) {
+        return Ok(Some(of.timeout()));
+    }
     if !tier.get_type().is(&home(py)?.presets) {
-        return Ok(DjangoMemory::of(tier)?.map(|m| m.timeout));
+        return Ok(DjangoTier::of(tier)?.map(|m| m.timeout));
     }
     let behind = tier.getattr(intern!(py, "cache"))?;
-    if behind.cast_exact::<Memory>().is_err() && DjangoMemory::of(&behind)?.is_none() {
+    if Ours::exact(&behind).is_none() && DjangoTier::of(&behind)?.is_none() {
         return Ok(None);
     }
     preset(&tier.getattr(intern!(py, "timeout"))?)
@@ -224,12 +275,16 @@ pub fn due<'py>(tier: &Bound<'py, PyAny>, key: &TextKey<'py>) -> PyResult<u64> {
     let Some(native) = NativeTier::of(tier, &mut Vec::new())? else {
         return Ok(NEVER);
     };
-    let memory = native.memory.get();
-    if native.key_prefix.is_empty() {
-        return memory.due(&key.text);
+    let text = if native.key_prefix.is_empty() {
+        key.text.clone()
+    } else {
+        let full = format!("{}{}", native.key_prefix, key.shown());
+        PyString::new(tier.py(), &full).into_any()
+    };
+    match native.of {
+        Ours::Memory(memory) => memory.get().due(&text),
+        Ours::Store(store) => store.get().due_here(&text),
     }
-    let key = format!("{}{}", native.key_prefix, key.shown());
-    memory.due(PyString::new(tier.py(), &key).as_any())
 }
 
 fn set<'py>(

@@ -45,6 +45,24 @@ pub fn cannot_copy(
     )
 }
 
+/// The value was given to the caller and is not in the store, because of this error. An interrupt is no such error, and comes back.
+pub fn cannot_encode(py: Python, c: &Compiled, value: &Bound<PyAny>, error: PyErr) -> PyResult<()> {
+    if !error.is_instance_of::<PyException>(py) {
+        return Err(error);
+    }
+    let class = value.get_type().fully_qualified_name()?;
+    let prefix = c.prefix.bind(py).to_string_lossy();
+    once(
+        py,
+        format!("{prefix} cannot encode {class}"),
+        format!(
+            "{}: {}, so other processes do not see it",
+            c.name(py)?,
+            error.value(py)
+        ),
+    )
+}
+
 pub fn slower_than_timeout(py: Python, c: &Compiled) -> PyResult<()> {
     once(
         py,

@@ -18,9 +18,9 @@ pub fn patience(counts: &state::Counts) -> Duration {
 }
 
 /// A leader's duty to end its flight: an early return or a panic abandons it.
-pub(super) struct Lead<'a, 'py> {
-    pub(super) key: &'a TextKey<'py>,
-    pub(super) ticket: Option<Ticket>,
+pub struct Lead<'a, 'py> {
+    pub key: &'a TextKey<'py>,
+    pub ticket: Option<Ticket>,
 }
 
 impl Lead<'_, '_> {

@@ -8,12 +8,15 @@ use crate::keys::KeyParts;
 use crate::memory::{Stored, deadline, served};
 use crate::stack::{Native, TextKey};
 use crate::state::{FLIGHTS, add, debug, debugging};
+use crate::store::Found;
 use crate::value::is_ellipsis;
 use crate::{fault, warn};
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use quickcache::protocol::machine::{self, Enter, Ticket};
+use quickcache::tier::memory::NEVER;
+use quickcache::tier::store::Seen;
 
 impl<'py> Op<'py> {
     pub(super) fn hit(&self, n: &Native, parts: &KeyParts) -> PyResult<Option<Bound<'py, PyAny>>> {
@@ -50,16 +53,11 @@ impl<'py> Op<'py> {
         let within = flight::within(py)?;
         let mut waited = 0;
         loop {
+            let seen = n.see(&key);
+            let generation = seen.as_ref().map_or(0, Seen::generation);
             let entered = FLIGHTS.with(py, |m| {
                 let _ = m.begin();
-                m.enter(
-                    key.of(),
-                    machine::Call {
-                        within,
-                        generation: 0,
-                    },
-                    Cell::new,
-                )
+                m.enter(key.of(), machine::Call { within, generation }, Cell::new)
             });
             match entered {
                 Enter::Lead(ticket) | Enter::Alone(ticket) => {
@@ -68,7 +66,9 @@ impl<'py> Op<'py> {
                         ticket: Some(ticket),
                     };
                     // The caches' own code too, so that a call from inside it does not wait for this one.
-                    return flight::inside(py, lead.flight(), || self.lead(n, parts, lead, call));
+                    return flight::inside(py, lead.flight(), || {
+                        self.lead(n, parts, lead, seen, call)
+                    });
                 }
                 Enter::Follow(following, cell) => {
                     let outcome = match follow(py, &key, following, &cell, patience(self.counts()))?
@@ -95,12 +95,19 @@ impl<'py> Op<'py> {
 
     /// An entry that was set by text becomes one that calls find.
     pub(super) fn adopt(&self, n: &Native, parts: &KeyParts, key: &TextKey) -> PyResult<bool> {
-        let memory = n.memory.get();
-        if n.key_prefix.is_empty() {
-            return Ok(memory.adopt(self.py, &n.space, &parts.parts, key.text.cast()?));
+        let (py, memory) = (self.py, n.memory.get());
+        if !memory.has_texts(py) {
+            return Ok(false);
         }
-        let full = PyString::new(self.py, &format!("{}{}", n.key_prefix, key.shown()));
-        Ok(memory.adopt(self.py, &n.space, &parts.parts, &full))
+        // From here on it is as good as any: who clears the key clears it.
+        let Some(guard) = n.guard(n.see(key).as_ref()) else {
+            return Ok(false);
+        };
+        if n.key_prefix.is_empty() {
+            return Ok(memory.adopt(py, &n.space, &parts.parts, key.text.cast()?, guard));
+        }
+        let full = PyString::new(py, &format!("{}{}", n.key_prefix, key.shown()));
+        Ok(memory.adopt(py, &n.space, &parts.parts, &full, guard))
     }
 
     fn lead(
@@ -108,6 +115,7 @@ impl<'py> Op<'py> {
         n: &Native,
         parts: &KeyParts<'py>,
         mut lead: Lead<'_, 'py>,
+        mut seen: Option<Seen>,
         call: Call,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = self.py;
@@ -116,16 +124,22 @@ impl<'py> Op<'py> {
         if let Some(v) = self.hit(n, parts)? {
             return Ok(v);
         }
+        if let (Some(at), Some(seen)) = (&n.store, &mut seen)
+            && let Some(found) = at.turn(py, seen, patience(self.counts()))?
+        {
+            return self.found_in_store(n, parts, &mut lead, id, seen, found);
+        }
         let token = lead.token();
         let began = clock::now();
         if let Some((v, until)) = n.rest.get_until(lead.key, token)? {
             add(&self.counts().outer_hits);
+            self.put(n, seen.as_ref(), &v, began, until)?;
             let due = deadline(began, n.timeout).min(until);
             let stored = match due > clock::now() {
                 true => self.stored(n, &v)?,
                 false => None,
             };
-            self.land(n, parts, &mut lead, id, stored, due)?;
+            self.land(n, parts, &mut lead, id, seen.as_ref(), stored, due)?;
             return Ok(v);
         }
         add(&self.counts().misses);
@@ -144,8 +158,42 @@ impl<'py> Op<'py> {
             }
         };
         let ticket = lead.ticket.take().expect("not landed yet");
-        self.finish(n, parts, lead.key, ticket, id, &value, ran.began)?;
+        self.finish(n, parts, lead.key, ticket, id, seen, &value, ran.began)?;
         Ok(value)
+    }
+
+    /// Ends a flight whose value the store has.
+    pub fn found_in_store(
+        &self,
+        n: &Native,
+        parts: &KeyParts,
+        lead: &mut Lead<'_, 'py>,
+        id: u32,
+        seen: &Seen,
+        (value, until): Found<'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        add(&self.counts().outer_hits);
+        let due = deadline(clock::now(), n.timeout).min(until);
+        let stored = self.stored(n, &value)?;
+        self.land(n, parts, lead, id, Some(seen), stored, due)?;
+        Ok(value)
+    }
+
+    /// Stores a value in the store, if there is one, at the generation that was seen before it was computed.
+    fn put(
+        &self,
+        n: &Native,
+        seen: Option<&Seen>,
+        value: &Bound<PyAny>,
+        began: u64,
+        until: u64,
+    ) -> PyResult<()> {
+        if let (Some(at), Some(seen)) = (&n.store, seen)
+            && let Some(entry) = at.entry(&self.c, seen, value, (began, until))?
+        {
+            at.put(seen, &entry);
+        }
+        Ok(())
     }
 
     /// Ends a flight whose function gave `value`: the slower tiers, then the memory tier, then the followers.
@@ -160,6 +208,7 @@ impl<'py> Op<'py> {
         key: &TextKey<'py>,
         ticket: Ticket,
         id: u32,
+        seen: Option<Seen>,
         value: &Bound<'py, PyAny>,
         began: u64,
     ) -> PyResult<()> {
@@ -171,7 +220,9 @@ impl<'py> Op<'py> {
         if !n.rest.is_none() && n.rest.fill(key, lead.token(), began, value)?.is_none() {
             add(&self.counts().refused);
         }
-        self.land(n, parts, &mut lead, id, stored, deadline(began, n.timeout))
+        self.put(n, seen.as_ref(), value, began, NEVER)?;
+        let due = deadline(began, n.timeout);
+        self.land(n, parts, &mut lead, id, seen.as_ref(), stored, due)
     }
 
     /// What is to be stored of a value; `None` if it cannot be, with one warning.
@@ -192,12 +243,14 @@ impl<'py> Op<'py> {
     }
 
     /// The flight ends: the fill if it still stands, then the followers.
+    #[allow(clippy::too_many_arguments, reason = "what a flight is made of")]
     fn land(
         &self,
         n: &Native,
         parts: &KeyParts,
         lead: &mut Lead<'_, 'py>,
         id: u32,
+        seen: Option<&Seen>,
         stored: Option<Stored<'py>>,
         deadline: u64,
     ) -> PyResult<()> {
@@ -209,19 +262,22 @@ impl<'py> Op<'py> {
         fault::point(py, "fill");
         // Nothing between the landing and the fill lets another thread in.
         let mut late = false;
-        let expired = n.memory.get().expired(py, &n.space, &parts.parts);
-        let stored_now = stored.is_some() && landed.good && deadline > clock::now();
-        counts.why.missed(py, lead.key.hash, expired, stored_now);
+        let why = n.memory.get().why_not(py, &n.space, &parts.parts);
+        let guard = n.guard(seen);
+        let good = landed.good && guard.is_some();
+        let stored_now = stored.is_some() && good && deadline > clock::now();
+        counts.why.missed(py, lead.key.hash, why, stored_now);
         if let Some(s) = &stored {
-            if !landed.good {
+            if !good {
                 add(&counts.refused);
             } else if deadline <= clock::now() {
                 late = true;
                 add(&counts.refused);
             } else {
+                let guard = guard.unwrap_or_default();
                 n.memory
                     .get()
-                    .fill(py, &n.space, id, &parts.parts, s, deadline);
+                    .fill(py, &n.space, id, &parts.parts, s, deadline, guard);
                 add(&counts.fills);
             }
         }

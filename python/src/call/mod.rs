@@ -9,7 +9,7 @@ mod store;
 mod user;
 
 pub use arguments::{Call, Spread};
-pub use leader::patience;
+pub use leader::{Lead, patience};
 pub use user::User;
 
 use crate::clock;
@@ -108,7 +108,7 @@ impl<'py> Op<'py> {
         home(self.py)
     }
 
-    fn counts(&self) -> &state::Counts {
+    pub fn counts(&self) -> &state::Counts {
         &self.plan.get().counts
     }
 

@@ -4,29 +4,93 @@ use super::user::User;
 use super::{Call, Op};
 use crate::keys::KeyParts;
 use crate::memory::deadline;
-use crate::stack::{Stack, Tiers};
+use crate::stack::{Native, Stack, TextKey, Tiers};
 use crate::state::{FLIGHTS, add, debug, debugging};
 use crate::{clock, fault, testing, warn};
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use quickcache::protocol::machine::Seq;
+use quickcache::tier::memory::NEVER;
+use quickcache::tier::store::Seen;
 
 impl<'py> Op<'py> {
     /// Computes anew whatever is stored, and stores that.
     pub fn compute_and_store(&self, call: Call) -> PyResult<Bound<'py, PyAny>> {
         let token = FLIGHTS.with(self.py, |m| m.begin());
+        let seen = self.see(call)?;
         let ran = self.execute(call);
         let value = ran.result?;
         // The key comes after the function, as ever: a changed argument is stored under its new key.
         let parts = self.key(&self.values(call)?)?;
-        self.store(&parts, token, ran.began, &value)?;
+        self.store(&parts, token, seen, ran.began, &value)?;
         Ok(value)
     }
 
-    /// Stores a value that began under `token`; gives back what the cache's `set` gave.
+    /// The generation of a call's key in the store, read before its function runs.
+    pub fn see(&self, call: Call) -> PyResult<Option<Seen>> {
+        let Stack::Native(n @ Native { store: Some(_), .. }) = &self.c.stack else {
+            return Ok(None);
+        };
+        let key = || self.text_key(&self.key(&self.values(call)?)?);
+        match key() {
+            Ok(key) => Ok(n.see(&key)),
+            // It has no key yet; if it has none afterwards either, that is said then.
+            Err(error) if error.is_instance_of::<PyException>(self.py) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Stores a value of the caller's own: its execution began and ended now.
+    pub fn set(
+        &self,
+        parts: &KeyParts<'py>,
+        token: Seq,
+        value: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let seen = match &self.c.stack {
+            Stack::Native(n) => n.see(&self.text_key(parts)?),
+            Stack::Foreign(_) => None,
+        };
+        self.store(parts, token, seen, clock::now(), value)
+    }
+
+    /// Whether a value that is no fill may be stored anywhere, by the store, where it is put; `seen` is that of this key afterwards.
+    fn supersede(
+        &self,
+        n: &Native,
+        key: &TextKey<'py>,
+        seen: &mut Option<Seen>,
+        value: &Bound<'py, PyAny>,
+        began: u64,
+    ) -> PyResult<bool> {
+        let Some(at) = &n.store else {
+            return Ok(true);
+        };
+        let Some(now) = n.see(key) else {
+            return Ok(false);
+        };
+        let mut before = seen.take().filter(|seen| seen.key() == now.key());
+        if !before.as_mut().is_some_and(Seen::supersede) {
+            // The arguments have another key by now, of which nothing was seen before; or something came between, and then this has been
+            // done.
+            at.clear(&n.space, key);
+            return Ok(false);
+        }
+        if let Some(seen) = &before
+            && let Some(entry) = at.entry(&self.c, seen, value, (began, NEVER))?
+        {
+            at.put(seen, &entry);
+        }
+        *seen = before;
+        Ok(true)
+    }
+
+    /// Stores a value that began under `token`, when `seen` was seen; gives back what the cache's `set` gave.
     pub fn store(
         &self,
         parts: &KeyParts<'py>,
         token: Seq,
+        mut seen: Option<Seen>,
         began: u64,
         value: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
@@ -48,6 +112,10 @@ impl<'py> Op<'py> {
             Stack::Native(n) => {
                 let id = n.space.id.get();
                 let stored = self.stored(n, value)?;
+                if !self.supersede(n, &key, &mut seen, value, began)? {
+                    add(&counts.refused);
+                    return Ok(py.None().into_bound(py));
+                }
                 let stands = match &n.rest {
                     Tiers::None => FLIGHTS.with(py, |m| m.supersede(key.of(), token)),
                     rest => {
@@ -67,7 +135,10 @@ impl<'py> Op<'py> {
                 self.adopt(n, parts, &key)?;
                 match stored {
                     Some(s) if due > clock::now() => {
-                        n.memory.get().fill(py, &n.space, id, &parts.parts, &s, due);
+                        let guard = n.guard(seen.as_ref()).unwrap_or_default();
+                        n.memory
+                            .get()
+                            .fill(py, &n.space, id, &parts.parts, &s, due, guard);
                         add(&counts.fills);
                     }
                     other => {
@@ -108,8 +179,20 @@ impl<'py> Op<'py> {
                 }
                 let began = clock::now();
                 let id = n.space.id.get();
-                let Some((v, until)) = n.rest.get_until(&key, token)? else {
+                let seen = n.see(&key);
+                let in_store = match (&n.store, &seen) {
+                    (Some(at), Some(seen)) => at.get(self.py, seen)?,
+                    _ => None,
+                };
+                let found = match in_store {
+                    Some(found) => Some(found),
+                    None => n.rest.get_until(&key, token)?,
+                };
+                let Some((v, until)) = found else {
                     return Ok(None);
+                };
+                let Some(guard) = n.guard(seen.as_ref()) else {
+                    return Ok(Some(v));
                 };
                 if let Some(s) = self.stored(n, &v)?
                     && FLIGHTS.with(self.py, |m| m.good(key.function, key.hash, token))
@@ -121,10 +204,19 @@ impl<'py> Op<'py> {
                         &parts.parts,
                         &s,
                         deadline(began, n.timeout).min(until),
+                        guard,
                     );
                 }
                 Ok(Some(v))
             }
+        }
+    }
+
+    fn clear_in_store(&self, n: &Native, key: &TextKey) {
+        if let Some(at) = &n.store
+            && !at.clear(&n.space, key)
+        {
+            add(&self.counts().pending);
         }
     }
 
@@ -147,11 +239,18 @@ impl<'py> Op<'py> {
                 self.adopt(n, parts, &key)?;
                 match &n.rest {
                     Tiers::None => {
+                        self.clear_in_store(n, &key);
                         FLIGHTS.with(py, |m| m.clear(key.of()));
                         remove();
                         Ok(())
                     }
-                    rest => rest.clear(&key, remove),
+                    rest => {
+                        let inner = || {
+                            self.clear_in_store(n, &key);
+                            remove();
+                        };
+                        rest.clear(&key, inner)
+                    }
                 }
             }
         }

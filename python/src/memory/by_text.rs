@@ -54,13 +54,17 @@ impl Memory {
         }]
     }
 
-    /// The spaces that a text key may be of: one at most, but for keys that do not say of which function they are.
+    /// The spaces that a text key may be of: one with a store behind it and one without at most, but for keys that do not say of which
+    /// function they are.
     fn spaces_of(&self, py: Python, text: &str) -> Vec<Arc<Space>> {
         self.state.with(py, |m| {
             let any_function = v1_start(text).is_some();
-            let named = || text.match_indices('/').map(|(i, _)| &text[..=i]);
-            match named().find_map(|name| m.spaces.get(name)) {
-                Some(space) => vec![space.clone()],
+            let named = text.match_indices('/').find_map(|(i, _)| {
+                let spaces: Vec<_> = m.spaces_named(&text[..=i]).cloned().collect();
+                (!spaces.is_empty()).then_some(spaces)
+            });
+            match named {
+                Some(spaces) => spaces,
                 None if any_function => {
                     let all = m.spaces.values().filter(|space| space.may_own(text));
                     all.cloned().collect()
@@ -137,7 +141,7 @@ impl Memory {
         let found = unsafe {
             let hash = hash_parts(self.seed(py), &parts);
             self.state.with(py, |m| {
-                let e = m.find(hash, |e| e.has_key(BY_TEXT, &parts))?;
+                let e = m.find(hash, |e| e.has_key(BY_TEXT, &parts), |_| true)?;
                 Some((Bound::from_borrowed_ptr(py, e.value), e.encoded()))
             })
         };
@@ -151,7 +155,8 @@ impl Memory {
             return Ok(None);
         };
         Ok(self.state.with(py, |m| {
-            let e = m.find(hash, |e| is_typed(e, &space, &text[space.own_from..]))?;
+            let same = |e: &Entry| is_typed(e, &space, &text[space.own_from..]);
+            let e = m.find(hash, same, |guard| space.holds(guard))?;
             Some((
                 unsafe { Bound::from_borrowed_ptr(py, e.value) },
                 e.encoded(),
@@ -182,7 +187,7 @@ impl Memory {
     pub fn due(&self, key: &Bound<PyAny>) -> PyResult<u64> {
         let py = key.py();
         self.settle(py);
-        let key = text_key(key)?;
+        let key = text_key("Memory", key)?;
         let parts = Self::by_text(&key);
         let now = clock::now();
         let by_text = self.state.with(py, |m| unsafe {
@@ -274,7 +279,8 @@ pub(super) unsafe fn text_of(e: &Entry) -> &str {
     unsafe { text::utf8(e.bits as *mut PyObject) }.unwrap_or("")
 }
 
-pub fn text_key<'py>(key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyString>> {
+/// The text key that `class` is asked by.
+pub fn text_key<'py>(class: &str, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyString>> {
     if let Ok(exact) = key.cast_exact::<PyString>() {
         return Ok(exact.clone());
     }
@@ -282,7 +288,7 @@ pub fn text_key<'py>(key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyString>> 
         return key.str();
     }
     Err(PyTypeError::new_err(format!(
-        "a key of Memory must be a str, not {}: that of a cached function's call is f.get_cache_key(...)",
+        "a key of {class} must be a str, not {}: that of a cached function's call is f.get_cache_key(...)",
         key.get_type().name()?
     )))
 }

@@ -19,7 +19,7 @@ impl Memory {
         text_signature = "(timeout=300, *, max_entries=10000, max_bytes=67108864, copy=None)"
     )]
     fn py_new(
-        timeout: Timeout,
+        timeout: Timeout<false>,
         max_entries: AtMost<false>,
         max_bytes: AtMost<true>,
         copy: Option<Bound<PyAny>>,
@@ -62,7 +62,7 @@ impl Memory {
         default: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = key.py();
-        match self.look_text(py, &text_key(key)?)? {
+        match self.look_text(py, &text_key("Memory", key)?)? {
             Some((object, encoded)) => served(object, encoded).map(Some),
             None => Ok(default),
         }
@@ -70,9 +70,14 @@ impl Memory {
 
     /// Stores a value for `timeout` seconds (`None`: no expiry; not given: this cache's own timeout; 0 or less: not at all).
     #[pyo3(signature = (key, value, timeout=Lifetime::Own), text_signature = "($self, key, value, timeout=...)")]
-    fn set(&self, key: &Bound<PyAny>, value: &Bound<PyAny>, timeout: Lifetime) -> PyResult<()> {
+    fn set(
+        &self,
+        key: &Bound<PyAny>,
+        value: &Bound<PyAny>,
+        timeout: Lifetime<false>,
+    ) -> PyResult<()> {
         let py = key.py();
-        let key = text_key(key)?;
+        let key = text_key("Memory", key)?;
         let timeout = match timeout {
             Lifetime::Own => self.timeout,
             Lifetime::Given(ms) => ms,
@@ -89,14 +94,14 @@ impl Memory {
 
     /// Removes `key`; says whether it was there.
     pub fn delete(&self, key: &Bound<PyAny>) -> PyResult<bool> {
-        Ok(self.remove_text(key.py(), &text_key(key)?))
+        Ok(self.remove_text(key.py(), &text_key("Memory", key)?))
     }
 
     /// Gives `key` another timeout, as `set` takes it; says whether it was there.
     #[pyo3(signature = (key, timeout=Lifetime::Own), text_signature = "($self, key, timeout=...)")]
-    fn touch(&self, key: &Bound<PyAny>, timeout: Lifetime) -> PyResult<bool> {
+    fn touch(&self, key: &Bound<PyAny>, timeout: Lifetime<false>) -> PyResult<bool> {
         let py = key.py();
-        let key = text_key(key)?;
+        let key = text_key("Memory", key)?;
         let Some((object, encoded)) = self.look_text(py, &key)? else {
             return Ok(false);
         };
@@ -136,7 +141,9 @@ impl Memory {
     }
 
     fn __contains__(&self, key: &Bound<PyAny>) -> PyResult<bool> {
-        Ok(self.look_text(key.py(), &text_key(key)?)?.is_some())
+        Ok(self
+            .look_text(key.py(), &text_key("Memory", key)?)?
+            .is_some())
     }
 
     /// How many entries there are, those that have expired and were not yet freed included.

@@ -6,6 +6,7 @@ use crate::keys::{Keys, v1_start};
 use crate::part::{self, Part, Tag};
 use crate::value::{self, is_ellipsis};
 use pyo3::prelude::*;
+use quickcache::tier::store::{Guard, Watch};
 use std::cell::Cell;
 use std::collections::HashMap;
 
@@ -110,6 +111,9 @@ pub struct Space {
     pub function: u32,
     /// Its name in the memory; under scheme `seed` its text keys begin so: up to and with the slash.
     pub text: Box<str>,
+    /// Whether there is a store behind it: then its entries are as good as their guards, which hold by this table, once it is open.
+    pub at_store: bool,
+    pub watch: Cell<Option<Watch<'static>>>,
     /// How much of `text` the tier has put before the function's own key, which is what flights are known by.
     pub(super) own_from: usize,
     /// What makes the function's own keys.
@@ -119,6 +123,13 @@ pub struct Space {
 }
 
 impl Space {
+    /// Whether an entry may be handed out: nobody on the machine has cleared it.
+    #[inline(always)]
+    pub fn holds(&self, guard: u64) -> bool {
+        !self.at_store
+            || (self.watch.get()).is_some_and(|watch| watch.holds(Guard::from_bits(guard)))
+    }
+
     /// Whether a text key is of this space. A key of scheme `v1` does not say of which function it is: it may be of any.
     pub(super) fn may_own(&self, text: &str) -> bool {
         match self.keys {

@@ -6,7 +6,7 @@
 mod by_text;
 mod cache;
 mod entry;
-mod options;
+pub mod options;
 
 pub use by_text::text_key;
 use by_text::text_of;
@@ -17,11 +17,12 @@ use crate::cell::GilCell;
 use crate::clock;
 use crate::keys::Keys;
 use crate::part::{Part, Tag, hash_parts};
+use crate::report::Why;
 use crate::state::FLIGHTS;
 use crate::testing;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
-use quickcache::tier::memory::{Inserted, Limits, NEVER, Table};
+use quickcache::tier::memory::{Inserted, Life, Limits, NEVER, Table};
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -42,8 +43,20 @@ pub struct Inner {
 
 impl Inner {
     #[inline(always)]
-    pub fn find(&self, hash: u64, eq: impl FnMut(&Entry) -> bool) -> Option<&Entry> {
-        self.table.get(hash, clock::passed, eq)
+    pub fn find(
+        &self,
+        hash: u64,
+        eq: impl FnMut(&Entry) -> bool,
+        holds: impl FnOnce(u64) -> bool,
+    ) -> Option<&Entry> {
+        let found = self.table.look(hash, eq)?;
+        (holds(found.guard()) && found.visit(clock::passed)).then(|| found.payload())
+    }
+
+    /// The spaces of a name: with a store behind them, and without.
+    fn spaces_named(&self, name: &str) -> impl Iterator<Item = &Arc<Space>> {
+        let spaces = [false, true].map(|at_store| self.spaces.get(&*own_name(name, at_store)));
+        spaces.into_iter().flatten()
     }
 
     /// The entries as the hit path asks for them.
@@ -89,6 +102,16 @@ pub fn hash_text(text: &str) -> u64 {
     STATE.get_or_init(RandomState::new).hash_one(text)
 }
 
+/// What a space is kept under. With a store behind it a space is another one: its entries are good for as long as nobody on the machine
+/// clears them.
+fn own_name(name: &str, at_store: bool) -> std::borrow::Cow<'_, str> {
+    if at_store {
+        format!("\u{1}{name}").into()
+    } else {
+        name.into()
+    }
+}
+
 /// Numbers for the protocol, one per space.
 fn next_function() -> u32 {
     static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(1);
@@ -96,6 +119,15 @@ fn next_function() -> u32 {
 }
 
 impl Memory {
+    /// One that takes nothing.
+    pub fn of_nothing() -> Memory {
+        let limits = Limits {
+            entries: 0,
+            bytes: 0,
+        };
+        Memory::with_limits(limits, NEVER, Some(false))
+    }
+
     fn with_limits(limits: Limits, timeout: u64, copy: Option<bool>) -> Memory {
         Memory {
             state: GilCell::new(Inner {
@@ -125,10 +157,11 @@ impl Memory {
     }
 
     /// The space of these keys, before whose texts the tier puts `key_prefix`; made when it is not there yet.
-    pub fn space(&self, py: Python, key_prefix: &str, keys: &Keys) -> Arc<Space> {
+    pub fn space(&self, py: Python, key_prefix: &str, keys: &Keys, at_store: bool) -> Arc<Space> {
         let text = format!("{key_prefix}{}", keys.space()).into_boxed_str();
+        let name = own_name(&text, at_store);
         self.state.with(py, |m| {
-            if let Some(space) = m.spaces.get(&text) {
+            if let Some(space) = m.spaces.get(&*name) {
                 return space.clone();
             }
             m.next += 1;
@@ -137,12 +170,14 @@ impl Memory {
                 seed: Cell::new(random()),
                 function: next_function(),
                 text: text.clone(),
+                at_store,
+                watch: Cell::new(None),
                 own_from: key_prefix.len(),
                 keys: keys.clone(),
                 index: GilCell::new(None),
             });
             m.live.insert(m.next);
-            m.spaces.insert(text, space.clone());
+            m.spaces.insert(name.as_ref().into(), space.clone());
             space
         })
     }
@@ -160,17 +195,26 @@ impl Memory {
         unsafe {
             let hash = hash_parts(space.seed.get(), parts);
             self.state.with(py, |m| {
-                let e = m.find(hash, |e| e.has_key(id, parts))?;
+                let e = m.find(hash, |e| e.has_key(id, parts), |guard| space.holds(guard))?;
                 Some((Bound::from_borrowed_ptr(py, e.value), e.encoded()))
             })
         }
     }
 
+    /// Whether an entry may be here that was set by text, and that looks as one of a function.
+    pub fn has_texts(&self, py: Python) -> bool {
+        self.state.with(py, |m| m.texts)
+    }
+
     /// Moves an entry that was set by text to where calls look for it.
-    pub fn adopt(&self, py: Python, space: &Space, parts: &[Part], text: &Bound<PyString>) -> bool {
-        if !self.state.with(py, |m| m.texts) {
-            return false;
-        }
+    pub fn adopt(
+        &self,
+        py: Python,
+        space: &Space,
+        parts: &[Part],
+        text: &Bound<PyString>,
+        guard: u64,
+    ) -> bool {
         let key = [Part {
             tag: Tag::Str,
             bits: text.as_ptr() as u64,
@@ -187,15 +231,13 @@ impl Memory {
             out.push(old);
             let id = space.id.get();
             let same = |e: &Entry| e.has_key(id, parts);
-            m.table.insert(
-                hash,
-                entry,
-                standing.weight,
-                standing.deadline,
-                now,
-                same,
-                &mut out,
-            );
+            let life = Life {
+                deadline: standing.deadline,
+                born: now,
+                guard,
+            };
+            m.table
+                .insert_for(hash, entry, standing.weight, life, now, same, &mut out);
             Some(())
         });
         if adopted.is_some() {
@@ -204,7 +246,9 @@ impl Memory {
         adopted.is_some()
     }
 
-    /// Stores the value of a typed key under the id its execution began with. Runs no Python code before the table is whole.
+    /// Stores the value of a typed key under the id its execution began with, for as long as `guard` holds. Runs no Python code before
+    /// the table is whole.
+    #[allow(clippy::too_many_arguments, reason = "as for Table::insert")]
     pub fn fill(
         &self,
         py: Python,
@@ -213,6 +257,7 @@ impl Memory {
         parts: &[Part],
         stored: &Stored,
         deadline: u64,
+        guard: u64,
     ) -> Inserted {
         self.settle(py);
         let mut out = Vec::new();
@@ -225,7 +270,12 @@ impl Memory {
                 let now = clock::now();
                 let Inner { table, live, .. } = m;
                 table.sweep(now, 1, |e| !live.contains(&e.space()), &mut out);
-                table.insert(hash, entry, stored.weight, deadline, now, same, &mut out)
+                let life = Life {
+                    deadline,
+                    born: now,
+                    guard,
+                };
+                table.insert_for(hash, entry, stored.weight, life, now, same, &mut out)
             })
         };
         drop(out);
@@ -256,8 +306,10 @@ impl Memory {
         unsafe {
             let hash = hash_parts(space.seed.get(), parts);
             self.state.with(py, |m| {
-                let s = m.table.standing(hash, |e| e.has_key(id, parts))?;
-                (s.deadline > clock::now()).then_some((s.deadline, s.lifetime, bytes_of(s.weight)))
+                let same = |e: &Entry| e.has_key(id, parts);
+                let (found, s) = m.table.look_with_standing(hash, same)?;
+                let good = space.holds(found.guard()) && s.deadline > clock::now();
+                good.then_some((s.deadline, s.lifetime, bytes_of(s.weight)))
             })
         }
     }
@@ -277,14 +329,19 @@ impl Memory {
         })
     }
 
-    /// Whether an entry of this key is there and has expired.
-    pub fn expired(&self, py: Python, space: &Space, parts: &[Part]) -> bool {
+    /// Why the entry of this key that is there is no hit, if one is there.
+    pub fn why_not(&self, py: Python, space: &Space, parts: &[Part]) -> Option<Why> {
         let id = space.id.get();
         // SAFETY: the parts are alive.
         let hash = unsafe { hash_parts(space.seed.get(), parts) };
         self.state.with(py, |m| {
-            let s = m.table.standing(hash, |e| unsafe { e.has_key(id, parts) });
-            s.is_some_and(|s| s.deadline <= clock::now())
+            let same = |e: &Entry| unsafe { e.has_key(id, parts) };
+            let (found, s) = m.table.look_with_standing(hash, same)?;
+            if s.deadline <= clock::now() {
+                Some(Why::Expired)
+            } else {
+                (!space.holds(found.guard())).then_some(Why::Cleared)
+            }
         })
     }
 

@@ -1,4 +1,4 @@
-//! What `Memory` is made with and what its `set` is told, read from Python, with the errors that say what is wrong.
+//! What `Memory` and `Store` are made with and what their `set` is told, read from Python, with the errors that say what is wrong.
 
 use crate::ffi;
 use pyo3::exceptions::{PyException, PyTypeError, PyValueError};
@@ -6,10 +6,15 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyInt};
 use quickcache::tier::memory::NEVER;
 
-/// A timeout option: seconds, a timedelta, or `None` for no expiry; held in milliseconds.
-pub(super) struct Timeout(pub u64);
+/// Whose options they are.
+const fn class(store: bool) -> &'static str {
+    if store { "Store" } else { "Memory" }
+}
 
-impl<'py> FromPyObject<'_, 'py> for Timeout {
+/// A timeout option: seconds, a timedelta, or `None` for no expiry; held in milliseconds.
+pub struct Timeout<const STORE: bool>(pub u64);
+
+impl<'py, const STORE: bool> FromPyObject<'_, 'py> for Timeout<STORE> {
     type Error = PyErr;
 
     fn extract(value: pyo3::Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
@@ -18,13 +23,15 @@ impl<'py> FromPyObject<'_, 'py> for Timeout {
         }
         let Some(seconds) = seconds(&value)? else {
             return Err(PyTypeError::new_err(format!(
-                "Memory: timeout must be a number of seconds, a timedelta or None, not {}",
+                "{}: timeout must be a number of seconds, a timedelta or None, not {}",
+                class(STORE),
                 value.get_type().name()?
             )));
         };
         if seconds.is_nan() || seconds <= 0.0 {
             return Err(PyValueError::new_err(format!(
-                "Memory: timeout must be more than 0 seconds, not {}; None means no expiry",
+                "{}: timeout must be more than 0 seconds, not {}; None means no expiry",
+                class(STORE),
                 value.repr()?
             )));
         }
@@ -66,7 +73,7 @@ pub fn millis(seconds: f64) -> u64 {
 }
 
 /// A value in an error.
-pub(super) fn shown(value: &Bound<PyAny>) -> String {
+pub fn shown(value: &Bound<PyAny>) -> String {
     value
         .repr()
         .map_or_else(|_| "that".into(), |r| r.to_string())
@@ -118,15 +125,38 @@ impl<'py, const BYTES: bool> FromPyObject<'_, 'py> for AtMost<BYTES> {
     }
 }
 
+/// The bound of a store: a positive integer.
+pub struct MaxBytes(pub u64);
+
+impl<'py> FromPyObject<'_, 'py> for MaxBytes {
+    type Error = PyErr;
+
+    fn extract(value: pyo3::Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        if value.is_instance_of::<PyBool>() || !value.is_instance_of::<PyInt>() {
+            return Err(PyTypeError::new_err(format!(
+                "Store: max_bytes must be an integer, not {}: its values take that much of the disk",
+                value.get_type().name()?
+            )));
+        }
+        match value.extract::<i64>() {
+            Ok(n) if n > 0 => Ok(MaxBytes(n as u64)),
+            _ => Err(PyValueError::new_err(format!(
+                "Store: max_bytes must be more than 0 and less than 2**63, not {}",
+                value.repr()?
+            ))),
+        }
+    }
+}
+
 /// The timeout of one `set`.
-pub(super) enum Lifetime {
+pub enum Lifetime<const STORE: bool> {
     Own,
     Given(u64),
     /// Zero or less: the entry is over before it begins.
     None,
 }
 
-impl<'py> FromPyObject<'_, 'py> for Lifetime {
+impl<'py, const STORE: bool> FromPyObject<'_, 'py> for Lifetime<STORE> {
     type Error = PyErr;
 
     fn extract(value: pyo3::Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
@@ -139,7 +169,8 @@ impl<'py> FromPyObject<'_, 'py> for Lifetime {
         let seconds = seconds(&value)?.filter(|seconds| !seconds.is_nan());
         let seconds = seconds.ok_or_else(|| {
             PyTypeError::new_err(format!(
-                "Memory: timeout must be a number of seconds, a timedelta or None, not {}",
+                "{}: timeout must be a number of seconds, a timedelta or None, not {}",
+                class(STORE),
                 shown(&value)
             ))
         })?;

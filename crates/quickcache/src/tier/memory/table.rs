@@ -169,7 +169,7 @@ impl<P, A> Table<P, A> {
     }
 
     /// As [`look`](Table::look), with what [`standing`](Table::standing) says.
-    pub(super) fn look_with_standing(
+    pub fn look_with_standing(
         &self,
         hash: u64,
         eq: impl FnMut(&P) -> bool,

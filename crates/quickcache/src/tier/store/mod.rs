@@ -138,8 +138,9 @@ impl Shared {
 
     #[cold]
     fn look_after(&self, seen: Option<&'static Opened>) -> Option<&'static Opened> {
-        let now = clock::coarse();
-        let _opening = match self.opening.try_lock() {
+        // Said when the lock is released: a logger may run any code, which may use this store.
+        let mut said = Vec::new();
+        let opening = match self.opening.try_lock() {
             Ok(guard) => guard,
             Err(TryLockError::Poisoned(poison)) => poison.into_inner(),
             // Another thread looks: what it is about to replace is poisoned first.
@@ -148,18 +149,28 @@ impl Shared {
             }
             Err(TryLockError::WouldBlock) => lock(&self.opening),
         };
+        let opened = self.open_now(&mut said);
+        drop(opening);
+        for message in said {
+            log::warn!(target: "quickcache", "the store in {}{message}", self.path.display());
+        }
+        opened
+    }
+
+    fn open_now(&self, said: &mut Vec<String>) -> Option<&'static Opened> {
+        let now = clock::coarse();
         let current = self.seen();
         if let Some(opened) = current {
             self.next_look.store(now + LOOK_AFTER, Ordering::Relaxed);
             match opened.look_after(self.max_bytes) {
                 Ok((true, aside)) => {
-                    self.set_aside(aside);
+                    self.set_aside(aside, said);
                     return current;
                 }
                 Ok((false, _)) => {}
                 // The table is there; values are not, for the time being.
                 Err(error) => {
-                    self.failed(&error);
+                    self.failed(&error, said);
                     return current;
                 }
             }
@@ -170,7 +181,7 @@ impl Shared {
         }
         match Opened::open(&self.path, self.max_bytes) {
             Ok((opened, aside)) => {
-                self.set_aside(aside);
+                self.set_aside(aside, said);
                 self.next_look.store(now + LOOK_AFTER, Ordering::Relaxed);
                 let opened = Box::leak(Box::new(opened));
                 self.opened.store(opened, Ordering::Release);
@@ -178,32 +189,28 @@ impl Shared {
             }
             Err(error) => {
                 self.next_look.store(now + TRY_AGAIN, Ordering::Relaxed);
-                self.failed(&error);
+                self.failed(&error, said);
                 None
             }
         }
     }
 
     /// Counts what went wrong with the files, and says it once.
-    fn failed(&self, error: &std::io::Error) {
+    fn failed(&self, error: &std::io::Error, said: &mut Vec<String>) {
         self.failures.fetch_add(1, Ordering::Relaxed);
         if !self.warned.swap(true, Ordering::Relaxed) {
-            log::warn!(
-                target: "quickcache",
-                "the store in {} cannot be used: {error}. Functions that use it run uncached until it can; it is tried again every second",
-                self.path.display()
-            );
+            said.push(format!(
+                " cannot be used: {error}. Functions that use it run uncached until it can; it is tried again every second"
+            ));
         }
     }
 
-    fn set_aside(&self, aside: impl IntoIterator<Item = Aside>) {
+    fn set_aside(&self, aside: impl IntoIterator<Item = Aside>, said: &mut Vec<String>) {
         for Aside(name, why) in aside {
             self.failures.fetch_add(1, Ordering::Relaxed);
-            log::warn!(
-                target: "quickcache",
-                "the store in {}: the file `{name}` was set aside, and another one begun: {why}",
-                self.path.display()
-            );
+            said.push(format!(
+                ": the file `{name}` was set aside, and another one begun: {why}"
+            ));
         }
     }
 

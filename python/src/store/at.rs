@@ -1,0 +1,243 @@
+//! A function at the machine's store: generations, leases and values, with the values as Python has them.
+
+use super::Store;
+use crate::codec;
+use crate::keys::Keys;
+use crate::memory::deadline;
+use crate::plan::Compiled;
+use crate::stack::TextKey;
+use crate::{clock, warn};
+use pyo3::exceptions::PyException;
+use pyo3::prelude::*;
+use quickcache::entry::{Entry, Head, Rejected, Unwritten};
+use quickcache::tier::memory::NEVER;
+use quickcache::tier::store::{AtStore, Next, Seen, StoreKey, Waiting};
+use std::time::{Duration, Instant};
+
+/// The store behind the memory tier of one function.
+pub struct At {
+    pub store: Py<Store>,
+    at: AtStore,
+    /// What the tier puts before a text key.
+    key_prefix: Box<str>,
+    /// See `Store::beside`.
+    beside: u64,
+    /// Milliseconds.
+    pub timeout: u64,
+}
+
+/// What `explain` tells of an entry: seconds, and the bytes of its value.
+pub struct Standing {
+    pub age: f64,
+    pub left: Option<f64>,
+    pub bytes: usize,
+}
+
+/// A value of the store, and when it is too old, on the clock of the memory tier.
+pub type Found<'py> = (Bound<'py, PyAny>, u64);
+
+impl At {
+    pub fn new(store: &Bound<Store>, timeout: u64, key_prefix: &str, keys: &Keys) -> At {
+        let own = store.get();
+        let mut name = match keys {
+            // In the words of `StoreKey::function_of_text`.
+            Keys::Seed(prefix) => format!("{key_prefix}quickcache.{prefix}").into_bytes(),
+            Keys::V1(function) => [&function.id()[..], key_prefix.as_bytes()].concat(),
+        };
+        if own.beside != 0 {
+            name.extend_from_slice(&own.beside.to_le_bytes());
+        }
+        At {
+            store: store.clone().unbind(),
+            at: AtStore::new(own.shared, &name),
+            key_prefix: key_prefix.into(),
+            beside: own.beside,
+            timeout,
+        }
+    }
+
+    /// Whether it can be opened now.
+    pub fn is_open(&self) -> bool {
+        self.at.bound().is_some()
+    }
+
+    fn store_key(&self, key: &TextKey) -> StoreKey {
+        let text = key.shown();
+        let key = if self.key_prefix.is_empty() {
+            StoreKey::of_text(text)
+        } else {
+            StoreKey::of_text(&format!("{}{text}", self.key_prefix))
+        };
+        key.beside(self.beside)
+    }
+
+    /// The function at the store as it is open now. The space's hits go by the same table from here on.
+    fn bound(
+        &self,
+        space: &crate::memory::Space,
+    ) -> Option<&'static quickcache::tier::store::Bound> {
+        let bound = self.at.bound()?;
+        space.watch.set(Some(bound.watch()));
+        Some(bound)
+    }
+
+    /// The generation of a key, read now; `None` if the store cannot be opened.
+    pub fn see(&self, space: &crate::memory::Space, key: &TextKey) -> Option<Seen> {
+        Some(self.bound(space)?.see(self.store_key(key)))
+    }
+
+    /// Clears a key in every process; says whether the store could be reached.
+    pub fn clear(&self, space: &crate::memory::Space, key: &TextKey) -> bool {
+        let bound = self.bound(space);
+        if let Some(bound) = bound {
+            bound.clear(self.store_key(key));
+        }
+        bound.is_some()
+    }
+
+    /// Clears every key of the function in every process; says whether the store could be reached.
+    pub fn clear_all(&self, space: &crate::memory::Space) -> bool {
+        let bound = self.bound(space);
+        if let Some(bound) = bound {
+            bound.clear_all();
+        }
+        bound.is_some()
+    }
+
+    /// The value of a key at the generation that was seen. What cannot be read is a miss; an interrupt comes out.
+    pub fn get<'py>(&self, py: Python<'py>, seen: &Seen) -> PyResult<Option<Found<'py>>> {
+        let now = super::now();
+        let mut interrupt = None;
+        let read = |entry: &Entry<'_>| match codec::decode(py, entry.codec, &entry.payload, true) {
+            Ok(value) => Some((value, entry.head.deadline)),
+            Err(error) => {
+                if !error.is_instance_of::<PyException>(py) {
+                    interrupt = Some(error);
+                }
+                None
+            }
+        };
+        let found = seen.get(now, read);
+        if let Some(interrupt) = interrupt {
+            return Err(interrupt);
+        }
+        let found = found.unwrap_or_else(|why| {
+            if matches!(why, Rejected::Damaged | Rejected::OtherCodec) {
+                self.store.get().reject();
+            }
+            None
+        });
+        Ok(found.map(|(value, due)| {
+            let left = if due == NEVER { NEVER } else { due - now };
+            (value, deadline(clock::now(), left))
+        }))
+    }
+
+    /// What is known of the entry at the generation that was seen: nothing is decoded.
+    pub fn standing(&self, seen: &Seen) -> Option<Standing> {
+        let now = super::now();
+        let read = |entry: &Entry<'_>| {
+            let Head {
+                started, deadline, ..
+            } = entry.head;
+            Some(Standing {
+                age: now.saturating_sub(started) as f64 / 1e3,
+                left: (deadline != NEVER).then(|| deadline.saturating_sub(now) as f64 / 1e3),
+                bytes: entry.payload.len(),
+            })
+        };
+        seen.get(now, read).ok().flatten()
+    }
+
+    /// The value, or the right to run the function. Lets other threads run while it waits for another process.
+    pub fn turn<'py>(
+        &self,
+        py: Python<'py>,
+        seen: &mut Seen,
+        patience: Duration,
+    ) -> PyResult<Option<Found<'py>>> {
+        let (mut since, mut waiting) = (None::<Instant>, None);
+        loop {
+            let over = since.is_some_and(|since| since.elapsed() >= patience);
+            match self.step(py, seen, waiting.as_ref(), over)? {
+                Next::Found(found) => return Ok(Some(found)),
+                Next::Run => return Ok(None),
+                Next::Wait(next) => {
+                    let left =
+                        patience.saturating_sub(since.get_or_insert_with(Instant::now).elapsed());
+                    py.detach(|| next.wait(left));
+                    py.check_signals()?;
+                    waiting = Some(next);
+                }
+            }
+        }
+    }
+
+    /// One step of that.
+    pub fn step<'py>(
+        &self,
+        py: Python<'py>,
+        seen: &mut Seen,
+        waiting: Option<&Waiting>,
+        patience_is_over: bool,
+    ) -> PyResult<Next<Found<'py>>> {
+        let mut raised = None;
+        let next = seen.turn(waiting, patience_is_over, |seen| match self.get(py, seen) {
+            Ok(found) => found,
+            Err(error) => {
+                raised = Some(error);
+                None
+            }
+        });
+        match raised {
+            Some(error) => Err(error),
+            None => Ok(next),
+        }
+    }
+
+    /// The entry of a value whose execution began at `began`, made for what was seen; `None` if it has none, with one warning, or
+    /// is too old by now.
+    pub fn entry(
+        &self,
+        c: &Compiled,
+        seen: &Seen,
+        value: &Bound<PyAny>,
+        (began, until): (u64, u64),
+    ) -> PyResult<Option<Vec<u8>>> {
+        let py = value.py();
+        let (here, now) = (clock::now(), super::now());
+        let due = deadline(began, self.timeout).min(until);
+        if due <= here {
+            return Ok(None);
+        }
+        let head = Head {
+            generation: seen.generation(),
+            started: now.saturating_sub(here.saturating_sub(began)),
+            deadline: if due == NEVER {
+                NEVER
+            } else {
+                now + (due - here)
+            },
+        };
+        let encode = |bytes: &mut Vec<u8>| codec::encode(value, true, bytes);
+        match seen.opened().seal().write(seen.key().bytes(), head, encode) {
+            Ok(entry) => Ok(Some(entry)),
+            Err(Unwritten::Codec(error)) => {
+                self.store.get().reject();
+                warn::cannot_encode(py, c, value, error).map(|()| None)
+            }
+            Err(other) => {
+                self.store.get().reject();
+                let error = pyo3::exceptions::PyValueError::new_err(other.to_string());
+                warn::cannot_encode(py, c, value, error).map(|()| None)
+            }
+        }
+    }
+
+    /// Stores an entry that was made for what was seen.
+    pub fn put(&self, seen: &Seen, entry: &[u8]) {
+        if let Err(why) = seen.put(entry) {
+            self.store.get().unstored(&why);
+        }
+    }
+}
