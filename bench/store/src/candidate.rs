@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use crate::lmdb::Lmdb;
+use crate::queued::Queued;
 
 pub type Key = [u8; 32];
 
@@ -24,6 +25,11 @@ pub trait Candidate: Send + Sync {
             .count()
     }
 
+    /// Puts that were accepted and not stored.
+    fn lost(&self) -> u64 {
+        0
+    }
+
     /// `get`, with a pause in its midst: where a process that is stopped there is in the way of most.
     fn get_pausing(&self, key: &Key, out: &mut Vec<u8>, pause: &mut dyn FnMut()) -> bool;
 
@@ -31,14 +37,16 @@ pub trait Candidate: Send + Sync {
     fn put_pausing(&self, key: &Key, value: &[u8], pause: &mut dyn FnMut()) -> bool;
 }
 
-/// `lmdb`: as well as LMDB can be done. `lmdb-bare`: without the gate before its locks and without a new beginning after fork.
-pub const NAMES: [&str; 2] = ["lmdb", "lmdb-bare"];
+/// `lmdb`: as well as LMDB can be done. `lmdb-bare`: without the gates before its locks and without a new beginning after a fork.
+/// `lmdb-queued`: a thread of each process does its writes; for `processes` only, since the others ask what a put has done.
+pub const NAMES: [&str; 3] = ["lmdb", "lmdb-bare", "lmdb-queued"];
 
 /// Opens the candidate of that name in a folder, which it may make, bounded by `bytes`.
 pub fn open(name: &str, folder: &Path, bytes: u64) -> io::Result<Box<dyn Candidate>> {
     match name {
         "lmdb" => Ok(Box::new(Lmdb::open(folder, bytes)?)),
         "lmdb-bare" => Ok(Box::new(Lmdb::open_bare(folder, bytes)?)),
+        "lmdb-queued" => Ok(Box::new(Queued::open(folder, bytes)?)),
         _ => Err(io::Error::other(format!(
             "no candidate is named {name:?}: try {}",
             NAMES.join(", ")

@@ -1,5 +1,5 @@
 //! A mutex in a mapped file that all processes share: a wait for it ends after a patience, and it passes on when its owner is
-//! killed. LMDB's own locks wait for ever, so whoever may take one of them passes this gate first.
+//! killed. LMDB's own locks wait for ever, so whoever may take one of them passes a gate first.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};

@@ -59,7 +59,10 @@ pub fn growth(candidate: &str, overwrites: u64) {
                 killed.to_string(),
                 mib(length),
                 mib(blocks),
-                share(count(&shared.refused), count(&shared.puts)),
+                share(
+                    count(&shared.refused),
+                    count(&shared.refused) + count(&shared.puts),
+                ),
                 share(count(&shared.hits), count(&shared.gets)),
                 count(&shared.torn).to_string(),
                 ms(count(&shared.longest_put)),
@@ -79,7 +82,11 @@ pub fn growth(candidate: &str, overwrites: u64) {
 
 /// The worker: nine writes to one read, until there are enough.
 pub fn overwrite(place: &Place, id: u64, overwrites: u64) {
-    let store = place.open();
+    let store = loop {
+        if let Ok(store) = crate::candidate::open(&place.candidate, &place.store(), place.bytes) {
+            break store;
+        }
+    };
     let shared = &place.shared;
     let mut random = Random(id * 7919 + 1);
     let mut out = Vec::new();
@@ -101,7 +108,7 @@ pub fn overwrite(place: &Place, id: u64, overwrites: u64) {
             let start = Instant::now();
             let stored = store.put(&key, &value);
             shared.longest_put.fetch_max(nanoseconds(start), Relaxed);
-            shared.puts.fetch_add(1, Relaxed);
+            shared.puts.fetch_add(stored.into(), Relaxed);
             shared.refused.fetch_add((!stored).into(), Relaxed);
         }
     }

@@ -1,11 +1,12 @@
 //! LMDB through heed, done as well as it can be for a cache: a bound with random eviction, a gate with a patience before each of
-//! LMDB's locks, one environment per process, opened anew after a fork.
+//! LMDB's two locks, one environment per process, opened anew after a fork.
 //!
 //! * One database, key to value. Keys are hashes, so the entry after a random key is a random entry: eviction needs no order table,
 //!   and the run it deletes lies on few pages.
 //! * The database may fill three quarters of the map. The rest is for pages that a reader still holds and for the free list.
 //! * Readers keep a slot for each thread (no NOTLS): with NOTLS each read takes the lock of the readers' table, and waits for whoever
-//!   was stopped in it. The first read of a thread takes it too, so it passes the gate, and is a miss if the gate is stuck.
+//!   was stopped in it. The first read of a thread takes it too, so it passes a gate, and is a miss if the gate is stuck. That gate is
+//!   not the writers': who is stopped in the midst of a write is in no reader's way.
 //! * No WRITEMAP: a full disk is an error, not a SIGBUS. The lock file is allocated for the same reason.
 //! * The folder is named after the boot: without fsync a crash of the machine may leave anything, and no value survives it anyway.
 
@@ -34,7 +35,7 @@ const READER_CHECK: Duration = Duration::from_secs(60);
 const EVICTIONS: usize = 4096;
 
 /// Moves on in every forked child: `getpid` would be a syscall on each read.
-static FORKS: AtomicU64 = AtomicU64::new(0);
+pub static FORKS: AtomicU64 = AtomicU64::new(0);
 static OPENED: AtomicU64 = AtomicU64::new(1);
 
 thread_local! {
@@ -46,11 +47,18 @@ pub struct Lmdb {
     folder: PathBuf,
     bytes: u64,
     /// None: the bare candidate, which goes straight to LMDB's locks.
-    gate: Option<Gate>,
+    gates: Option<Gates>,
     opened: AtomicPtr<Opened>,
     opening: Mutex<()>,
     checked: Mutex<Instant>,
     random: AtomicU64,
+}
+
+/// Whoever holds both has passed the writers' first.
+struct Gates {
+    writers: Gate,
+    /// Before the lock of the readers' table, and before opening.
+    readers: Gate,
 }
 
 struct Opened {
@@ -95,7 +103,15 @@ impl Lmdb {
             }
         }
         let lmdb = Lmdb {
-            gate: gated.then(|| Gate::open(&ours.join("gate"))).transpose()?,
+            gates: if gated {
+                let (writers, readers) = (
+                    Gate::open(&ours.join("writers"))?,
+                    Gate::open(&ours.join("readers"))?,
+                );
+                Some(Gates { writers, readers })
+            } else {
+                None
+            },
             folder: ours,
             bytes: bytes / PAGE * PAGE,
             opened: AtomicPtr::new(ptr::null_mut()),
@@ -109,12 +125,17 @@ impl Lmdb {
         }
     }
 
-    /// None: LMDB's locks may be held by a process that does not go on.
-    fn pass(&self) -> Option<Option<Pass<'_>>> {
-        match &self.gate {
-            Some(gate) => gate.pass(PATIENCE).map(Some),
+    /// None: LMDB's lock may be held by a process that does not go on.
+    fn pass(&self, gate: impl FnOnce(&Gates) -> &Gate) -> Option<Option<Pass<'_>>> {
+        match &self.gates {
+            Some(gates) => gate(gates).pass(PATIENCE).map(Some),
             None => Some(None),
         }
+    }
+
+    fn clear_stale_readers(&self, opened: &Opened) -> Option<()> {
+        let _pass = self.pass(|gates| &gates.readers)?;
+        opened.env.clear_stale_readers().ok().map(drop)
     }
 
     /// This process's environment.
@@ -122,7 +143,7 @@ impl Lmdb {
         let opened = self.opened.load(Acquire);
         // SAFETY: an environment is freed only by `reopen` in a forked child, before any use of it there, or by `drop`.
         match unsafe { opened.as_ref() } {
-            Some(opened) if self.gate.is_none() || opened.forks == FORKS.load(Relaxed) => {
+            Some(opened) if self.gates.is_none() || opened.forks == FORKS.load(Relaxed) => {
                 Some(opened)
             }
             _ => self.reopen(),
@@ -143,9 +164,9 @@ impl Lmdb {
             // SAFETY: `old` came from a Box, and after the fork nobody else has used it: `env` leads here first.
             drop(unsafe { Box::from_raw(old) });
         }
-        let _pass = self.pass()?;
+        let _pass = self.pass(|gates| &gates.readers)?;
         let lock = self.folder.join("lock.mdb");
-        if self.gate.is_some() && !lock.exists() {
+        if self.gates.is_some() && !lock.exists() {
             // The descriptor is closed before LMDB opens the file: closing it later would drop LMDB's fcntl locks.
             let file = OpenOptions::new()
                 .write(true)
@@ -171,9 +192,10 @@ impl Lmdb {
         };
         let env = env.ok()?;
         env.clear_stale_readers().ok()?;
-        let mut txn = env.write_txn().ok()?;
-        let values = env.create_database(&mut txn, None).ok()?;
-        txn.commit().ok()?;
+        // The unnamed database is always there: no write is needed to open it.
+        let txn = env.read_txn().ok()?;
+        let values = env.open_database(&txn, None).ok()??;
+        drop(txn);
         let opened = Box::into_raw(Box::new(Opened {
             env,
             values,
@@ -188,8 +210,11 @@ impl Lmdb {
     fn read<T>(&self, key: &Key, out: &mut Vec<u8>, then: impl FnOnce(&RoTxn) -> T) -> Option<T> {
         out.clear();
         let opened = self.env()?;
-        let first = SLOT.get() != opened.id;
-        let _pass = if first { Some(self.pass()?) } else { None };
+        let pass = if SLOT.get() == opened.id {
+            None
+        } else {
+            Some(self.pass(|gates| &gates.readers)?)
+        };
         let txn = match opened.env.read_txn() {
             Err(heed::Error::Mdb(MdbError::ReadersFull)) => {
                 opened.env.clear_stale_readers().ok()?;
@@ -199,7 +224,7 @@ impl Lmdb {
         };
         let txn = txn.ok()?;
         SLOT.set(opened.id);
-        drop(_pass);
+        drop(pass);
         let value = opened.values.get(&txn, key).ok()??;
         let done = then(&txn);
         out.extend_from_slice(value);
@@ -215,7 +240,7 @@ impl Lmdb {
             return None;
         }
         let opened = self.env()?;
-        let _pass = self.pass()?;
+        let _pass = self.pass(|gates| &gates.writers)?;
         self.check_readers(opened);
         let mut once = || {
             let mut txn = opened.env.write_txn()?;
@@ -227,7 +252,7 @@ impl Lmdb {
         match once() {
             Err(heed::Error::Mdb(MdbError::MapFull)) => {
                 // Pages are held by a reader that died, or lie in pieces: free both, and try once more.
-                opened.env.clear_stale_readers().ok()?;
+                self.clear_stale_readers(opened)?;
                 let mut txn = opened.env.write_txn().ok()?;
                 self.evict(opened, &mut txn, room as u64 / PAGE * 4 + 64)
                     .ok()?;
@@ -268,11 +293,11 @@ impl Lmdb {
         key
     }
 
-    /// Each minute, in a put, where the gate is ours: the check takes the lock of the readers' table.
+    /// Each minute, in a put.
     fn check_readers(&self, opened: &Opened) {
         if let Ok(mut checked) = self.checked.try_lock()
             && checked.elapsed() > READER_CHECK
-            && opened.env.clear_stale_readers().is_ok()
+            && self.clear_stale_readers(opened).is_some()
         {
             *checked = Instant::now();
         }

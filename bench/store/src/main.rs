@@ -5,7 +5,8 @@
 //!     cargo run --release -- lmdb latency                  one table: latency, processes, growth, stale-reader, stopped-writer,
 //!                                                          killed-writer, full-disk, fork, damage
 //!     cargo run --release -- lmdb growth 10000000          so many overwrites
-//!     cargo run --release -- lmdb-bare stopped-writer      LMDB's own locks, without the gate
+//!     cargo run --release -- lmdb-bare stopped-writer      LMDB's own locks, without the gates before them
+//!     cargo run --release -- lmdb-queued processes         writes by a thread of each process
 //!
 //! `STORE_DIR` names the folder in which stores are made; else it is the platform's for temporary files.
 
@@ -16,6 +17,7 @@ mod gate;
 mod growth;
 mod lmdb;
 mod processes;
+mod queued;
 mod speed;
 mod table;
 mod values;

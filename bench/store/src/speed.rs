@@ -133,7 +133,9 @@ pub fn processes(candidate: &str) {
             {
                 let store = place.open();
                 for n in 0..KEYS {
-                    store.put(&key(n), &value(n, 0, 200));
+                    while !store.put(&key(n), &value(n, 0, 200)) {
+                        std::thread::yield_now();
+                    }
                 }
             }
             let mut children: Vec<_> = (1..=count)
@@ -207,7 +209,7 @@ pub fn load(place: &Place, id: u64, writes: u64) {
     place
         .shared
         .refused
-        .fetch_add(refused, std::sync::atomic::Ordering::Relaxed);
+        .fetch_add(refused + store.lost(), std::sync::atomic::Ordering::Relaxed);
     let mut stdout = io::stdout().lock();
     gets.send(&mut stdout);
     puts.send(&mut stdout);
