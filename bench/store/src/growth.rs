@@ -14,7 +14,7 @@ const BYTES: u64 = 64 << 20;
 const WORKERS: u64 = 4;
 const KEYS: u64 = 100_000;
 
-/// Four processes overwrite keys whose values are twice what the store may hold; one of them is killed every 50 to 150 ms.
+/// Four processes overwrite keys whose values are more than the store may hold; one of them is killed every 50 to 150 ms.
 pub fn growth(candidate: &str, overwrites: u64) {
     let mut table = Table::new(&[
         "overwrites",

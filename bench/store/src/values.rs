@@ -43,11 +43,13 @@ impl Random {
     }
 }
 
-/// Sizes as they come: nine in ten 200 B, one in ten 4 kB, one in a hundred 64 kB.
+/// Sizes as they come, of a thousand: 500 of 10 B, 400 of 200 B, 90 of 4 kB, 9 of 64 kB, one of 1 MiB.
 pub fn mixed_size(random: &mut Random) -> usize {
-    match random.below(100) {
-        0 => 65_536,
-        1..10 => 4_096,
-        _ => 200,
+    match random.below(1000) {
+        0..500 => 10,
+        500..900 => 200,
+        900..990 => 4_096,
+        990..999 => 65_536,
+        _ => 1 << 20,
     }
 }
