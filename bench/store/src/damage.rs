@@ -62,7 +62,7 @@ fn regions(file: &[u8]) -> [(&'static str, Vec<usize>); 3] {
 pub fn damage(candidate: &str) {
     let mut head = vec!["damaged"];
     head.extend(OUTCOMES);
-    let mut table = Table::new(&head);
+    let mut table = Table::new("Damaged files: one bit changed while closed", &head);
     within(candidate, BYTES, |place| {
         {
             let store = place.open();
@@ -98,7 +98,6 @@ pub fn damage(candidate: &str) {
         }
         row("cut in half", 1, &mut |file| file.truncate(file.len() / 2));
     });
-    table.print("Damaged files: one bit changed while closed");
 }
 
 fn longest(folder: &Path) -> PathBuf {

@@ -50,14 +50,20 @@ fn overwrite(store: &dyn Candidate, puts: u64) -> (u64, Samples) {
 /// A process stopped inside a read while others overwrite 20,000 times, then killed.
 pub fn stale_reader(candidate: &str) {
     const PUTS: u64 = 20_000;
-    let mut table = Table::new(&[
-        "",
-        "file MiB",
-        "refused",
-        "put p50 us",
-        "longest ms",
-        "keys whole",
-    ]);
+    let mut table = Table::new(
+        &format!(
+            "A stale reader: bound {} MiB, {KEYS} keys of 4 kB",
+            BYTES >> 20
+        ),
+        &[
+            "",
+            "file MiB",
+            "refused",
+            "put p50 us",
+            "longest ms",
+            "keys whole",
+        ],
+    );
     within(candidate, BYTES, |place| {
         let store = place.open();
         fill(&*store);
@@ -81,10 +87,6 @@ pub fn stale_reader(candidate: &str) {
         reader.wait().expect("a child of ours");
         step("it was killed");
     });
-    table.print(&format!(
-        "A stale reader: bound {} MiB, {KEYS} keys of 4 kB",
-        BYTES >> 20
-    ));
 }
 
 pub fn pause_read(place: &Place) {
@@ -99,15 +101,18 @@ pub fn pause_write(place: &Place) {
 
 /// A process stopped in the midst of a write: how long another one's reads and writes wait, and how long it takes to open the store.
 pub fn stopped_writer(candidate: &str) {
-    let mut table = Table::new(&[
-        "",
-        "get p50 us",
-        "longest",
-        "first put ms",
-        "200 puts, longest ms",
-        "stored",
-        "opening ms",
-    ]);
+    let mut table = Table::new(
+        "A stopped writer, 4 kB",
+        &[
+            "",
+            "get p50 us",
+            "longest",
+            "first put ms",
+            "200 puts, longest ms",
+            "stored",
+            "opening ms",
+        ],
+    );
     within(candidate, BYTES, |place| {
         fill(&*place.open());
         let mut probe = place.spawn("probe", &[]);
@@ -175,7 +180,6 @@ pub fn stopped_writer(candidate: &str) {
             String::new(),
         ]);
     });
-    table.print("A stopped writer, 4 kB");
 }
 
 /// The worker: 1000 gets, a put, 200 puts.
@@ -203,15 +207,18 @@ pub fn probe(place: &Place) {
 /// Writers killed in the midst of a write, one after the other: the next write's wait, and whether the old value stands.
 pub fn killed_writer(candidate: &str) {
     const ROUNDS: u64 = 100;
-    let mut table = Table::new(&[
-        "killed",
-        "next put p50 us",
-        "longest",
-        "refused",
-        "uncommitted seen",
-        "keys whole",
-        "file MiB",
-    ]);
+    let mut table = Table::new(
+        "Killed writers, 4 kB",
+        &[
+            "killed",
+            "next put p50 us",
+            "longest",
+            "refused",
+            "uncommitted seen",
+            "keys whole",
+            "file MiB",
+        ],
+    );
     within(candidate, BYTES, |place| {
         let store = place.open();
         fill(&*store);
@@ -237,18 +244,20 @@ pub fn killed_writer(candidate: &str) {
             mib(place.file_bytes().0),
         ]);
     });
-    table.print("Killed writers, 4 kB");
 }
 
 /// A file system of 8 MiB, half of it another's, under a store that may hold 64 MiB.
 pub fn full_disk(candidate: &str) {
-    let mut table = Table::new(&[
-        "",
-        "stored",
-        "refused",
-        "keys whole",
-        "a process of 100 threads reads",
-    ]);
+    let mut table = Table::new(
+        "A full disk, 4 kB",
+        &[
+            "",
+            "stored",
+            "refused",
+            "keys whole",
+            "a process of 100 threads reads",
+        ],
+    );
     within(candidate, BYTES, |place| {
         let store = place.store();
         fs::create_dir_all(&store).expect("a folder");
@@ -257,7 +266,7 @@ pub fn full_disk(candidate: &str) {
             .arg(&store)
             .status();
         if !mount.is_ok_and(|status| status.success()) {
-            println!("\n## Full disk: left out, a file system may not be mounted here");
+            println!("\nLeft out: a file system may not be mounted here.");
             return;
         }
         let filler = store.join("filler");
@@ -303,7 +312,6 @@ pub fn full_disk(candidate: &str) {
             "nobody holds the file system"
         );
     });
-    table.print("A full disk, 4 kB");
 }
 
 /// The worker: 100 threads, each of which reads and stays.
@@ -322,14 +330,17 @@ pub fn many_readers(place: &Place) {
 
 /// A process that forks while it has the store open.
 pub fn fork(candidate: &str) {
-    let mut table = Table::new(&[
-        "",
-        "child's gets",
-        "child's puts",
-        "longest ms",
-        "parent's puts",
-        "keys whole",
-    ]);
+    let mut table = Table::new(
+        "Fork: 2,000 puts each, 4 kB",
+        &[
+            "",
+            "child's gets",
+            "child's puts",
+            "longest ms",
+            "parent's puts",
+            "keys whole",
+        ],
+    );
     within(candidate, BYTES, |place| {
         let mut forking = place.spawn("fork", &[]);
         let ended = ends_within(&mut forking, Duration::from_secs(20));
@@ -346,7 +357,6 @@ pub fn fork(candidate: &str) {
             table.row(row);
         }
     });
-    table.print("Fork: 2,000 puts each, 4 kB");
 }
 
 /// The worker, alone in its process so that it may fork.

@@ -16,20 +16,23 @@ const SECONDS: f64 = 2.0;
 
 /// One process, by size of value: reads, overwrites, writes of new keys while the store is at its bound, and writes in batches.
 pub fn latency(candidate: &str) {
-    let mut table = Table::new(&[
-        "value",
-        "read p50",
-        "p99",
-        "p99.9",
-        "overwrite p50",
-        "p99",
-        "p99.9",
-        "evicting write p50",
-        "p99",
-        "p99.9",
-        "in batches, each",
-        "checksum alone",
-    ]);
+    let mut table = Table::new(
+        "Latency in us, one process",
+        &[
+            "value",
+            "read p50",
+            "p99",
+            "p99.9",
+            "overwrite p50",
+            "p99",
+            "p99.9",
+            "evicting write p50",
+            "p99",
+            "p99.9",
+            "in batches, each",
+            "checksum alone",
+        ],
+    );
     for size in SIZES {
         let keys = (32 << 20) / size.max(600) as u64;
         let mut random = Random(size as u64 * 2 + 1);
@@ -107,27 +110,29 @@ pub fn latency(candidate: &str) {
         row.push(micros(samples.quantiles()[0]));
         table.row(row);
     }
-    table.print("Latency in us, one process");
 }
 
 /// 1, 2 and 8 processes that read 200 B, then 8 of which each writes one time in ten.
 pub fn processes(candidate: &str) {
-    let mut table = Table::new(&[
-        "processes",
-        "writes",
-        "reads/s",
-        "read p50",
-        "p99",
-        "p99.9",
-        "longest",
-        "writes/s",
-        "write p50",
-        "p99",
-        "p99.9",
-        "longest",
-        "refused",
-        "torn",
-    ]);
+    let mut table = Table::new(
+        "Several processes, 200 B, latency in us",
+        &[
+            "processes",
+            "writes",
+            "reads/s",
+            "read p50",
+            "p99",
+            "p99.9",
+            "longest",
+            "writes/s",
+            "write p50",
+            "p99",
+            "p99.9",
+            "longest",
+            "refused",
+            "torn",
+        ],
+    );
     for (count, writes) in [(1, 0), (2, 0), (8, 0), (8, 10)] {
         within(candidate, 256 << 20, |place| {
             {
@@ -180,7 +185,6 @@ pub fn processes(candidate: &str) {
             table.row(row);
         });
     }
-    table.print("Several processes, 200 B, latency in us");
 }
 
 /// The worker of `processes`.

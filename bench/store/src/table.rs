@@ -1,33 +1,25 @@
-//! Tables as the notes want them: Markdown, numbers to the right.
+//! Tables as the notes want them: Markdown, numbers to the right, each row as soon as it is known.
 
 pub struct Table {
-    head: Vec<String>,
-    rows: Vec<Vec<String>>,
+    columns: usize,
 }
 
 impl Table {
-    pub fn new(head: &[&str]) -> Table {
+    pub fn new(title: &str, head: &[&str]) -> Table {
+        println!("\n## {title}\n\n| {} |", head.join(" | "));
+        println!("|---|{}", "--:|".repeat(head.len() - 1));
         Table {
-            head: head.iter().map(|&cell| cell.into()).collect(),
-            rows: Vec::new(),
+            columns: head.len(),
         }
     }
 
     pub fn row(&mut self, cells: Vec<String>) {
         assert_eq!(
             cells.len(),
-            self.head.len(),
+            self.columns,
             "one cell for each column: {cells:?}"
         );
-        self.rows.push(cells);
-    }
-
-    pub fn print(&self, title: &str) {
-        println!("\n## {title}\n\n| {} |", self.head.join(" | "));
-        println!("|---|{}", "--:|".repeat(self.head.len() - 1));
-        for row in &self.rows {
-            println!("| {} |", row.join(" | "));
-        }
+        println!("| {} |", cells.join(" | "));
     }
 }
 
