@@ -20,7 +20,7 @@ const FOR_EVER: Duration = Duration::from_secs(2);
 const KEYS: u64 = 1_000;
 const SIZE: usize = 4_096;
 
-fn fill(store: &dyn Candidate) {
+pub fn fill(store: &dyn Candidate) {
     for n in 0..KEYS {
         assert!(
             store.put(&key(n), &value(n, 0, SIZE)),
@@ -91,7 +91,10 @@ pub fn stale_reader(candidate: &str) {
 
 pub fn pause_read(place: &Place) {
     let store = place.open();
-    store.get_pausing(&key(1), &mut Vec::new(), &mut stop_myself);
+    store.get_pausing(&key(1), &mut Vec::new(), &mut || {
+        place.shared.ready.fetch_add(1, Release);
+        stop_myself();
+    });
 }
 
 pub fn pause_write(place: &Place) {

@@ -3,7 +3,7 @@
 //!
 //!     cargo run --release                                  all of it on LMDB: under 3 minutes
 //!     cargo run --release -- lmdb latency                  one table: latency, processes, growth, stale-reader, stopped-writer,
-//!                                                          killed-writer, full-disk, fork, damage
+//!                                                          killed-writer, full-disk, fork, namespaces, damage
 //!     cargo run --release -- lmdb growth 10000000          so many overwrites
 //!     cargo run --release -- lmdb-bare stopped-writer      LMDB's own locks, without the gates before them
 //!     cargo run --release -- lmdb-queued processes         writes by a thread of each process
@@ -16,6 +16,7 @@ mod faults;
 mod gate;
 mod growth;
 mod lmdb;
+mod namespaces;
 mod processes;
 mod queued;
 mod speed;
@@ -29,7 +30,7 @@ use processes::Place;
 
 type Measurement = (&'static str, fn(&str));
 
-const MEASUREMENTS: [Measurement; 9] = [
+const MEASUREMENTS: [Measurement; 10] = [
     ("latency", speed::latency),
     ("processes", speed::processes),
     ("growth", |candidate| growth::growth(candidate, 1_000_000)),
@@ -38,6 +39,7 @@ const MEASUREMENTS: [Measurement; 9] = [
     ("killed-writer", faults::killed_writer),
     ("full-disk", faults::full_disk),
     ("fork", faults::fork),
+    ("namespaces", namespaces::namespaces),
     ("damage", damage::damage),
 ];
 
@@ -71,6 +73,7 @@ fn main() {
                 "probe" => faults::probe(&place),
                 "many-readers" => faults::many_readers(&place),
                 "fork" => faults::forking(&place),
+                "opens" => namespaces::opens(&place),
                 "read-all" => damage::read_all(&place),
                 _ => unreachable!("no worker has the role {role}"),
             }
