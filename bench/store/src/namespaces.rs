@@ -1,6 +1,7 @@
 //! Two processes of one pid, each in a PID namespace of its own: two containers that share the store's folder.
 
-use std::process::{Child, Command};
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::faults::fill;
@@ -21,6 +22,7 @@ fn spawn(place: &Place, role: &str, before: usize) -> Child {
         .arg(&place.candidate)
         .arg(&place.folder)
         .arg(place.bytes.to_string())
+        .stdout(Stdio::piped())
         .spawn()
         .expect("unshare starts")
 }
@@ -54,10 +56,11 @@ pub fn namespaces(candidate: &str) {
         };
         row("pid 2 of another namespace", 0);
         row("pid 4 of another namespace", 2);
-        first
-            .kill()
-            .and_then(|()| first.wait().map(drop))
-            .expect("a child of ours");
+        first.kill().expect("a child of ours");
+        // The pipe ends when the last process of the namespace has: `unshare` itself ends before.
+        let mut pipe = first.stdout.take().expect("piped");
+        pipe.read_to_end(&mut Vec::new()).expect("a pipe of ours");
+        first.wait().expect("a child of ours");
         row("pid 2, after the first has ended", 0);
     });
 }
