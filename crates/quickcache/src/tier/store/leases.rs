@@ -105,9 +105,9 @@ impl<'a> Line<'a> {
             let bell = self.bell.load(Ordering::Acquire);
             let word = self.word.load(Ordering::Acquire);
             let same_key = key(word) == key(mine.0);
-            let void = now.saturating_sub(self.since.load(Ordering::Relaxed)) > LONGEST;
-            if word == 0 || (same_key && !same_claim(word, mine)) || void {
-                // Free; or the key has been cleared since it was claimed, and what its holder stores is void.
+            let void = now.abs_diff(self.since.load(Ordering::Relaxed)) > LONGEST;
+            if holder(word).is_none() || (same_key && !same_claim(word, mine)) || void {
+                // Free, or damaged; or the key has been cleared since it was claimed, and what its holder stores is void.
                 match self.take(word, mine, now) {
                     Some(waited) => return (Claim::Mine, waited),
                     None => continue,
@@ -135,10 +135,11 @@ impl<'a> Line<'a> {
 
     /// Whether somebody waited for the one before.
     fn take(&self, from: u64, mine: Claimant, now: u64) -> Option<bool> {
+        // Before the claim, so that nobody sees it with the time of an older one. If another is quicker this is its time too.
+        self.since.store(now, Ordering::Relaxed);
         self.word
             .compare_exchange(from, mine.0, Ordering::AcqRel, Ordering::Relaxed)
             .ok()?;
-        self.since.store(now, Ordering::Relaxed);
         Some(self.ring(from))
     }
 
@@ -160,13 +161,18 @@ impl<'a> Line<'a> {
 
     /// Frees a lease that a process of this number left behind when it died.
     pub(super) fn bury(&self, worker: Worker) -> bool {
-        let word = self.word.load(Ordering::Relaxed);
-        holder(word) == Some(worker)
-            && self
+        let mut word = self.word.load(Ordering::Relaxed);
+        // Again if somebody marks meanwhile that he waits for it.
+        while holder(word) == Some(worker) {
+            match self
                 .word
                 .compare_exchange(word, 0, Ordering::AcqRel, Ordering::Relaxed)
-                .is_ok()
-            && self.ring(word)
+            {
+                Ok(_) => return self.ring(word),
+                Err(now) => word = now,
+            }
+        }
+        false
     }
 
     fn ring(&self, from: u64) -> bool {
