@@ -214,11 +214,26 @@ impl<'a> Generations<'a> {
     pub(super) fn new(words: &'a [AtomicU64], shape: Shape) -> Self {
         let functions = HEADER + shape.functions as usize;
         let slots = words.len() - shape.slots as usize;
+        Generations::of_parts(
+            &words[EVERYTHING],
+            &words[REPLACED],
+            &words[HEADER..functions],
+            &words[slots..],
+        )
+    }
+
+    /// Of words that need not be in one file. Functions and slots are as many as a power of two.
+    pub(super) fn of_parts(
+        everything: &'a AtomicU64,
+        replaced: &'a AtomicU64,
+        functions: &'a [AtomicU64],
+        slots: &'a [AtomicU64],
+    ) -> Self {
         Generations {
-            everything: &words[EVERYTHING],
-            replaced: &words[REPLACED],
-            functions: &words[HEADER..functions],
-            slots: &words[slots..],
+            everything,
+            replaced,
+            functions,
+            slots,
         }
     }
 
@@ -251,6 +266,12 @@ impl<'a> Generations<'a> {
             function: self.function(function),
             slots: self.slots,
         }
+    }
+
+    /// Whether a stamp is still the present one, asked once more when an entry of it was found. Its words were read one after the
+    /// other, and before the entry was looked for: only now it is certain that they are those of the entry, each for itself.
+    pub(super) fn stands(&self, function: &AtomicU64, stamp: Stamp) -> bool {
+        self.stamp(function, stamp.slot).sum == stamp.sum
     }
 
     /// Clears a key: one addition, no lock, no call to the system, no waiting.

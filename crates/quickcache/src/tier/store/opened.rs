@@ -340,7 +340,9 @@ impl Opened {
         read: impl FnMut(&Entry<'_>) -> Option<T>,
     ) -> Result<Option<T>, Rejected> {
         let wanted = |of: u32, generation: u64| of == function && generation == stamp.sum;
-        self.find(spot, now, wanted, read)
+        let found = self.find(spot, now, wanted, read)?;
+        let function = self.generations.function(u64::from(function));
+        Ok(found.filter(|_| self.generations.stands(function, stamp)))
     }
 
     /// As `get`, whatever the function: for who knows the text of a key only.
