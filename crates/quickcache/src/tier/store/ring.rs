@@ -161,6 +161,7 @@ impl Ring {
         }))
     }
 
+    /// Opens a file that was looked at.
     pub(super) fn open(file: File, shape: Shape) -> io::Result<Ring> {
         // The rings are only read through the map: they are written by calls that say when the disk is full, where a store to a
         // mapped page would end the process.
@@ -199,8 +200,8 @@ impl Ring {
         ((start + (word & POSITION) % self.shape.units[ring]) * (UNIT / 8)) as usize
     }
 
-    /// Reads the entries that may be the key's, one after the other, until `whole` takes one: it is given the function of the entry
-    /// and its header, and says whether to go on; then the whole entry, in `buffer`.
+    /// Reads the entries that may be the key's, one after the other, until `whole` takes one. `wanted` is given the function of an entry
+    /// and its header, and says whether to go on; `whole` is given all of it, in `buffer`.
     pub(super) fn get<T>(
         &self,
         hash: u64,
@@ -241,6 +242,13 @@ impl Ring {
             }
             // SAFETY: the loop wrote all `len` bytes: the words reach to the end of the ring at least, as was looked at above.
             unsafe { buffer.set_len(len) };
+            // Another record may have taken its place since its header was looked at, as whole as that one and of another generation.
+            if !buffer
+                .first_chunk()
+                .is_some_and(|header| wanted(function, header))
+            {
+                continue;
+            }
             if let Some(taken) = whole(function, buffer) {
                 let read = Read {
                     word: at,
@@ -343,20 +351,18 @@ impl Ring {
         let head = self.head(ring);
         let mut seen = head.load(Ordering::Relaxed);
         let position = loop {
+            // No head comes so far but by damage.
+            let from = seen & POSITION;
             // A record does not go round the end.
-            let left = all - seen % all;
-            let position = if left < size {
-                seen.wrapping_add(left)
-            } else {
-                seen
-            };
+            let left = all - from % all;
+            let position = if left < size { from + left } else { from };
             match head.compare_exchange_weak(
                 seen,
-                position.wrapping_add(size),
+                position + size,
                 Ordering::AcqRel,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => break position,
+                Ok(_) => break position & POSITION,
                 Err(now) => seen = now,
             }
         };
@@ -371,7 +377,7 @@ impl Ring {
         self.file
             .write_all_at(&record, offset)
             .map_err(Refused::Io)?;
-        Ok(position & POSITION | (ring as u64) << RING_SHIFT | tag << TAG_SHIFT)
+        Ok(position | (ring as u64) << RING_SHIFT | tag << TAG_SHIFT)
     }
 
     /// Entries that are not yet written over, whatever their generation, and the bytes of the file.
@@ -403,5 +409,75 @@ fn units(entry: usize) -> u64 {
 fn copy(words: &[AtomicU64], bytes: &mut [u8]) {
     for (bytes, word) in bytes.chunks_exact_mut(8).zip(words) {
         bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: u64 = 0x0123_4567_89AB_CDEF;
+    const FUNCTION: u32 = 7;
+
+    /// The least ring, in a file that has no name.
+    fn ring(name: &str) -> Ring {
+        let path = std::env::temp_dir().join(format!("quickcache-{name}-{}", std::process::id()));
+        let mut options = File::options();
+        let file = options.read(true).write(true).create_new(true).open(&path);
+        let file = file.unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let shape = Shape::of(LEAST_BYTES);
+        file.write_all_at(&Ring::fresh(shape, 1, LEAST_BYTES), 0)
+            .unwrap();
+        file.set_len(shape.bytes).unwrap();
+        Ring::open(file, shape).unwrap()
+    }
+
+    fn entry(generation: u8) -> [u8; 1000] {
+        [generation; 1000]
+    }
+
+    fn get(ring: &Ring, wanted: impl FnMut(u32, &[u8; ENTRY_HEADER]) -> bool) -> Option<Vec<u8>> {
+        let found = ring.get(HASH, &mut Vec::new(), wanted, |_, entry| {
+            Some(entry.to_vec())
+        });
+        found.map(|(entry, _)| entry)
+    }
+
+    #[test]
+    fn f_a_whole_record_of_another_generation_that_took_the_place_is_not_taken_for_it() {
+        let ring = ring("replaced");
+        ring.put(HASH, FUNCTION, &entry(1)).unwrap();
+        let mut looks = 0;
+        let found = get(&ring, |_, header| {
+            looks += 1;
+            if looks == 1 {
+                // Once round: every place has a record of the other generation then.
+                let before = ring.head(MAIN).load(Ordering::Relaxed);
+                while ring.head(MAIN).load(Ordering::Relaxed) - before < ring.shape.units[MAIN] {
+                    ring.put(HASH, FUNCTION, &entry(2)).unwrap();
+                }
+                return true;
+            }
+            header[0] == 1
+        });
+        assert!(found.is_none(), "of generation {}", found.unwrap()[0]);
+        assert_eq!(looks, 2);
+    }
+
+    #[test]
+    fn p10_a_head_with_any_bit_flipped_is_gone_on_from() {
+        for bit in 0..64 {
+            let ring = ring("head");
+            for at in 0..20 {
+                ring.put(HASH, FUNCTION, &entry(at)).unwrap();
+            }
+            ring.head(MAIN).fetch_xor(1 << bit, Ordering::Relaxed);
+            for at in 20..120 {
+                ring.put(HASH, FUNCTION, &entry(at)).unwrap();
+                let found = get(&ring, |_, _| true);
+                assert_eq!(found.as_deref(), Some(&entry(at)[..]), "bit {bit}");
+            }
+        }
     }
 }
