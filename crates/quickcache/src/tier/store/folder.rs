@@ -76,7 +76,9 @@ impl Folder {
     /// Opens it, or makes it, with the folders it lies in.
     pub(super) fn open(path: &Path) -> io::Result<Folder> {
         if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent)?;
+            // Where the umask lets a group write, folders of the usual mode would be refused below.
+            let mut folders = std::fs::DirBuilder::new();
+            folders.recursive(true).mode(0o700).create(parent)?;
         }
         match std::fs::DirBuilder::new().mode(0o700).create(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -189,9 +191,12 @@ impl Folder {
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = File::from(openat(&self.fd, &*name, flags, Mode::RUSR | Mode::WUSR)?);
-        // Whoever sweeps sees by it that it is being written.
         let done = (|| {
-            file.lock_shared()?;
+            // Whoever sweeps sees by it that it is being written. If one has come before, the file is about to lose its name.
+            match file.try_lock_shared() {
+                Ok(()) | Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
             kind.write(&file)?;
             match linkat(&self.fd, &*name, &self.fd, K::NAME, AtFlags::empty()) {
                 // Another one is there; or this one was swept before it was locked. Both are seen at the next look.
@@ -216,12 +221,13 @@ impl Folder {
                 file.strip_prefix(name)
                     .is_some_and(|rest| rest.starts_with(".new-"))
             });
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
             if left
-                && let Ok(opened) = File::open(entry.path())
+                && let Ok(opened) = openat(&self.fd, &file, flags, Mode::empty()).map(File::from)
                 && opened.try_lock().is_ok()
             {
                 // If it cannot be removed the next one tries.
-                let _ = std::fs::remove_file(entry.path());
+                let _ = unlinkat(&self.fd, &file, AtFlags::empty());
             }
         }
     }
@@ -292,7 +298,20 @@ impl Folder {
 
 /// Writes all of a file from its start.
 pub(super) fn write_all(mut file: &File, bytes: &[u8]) -> io::Result<()> {
+    may_be_long(bytes.len() as u64)?;
     file.write_all(bytes)
+}
+
+/// Whether this process may write so far into a file. The system would end it, where of another failure it only tells.
+pub(super) fn may_be_long(bytes: u64) -> io::Result<()> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+    if limit.is_some_and(|limit| limit < bytes) {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            "files of this process may not become so large (RLIMIT_FSIZE)",
+        ));
+    }
+    Ok(())
 }
 
 fn refused(why: &str) -> io::Error {

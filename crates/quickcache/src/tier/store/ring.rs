@@ -25,6 +25,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::folder::may_be_long;
 use super::map::Map;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"qcvalue1");
@@ -374,6 +375,7 @@ impl Ring {
         record.extend_from_slice(entry);
         let start = self.shape.index_end() / UNIT + [0, self.shape.units[0]][ring];
         let offset = (start + position % all) * UNIT;
+        may_be_long(offset + record.len() as u64).map_err(Refused::Io)?;
         self.file
             .write_all_at(&record, offset)
             .map_err(Refused::Io)?;
