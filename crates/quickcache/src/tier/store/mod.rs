@@ -48,6 +48,8 @@ pub struct Shared {
     opening: Mutex<()>,
     /// When to look after it next, or to try again to open it, in milliseconds of the coarse clock.
     next_look: AtomicU64,
+    /// When to try again to open values that could not be.
+    next_try: AtomicU64,
     warned: AtomicBool,
     warned_unstored: AtomicBool,
     failures: AtomicU64,
@@ -91,6 +93,7 @@ impl Shared {
             opened: AtomicPtr::new(ptr::null_mut()),
             opening: Mutex::new(()),
             next_look: AtomicU64::new(0),
+            next_try: AtomicU64::new(0),
             warned: AtomicBool::new(false),
             warned_unstored: AtomicBool::new(false),
             failures: AtomicU64::new(0),
@@ -162,15 +165,15 @@ impl Shared {
         let current = self.seen();
         if let Some(opened) = current {
             self.next_look.store(now + LOOK_AFTER, Ordering::Relaxed);
-            match opened.look_after(self.max_bytes) {
+            let too_soon = now < self.next_try.load(Ordering::Relaxed);
+            match opened.look_after(self.max_bytes, too_soon) {
                 Ok((true, aside)) => {
                     self.set_aside(aside, said);
                     return current;
                 }
                 Ok((false, _)) => {}
-                // The table is there; values are not, for the time being.
                 Err(error) => {
-                    self.failed(&error, said);
+                    self.has_no_values(now, &error, said);
                     return current;
                 }
             }
@@ -180,28 +183,38 @@ impl Shared {
             return None;
         }
         match Opened::open(&self.path, self.max_bytes) {
-            Ok((opened, aside)) => {
-                self.set_aside(aside, said);
+            Ok(opening) => {
+                self.set_aside(opening.set_aside, said);
+                if let Some(error) = opening.no_values {
+                    self.has_no_values(now, &error, said);
+                }
                 self.next_look.store(now + LOOK_AFTER, Ordering::Relaxed);
-                let opened = Box::leak(Box::new(opened));
+                let opened = Box::leak(Box::new(opening.opened));
                 self.opened.store(opened, Ordering::Release);
                 Some(opened)
             }
             Err(error) => {
                 self.next_look.store(now + TRY_AGAIN, Ordering::Relaxed);
-                self.failed(&error, said);
+                self.failed(
+                    &format!("it cannot be used: {error}. Functions that use it run uncached until it can"),
+                    said,
+                );
                 None
             }
         }
     }
 
+    /// The table is there, and clears work; values are not, for the time being.
+    fn has_no_values(&self, now: clock::Millis, error: &std::io::Error, said: &mut Vec<String>) {
+        self.next_try.store(now + TRY_AGAIN, Ordering::Relaxed);
+        self.failed(&format!("it keeps no values: {error}"), said);
+    }
+
     /// Counts what went wrong with the files, and says it once.
-    fn failed(&self, error: &std::io::Error, said: &mut Vec<String>) {
+    fn failed(&self, what: &str, said: &mut Vec<String>) {
         self.failures.fetch_add(1, Ordering::Relaxed);
         if !self.warned.swap(true, Ordering::Relaxed) {
-            said.push(format!(
-                " cannot be used: {error}. Functions that use it run uncached until it can; it is tried again every second"
-            ));
+            said.push(format!(": {what}; it is tried again every second"));
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use super::folder::{Folder, Identity, Kind, Looked, random, write_all};
+use super::folder::{Folder, Identity, Kind, Looked, may_be_long, random, write_all};
 use super::generations::{
     Birth, Generations, HEADER, Head, LEASE_WORDS, Shape, Stamp, Watch, move_on,
 };
@@ -68,6 +68,14 @@ pub enum Unstored {
 
 /// Why another file was set aside, if one was.
 pub(super) struct Aside(pub(super) &'static str, pub(super) &'static str);
+
+/// A store that was opened.
+pub(super) struct Opening {
+    pub(super) opened: Opened,
+    pub(super) set_aside: Vec<Aside>,
+    /// Why it has a table only, for the time being: clears work, and memory tiers.
+    pub(super) no_values: Option<io::Error>,
+}
 
 struct TableFile {
     boot: [u64; 2],
@@ -160,14 +168,7 @@ impl Kind for ValuesFile {
 
     fn write(&self, file: &File) -> io::Result<()> {
         let shape = ring::Shape::of(self.max_bytes);
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
-        if limit.is_some_and(|limit| limit < shape.bytes) {
-            // The system would end the process where another error is only returned.
-            return Err(io::Error::new(
-                io::ErrorKind::FileTooLarge,
-                "files of this process may not become so large (RLIMIT_FSIZE)",
-            ));
-        }
+        may_be_long(shape.bytes)?;
         let mut bytes = Ring::fresh(shape, self.epoch, self.max_bytes);
         bytes.resize(Ring::mapped_bytes(shape) as usize, 0);
         write_all(file, &bytes)?;
@@ -178,8 +179,8 @@ impl Kind for ValuesFile {
 }
 
 impl Opened {
-    /// Opens the store of a folder, and says what it set aside for that. Waits for nobody.
-    pub(super) fn open(path: &Path, max_bytes: u64) -> io::Result<(Opened, Vec<Aside>)> {
+    /// Opens the store of a folder. Waits for nobody.
+    pub(super) fn open(path: &Path, max_bytes: u64) -> io::Result<Opening> {
         let folder = Folder::open(path)?;
         let boot = boot_id()?;
         let (file, head, aside) = folder.file(&TableFile { boot })?;
@@ -204,8 +205,18 @@ impl Opened {
             workers: Workers::new(),
             seal: Seal::plain(head.epoch),
         };
-        set_aside.extend(opened.open_values(max_bytes, false)?);
-        Ok((opened, set_aside))
+        let no_values = match opened.open_values(max_bytes, false) {
+            Ok(aside) => {
+                set_aside.extend(aside);
+                None
+            }
+            Err(error) => Some(error),
+        };
+        Ok(Opening {
+            opened,
+            set_aside,
+            no_values,
+        })
     }
 
     fn open_values(&self, max_bytes: u64, any_size: bool) -> io::Result<Option<Aside>> {
@@ -237,8 +248,13 @@ impl Opened {
         self.generations.replaced.load(Ordering::Acquire) != 0
     }
 
-    /// Looks whether the files are still those of the folder. `false`: the table is not, and everybody is told.
-    pub(super) fn look_after(&self, max_bytes: u64) -> io::Result<(bool, Option<Aside>)> {
+    /// Looks whether the files are still those of the folder. `false`: the table is not, and everybody is told. If there are no values
+    /// they are opened, unless that is `too_soon` to try.
+    pub(super) fn look_after(
+        &self,
+        max_bytes: u64,
+        too_soon: bool,
+    ) -> io::Result<(bool, Option<Aside>)> {
         if self.is_replaced() {
             return Ok((false, None));
         }
@@ -247,7 +263,8 @@ impl Opened {
             return Ok((false, None));
         }
         let named = self.folder.named(ValuesFile::NAME);
-        if self.values().map(|values| values.identity) == named && named.is_some() {
+        let sound = self.values().map(|values| values.identity) == named && named.is_some();
+        if sound || too_soon {
             return Ok((true, None));
         }
         Ok((true, self.open_values(max_bytes, true)?))
