@@ -187,15 +187,18 @@ pub struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// Whether an entry of the memory tier is still of the present generation.
+    /// Whether an entry of the memory tier is still of the present generation: what a hit asks, when it has found the entry.
+    ///
+    /// Relaxed: nothing is read after it that a clear could have changed; and no word is older than it was when the entry was made, since
+    /// that happened before the entry was found.
     #[inline(always)]
     #[must_use]
     pub fn holds(&self, guard: Guard) -> bool {
         let slot = (guard.0 & (MOST_SLOTS - 1)) as usize & (self.slots.len() - 1);
         let sum = self.slots[slot]
-            .load(Ordering::Acquire)
-            .wrapping_add(self.function.load(Ordering::Acquire))
-            .wrapping_add(self.everything.load(Ordering::Acquire));
+            .load(Ordering::Relaxed)
+            .wrapping_add(self.function.load(Ordering::Relaxed))
+            .wrapping_add(self.everything.load(Ordering::Relaxed));
         sum << SLOT_BITS == guard.0 & !(MOST_SLOTS - 1)
     }
 }
@@ -270,7 +273,7 @@ impl<'a> Generations<'a> {
 
     /// Whether a stamp is still the present one, asked once more when an entry of it was found. Its words were read one after the
     /// other, and before the entry was looked for: only now it is certain that they are those of the entry, each for itself.
-    pub(super) fn stands(&self, function: &AtomicU64, stamp: Stamp) -> bool {
+    pub(super) fn stands(&self, function: u32, stamp: Stamp) -> bool {
         self.stamp(function, stamp.slot).sum == stamp.sum
     }
 

@@ -358,7 +358,6 @@ impl Opened {
     ) -> Result<Option<T>, Rejected> {
         let wanted = |of: u32, generation: u64| of == function && generation == stamp.sum;
         let found = self.find(spot, now, wanted, read)?;
-        let function = self.generations.function(u64::from(function));
         Ok(found.filter(|_| self.generations.stands(function, stamp)))
     }
 
