@@ -117,7 +117,7 @@ impl World {
     }
 
     fn stamp(&self) -> Stamp {
-        self.generations().stamp(&self.functions[0], 0)
+        self.generations().stamp(0, 0)
     }
 
     fn clear(&self, of: Of) {
@@ -178,7 +178,7 @@ impl World {
     fn find_in_memory(&self) -> Option<u64> {
         let (guard, version) = (*self.memory.lock().unwrap())?;
         self.generations()
-            .holds(&self.functions[0], guard)
+            .watch(0).holds(guard)
             .then_some(version)
     }
 
