@@ -10,6 +10,8 @@ class Stats:
     """Counters of one decorated function, since it was decorated, in this process."""
     #: Calls served by the memory tier.
     memory_hits: int = 0
+    #: Calls served by the machine's store.
+    store_hits: int = 0
     #: Calls served by the other tiers.
     outer_hits: int = 0
     #: Calls that no tier served and that led an execution.
@@ -26,6 +28,12 @@ class Stats:
     skips: int = 0
     #: Clears of single keys.
     clears: int = 0
+    #: Clears that other processes were not told of, since the store could not be opened.
+    pending_clears: int = 0
+    #: Values that the store did not take: without a form outside the process, too large, or the disk was full.
+    unstored: int = 0
+    #: Values in the store that were damaged or could not be read: each was a miss.
+    rejected: int = 0
     #: Seconds spent in the function.
     compute_seconds: float = 0.0
     #: Entries of this function in the memory tier now.
@@ -39,7 +47,7 @@ class Stats:
 
     @property
     def hits(self):
-        return self.memory_hits + self.outer_hits
+        return self.memory_hits + self.store_hits + self.outer_hits
 
     @property
     def hit_ratio(self):
@@ -55,7 +63,7 @@ class Explanation:
     key: str
     #: Its parts, one for each value that the call varies on.
     parts: tuple = ()
-    #: The first tier that holds it: 'memory', the class name of another tier, or None.
+    #: The first tier that holds it: 'memory', 'store', the class name of another tier, or None.
     tier: Optional[str] = None
     #: Seconds since its execution began; None where the tier does not know.
     age: Optional[float] = None

@@ -4,6 +4,7 @@ from typing import Any
 @dataclass(frozen=True)
 class Stats:
     memory_hits: int = 0
+    store_hits: int = 0
     outer_hits: int = 0
     misses: int = 0
     fills: int = 0
@@ -12,6 +13,9 @@ class Stats:
     followers: int = 0
     skips: int = 0
     clears: int = 0
+    pending_clears: int = 0
+    unstored: int = 0
+    rejected: int = 0
     compute_seconds: float = 0.0
     entries: int = 0
     bytes: int = 0

@@ -384,7 +384,7 @@ impl Step {
         };
         let patience = patience(op.counts());
         let over = self.since.is_some_and(|since| since.elapsed() >= patience);
-        match at.step(py, &mut seen, self.waiting.as_ref(), over)? {
+        match at.step(py, &mut seen, op.counts(), self.waiting.as_ref(), over)? {
             Next::Found(found) => {
                 let (key, parts) = (self.key(py)?, self.parts(&op));
                 let ticket = self.ticket.take();

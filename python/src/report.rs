@@ -131,6 +131,7 @@ fn stats<'py>(helper: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
     };
     let (p, c) = (plan.get(), &plan.get().counts);
     out.set_item("memory_hits", p.hits.get() + c.slow_hits.get())?;
+    out.set_item("store_hits", c.store_hits.get())?;
     out.set_item("outer_hits", c.outer_hits.get())?;
     out.set_item("misses", c.misses.get())?;
     out.set_item("fills", c.fills.get())?;
@@ -140,6 +141,8 @@ fn stats<'py>(helper: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
     out.set_item("skips", c.skips.get())?;
     out.set_item("clears", c.clears.get())?;
     out.set_item("pending_clears", c.pending.get())?;
+    out.set_item("unstored", c.unstored.get())?;
+    out.set_item("rejected", c.rejected.get())?;
     out.set_item("compute_seconds", c.compute_nanos.get() as f64 / 1e9)?;
     let (mut entries, mut bytes) = (0, 0);
     if let Some(op) = ready(helper)?

@@ -167,6 +167,7 @@ pub unsafe fn version_of(t: *mut PyTypeObject) -> u32 {
 #[derive(Default)]
 pub struct Counts {
     pub slow_hits: Cell<u64>,
+    pub store_hits: Cell<u64>,
     pub outer_hits: Cell<u64>,
     pub misses: Cell<u64>,
     pub fills: Cell<u64>,
@@ -177,6 +178,9 @@ pub struct Counts {
     pub clears: Cell<u64>,
     /// Clears that the store could not be told of.
     pub pending: Cell<u64>,
+    /// Values that the store did not take, and those that it gave and that could not be read.
+    pub unstored: Cell<u64>,
+    pub rejected: Cell<u64>,
     pub skips: Cell<u64>,
     /// Flights of this function that have landed: says whether to look again before leading one.
     pub landings: Cell<u64>,

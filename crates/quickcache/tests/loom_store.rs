@@ -169,17 +169,14 @@ impl World {
         let stamp = self.stamp();
         self.records.iter().find_map(|record| {
             let (sum, version) = record.read()?;
-            (sum == stamp.sum && self.generations().stands(&self.functions[0], stamp))
-                .then_some(version)
+            (sum == stamp.sum && self.generations().stands(0, stamp)).then_some(version)
         })
     }
 
     /// What a call finds in the memory tier.
     fn find_in_memory(&self) -> Option<u64> {
         let (guard, version) = (*self.memory.lock().unwrap())?;
-        self.generations()
-            .watch(0).holds(guard)
-            .then_some(version)
+        self.generations().watch(0).holds(guard).then_some(version)
     }
 
     /// F, for a call that begins now.

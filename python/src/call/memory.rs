@@ -125,7 +125,7 @@ impl<'py> Op<'py> {
             return Ok(v);
         }
         if let (Some(at), Some(seen)) = (&n.store, &mut seen)
-            && let Some(found) = at.turn(py, seen, patience(self.counts()))?
+            && let Some(found) = at.turn(py, seen, self.counts())?
         {
             return self.found_in_store(n, parts, &mut lead, id, seen, found);
         }
@@ -172,7 +172,7 @@ impl<'py> Op<'py> {
         seen: &Seen,
         (value, until): Found<'py>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        add(&self.counts().outer_hits);
+        add(&self.counts().store_hits);
         let due = deadline(clock::now(), n.timeout).min(until);
         let stored = self.stored(n, &value)?;
         self.land(n, parts, lead, id, Some(seen), stored, due)?;
@@ -189,9 +189,9 @@ impl<'py> Op<'py> {
         until: u64,
     ) -> PyResult<()> {
         if let (Some(at), Some(seen)) = (&n.store, seen)
-            && let Some(entry) = at.entry(&self.c, seen, value, (began, until))?
+            && let Some(entry) = at.entry((&self.c, self.counts()), seen, value, (began, until))?
         {
-            at.put(seen, &entry);
+            at.put(seen, &entry, self.counts());
         }
         Ok(())
     }

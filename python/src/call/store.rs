@@ -77,9 +77,9 @@ impl<'py> Op<'py> {
             return Ok(false);
         }
         if let Some(seen) = &before
-            && let Some(entry) = at.entry(&self.c, seen, value, (began, NEVER))?
+            && let Some(entry) = at.entry((&self.c, self.counts()), seen, value, (began, NEVER))?
         {
-            at.put(seen, &entry);
+            at.put(seen, &entry, self.counts());
         }
         *seen = before;
         Ok(true)
@@ -181,7 +181,7 @@ impl<'py> Op<'py> {
                 let id = n.space.id.get();
                 let seen = n.see(&key);
                 let in_store = match (&n.store, &seen) {
-                    (Some(at), Some(seen)) => at.get(self.py, seen)?,
+                    (Some(at), Some(seen)) => at.get(self.py, seen, self.counts())?,
                     _ => None,
                 };
                 let found = match in_store {

@@ -1,18 +1,20 @@
 //! A function at the machine's store: generations, leases and values, with the values as Python has them.
 
 use super::Store;
+use crate::call::patience;
 use crate::codec;
 use crate::keys::Keys;
 use crate::memory::deadline;
 use crate::plan::Compiled;
 use crate::stack::TextKey;
+use crate::state::{Counts, add};
 use crate::{clock, warn};
-use pyo3::exceptions::PyException;
+use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::prelude::*;
 use quickcache::entry::{Entry, Head, Rejected, Unwritten};
 use quickcache::tier::memory::NEVER;
 use quickcache::tier::store::{AtStore, Next, Seen, StoreKey, Waiting};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// The store behind the memory tier of one function.
 pub struct At {
@@ -105,7 +107,12 @@ impl At {
     }
 
     /// The value of a key at the generation that was seen. What cannot be read is a miss; an interrupt comes out.
-    pub fn get<'py>(&self, py: Python<'py>, seen: &Seen) -> PyResult<Option<Found<'py>>> {
+    pub fn get<'py>(
+        &self,
+        py: Python<'py>,
+        seen: &Seen,
+        counts: &Counts,
+    ) -> PyResult<Option<Found<'py>>> {
         let now = super::now();
         let mut interrupt = None;
         let read = |entry: &Entry<'_>| match codec::decode(py, entry.codec, &entry.payload, true) {
@@ -123,7 +130,7 @@ impl At {
         }
         let found = found.unwrap_or_else(|why| {
             if matches!(why, Rejected::Damaged | Rejected::OtherCodec) {
-                self.store.get().reject();
+                add(&counts.rejected);
             }
             None
         });
@@ -154,12 +161,13 @@ impl At {
         &self,
         py: Python<'py>,
         seen: &mut Seen,
-        patience: Duration,
+        counts: &Counts,
     ) -> PyResult<Option<Found<'py>>> {
+        let patience = patience(counts);
         let (mut since, mut waiting) = (None::<Instant>, None);
         loop {
             let over = since.is_some_and(|since| since.elapsed() >= patience);
-            match self.step(py, seen, waiting.as_ref(), over)? {
+            match self.step(py, seen, counts, waiting.as_ref(), over)? {
                 Next::Found(found) => return Ok(Some(found)),
                 Next::Run => return Ok(None),
                 Next::Wait(next) => {
@@ -178,15 +186,18 @@ impl At {
         &self,
         py: Python<'py>,
         seen: &mut Seen,
+        counts: &Counts,
         waiting: Option<&Waiting>,
         patience_is_over: bool,
     ) -> PyResult<Next<Found<'py>>> {
         let mut raised = None;
-        let next = seen.turn(waiting, patience_is_over, |seen| match self.get(py, seen) {
-            Ok(found) => found,
-            Err(error) => {
-                raised = Some(error);
-                None
+        let next = seen.turn(waiting, patience_is_over, |seen| {
+            match self.get(py, seen, counts) {
+                Ok(found) => found,
+                Err(error) => {
+                    raised = Some(error);
+                    None
+                }
             }
         });
         match raised {
@@ -199,7 +210,7 @@ impl At {
     /// is too old by now.
     pub fn entry(
         &self,
-        c: &Compiled,
+        (c, counts): (&Compiled, &Counts),
         seen: &Seen,
         value: &Bound<PyAny>,
         (began, until): (u64, u64),
@@ -222,21 +233,21 @@ impl At {
         let encode = |bytes: &mut Vec<u8>| codec::encode(value, true, bytes);
         match seen.opened().seal().write(seen.key().bytes(), head, encode) {
             Ok(entry) => Ok(Some(entry)),
-            Err(Unwritten::Codec(error)) => {
-                self.store.get().reject();
-                warn::cannot_encode(py, c, value, error).map(|()| None)
-            }
-            Err(other) => {
-                self.store.get().reject();
-                let error = pyo3::exceptions::PyValueError::new_err(other.to_string());
+            Err(why) => {
+                add(&counts.unstored);
+                let error = match why {
+                    Unwritten::Codec(error) => error,
+                    other => PyValueError::new_err(other.to_string()),
+                };
                 warn::cannot_encode(py, c, value, error).map(|()| None)
             }
         }
     }
 
     /// Stores an entry that was made for what was seen.
-    pub fn put(&self, seen: &Seen, entry: &[u8]) {
+    pub fn put(&self, seen: &Seen, entry: &[u8], counts: &Counts) {
         if let Err(why) = seen.put(entry) {
+            add(&counts.unstored);
             self.store.get().unstored(&why);
         }
     }
