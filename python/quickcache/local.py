@@ -1,6 +1,5 @@
 """The constructor for one machine: memory in front, the machine's store behind it, no server."""
 from ._native import Store
-from .configuration import _over
 
 
 def get_local_quickcache(memoize_timeout=10, timeout=300, path=None, *, max_bytes=256 << 20, **options):
@@ -20,4 +19,6 @@ def get_local_quickcache(memoize_timeout=10, timeout=300, path=None, *, max_byte
     :raises TypeError: for an option that there is not, or a value of the wrong type
     :raises ValueError: for a value that cannot be
     """
+    # Not when the package is imported: whoever uses drop-in functions only does without it.
+    from .configuration import _over
     return _over(Store(path, timeout, max_bytes=max_bytes), 'get_local_quickcache', memoize_timeout, timeout, options)
