@@ -11,7 +11,7 @@ except ImportError as error:
         'WSGIApplicationGroup %{GLOBAL}, so that the application runs in the main interpreter') from None
 
 from .cache_helpers import ForceSkipCache, TieredCache
-from .clearing import ClearPending
+from .errors import ClearPending
 from .local import get_local_quickcache
 from .quickcache import get_quickcache
 from .quickcache_helper import QuickCacheHelper

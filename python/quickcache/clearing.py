@@ -2,10 +2,7 @@
 import threading
 
 from . import _native
-
-
-class ClearPending(RuntimeError):
-    """A clear that is not in force in every tier yet; from ``clear_with(strict=True)``"""
+from .errors import ClearPending
 
 
 def clear_with(helper, wait, strict, settle):
