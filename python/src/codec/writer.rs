@@ -50,7 +50,13 @@ impl<'b> Writer<'b> {
             return self.dict(dict);
         }
         if let Ok(list) = value.cast_exact::<PyList>() {
-            return self.items(list.len(), list.iter());
+            let count = list.len();
+            self.items(count, list.iter())?;
+            return if list.len() == count {
+                Ok(())
+            } else {
+                Err(CHANGED)
+            };
         }
         if let Ok(float) = value.cast_exact::<PyFloat>() {
             let _ = encode::write_f64(self.bytes, float.value());
