@@ -280,6 +280,17 @@ fn what_a_refresh_stored_is_not_followed_by_a_fill_that_is_older() {
 }
 
 #[test]
+fn what_a_refresh_stored_is_found() {
+    loom::model(|| {
+        let world = World::new();
+        world.fill(0);
+        world.database.store(1, Ordering::Relaxed);
+        assert!(world.refresh(1));
+        assert_eq!(world.find(), Some(1));
+    });
+}
+
+#[test]
 fn of_two_refreshes_of_a_generation_one_is_stored() {
     check(|| {
         let world = World::new();
@@ -552,14 +563,15 @@ fn a_claim_of_a_newer_generation_takes_the_lease_and_who_waited_is_woken() {
         let leased = Leased::new();
         let old = claimant(0);
         assert_eq!(leased.claim(old), Claim::Mine);
-        let waits = beside(&leased, |leased| {
-            if let Claim::Wait(waited) = leased.claim(claimant(1)) {
-                leased.sleep(waited.bell);
-            }
-        });
+        let Claim::Wait(waited) = leased.claim(claimant(1)) else {
+            unreachable!("nobody has released it")
+        };
+        let waits = beside(&leased, move |leased| leased.sleep(waited.bell));
         let new = Claimant::new(2, KEY, 2);
         assert_eq!(leased.claim(new), Claim::Mine);
         leased.release(old);
+        let another = leased.claim(Claimant::new(3, KEY, 2));
+        assert!(matches!(another, Claim::Wait(_)), "it is not the old one's");
         leased.release(new);
         waits.join().unwrap();
     });

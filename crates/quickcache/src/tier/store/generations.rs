@@ -288,11 +288,12 @@ impl<'a> Generations<'a> {
     }
 
     /// A value that is no fill takes the key over, if nothing cleared it since `stamp` was read, before its execution: the stamp
-    /// to store it under. Entries and fills of older executions are void.
+    /// to store it under. Entries and fills of older executions are void. Release: as for a clear, what its execution saw is seen by those
+    /// of the new generation.
     pub(super) fn supersede(&self, stamp: Stamp) -> Option<Stamp> {
         let next = stamp.word.wrapping_add(STEP);
         self.slots[stamp.slot as usize]
-            .compare_exchange(stamp.word, next, Ordering::AcqRel, Ordering::Relaxed)
+            .compare_exchange(stamp.word, next, Ordering::Release, Ordering::Relaxed)
             .ok()?;
         Some(Stamp {
             sum: stamp.sum.wrapping_add(STEP),
@@ -304,7 +305,7 @@ impl<'a> Generations<'a> {
 
 /// Clears what a word stands for. Release: what was written before the clear is seen by whoever sees the new generation.
 pub(super) fn move_on(word: &AtomicU64) {
-    word.fetch_add(STEP, Ordering::AcqRel);
+    word.fetch_add(STEP, Ordering::Release);
 }
 
 #[cfg(test)]

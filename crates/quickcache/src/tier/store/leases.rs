@@ -120,7 +120,7 @@ impl<'a> Line<'a> {
             if word == waited
                 || self
                     .word
-                    .compare_exchange(word, waited, Ordering::AcqRel, Ordering::Relaxed)
+                    .compare_exchange(word, waited, Ordering::Relaxed, Ordering::Relaxed)
                     .is_ok()
             {
                 return (Claim::Wait(Waited { word: waited, bell }), false);
@@ -150,7 +150,7 @@ impl<'a> Line<'a> {
         loop {
             match self
                 .word
-                .compare_exchange(word, 0, Ordering::AcqRel, Ordering::Relaxed)
+                .compare_exchange(word, 0, Ordering::Release, Ordering::Relaxed)
             {
                 Ok(_) => return self.ring(word),
                 Err(now) if now == mine.0 | WAITED || now == mine.0 => word = now,
@@ -166,7 +166,7 @@ impl<'a> Line<'a> {
         while holder(word) == Some(worker) {
             match self
                 .word
-                .compare_exchange(word, 0, Ordering::AcqRel, Ordering::Relaxed)
+                .compare_exchange(word, 0, Ordering::Relaxed, Ordering::Relaxed)
             {
                 Ok(_) => return self.ring(word),
                 Err(now) => word = now,
@@ -175,10 +175,11 @@ impl<'a> Line<'a> {
         false
     }
 
+    /// Release: who sees the bell rung sees the lease ended.
     fn ring(&self, from: u64) -> bool {
         let waited = from & WAITED != 0;
         if waited {
-            self.bell.fetch_add(1, Ordering::AcqRel);
+            self.bell.fetch_add(1, Ordering::Release);
         }
         waited
     }
