@@ -1,11 +1,10 @@
 """Clears with options, and the clear that waits for a transaction."""
-import threading
-
 from . import _native
 from .errors import ClearPending
 
 
 def clear_with(helper, wait, strict, settle):
+    import threading
     for name, value in (('wait', wait), ('strict', strict)):
         if not isinstance(value, bool):
             raise TypeError('clear_with of {}: {} must be True or False, not {!r}'.format(
