@@ -1,11 +1,13 @@
 """The configuration of the constructors with tiers of their own: its stages, its options, and what each mistake is told."""
 import datetime
+import decimal
 import functools
 import inspect
+import uuid
 
 import pytest
 
-from quickcache import Memory, QuickCacheHelper, testing
+from quickcache import Memory, QuickCacheHelper, Store, get_local_quickcache, testing
 from quickcache.configuration import _over
 
 from .tools import Gate, Source, UserCache, script, start
@@ -275,6 +277,64 @@ def test_importing_the_package_does_not_import_the_configuration(tmp_path):
         print(*[name for name in sys.modules if name in ('quickcache.configuration', 'quickcache.v1')])
     """)
     assert done.stdout.split() == []
+
+
+# ---- over the machine's store ----
+
+def local(tmp_path, **options):
+    return get_local_quickcache(path=tmp_path / 'store', **options)
+
+
+def keyed_alike(key):
+    """For configurations that stand for two processes: neither sees the other's memory tier."""
+    return [key]
+
+
+@pytest.mark.parametrize('key', [
+    1, 'a', b'a', None, 2.5, 2 ** 70, [1, ['a']], ('a', None), {'a': {1}}, frozenset({1}), datetime.datetime(2024, 1, 1), decimal.Decimal('1.0'),
+    uuid.UUID(int=7)], ids=lambda key: type(key).__name__)
+def test_a_value_is_found_in_the_store_by_its_key_and_cleared_from_there(tmp_path, key):
+    one, other = (local(tmp_path)(['key'])(keyed_alike) for _ in range(2))
+    assert one(key) == [key] and one(key) == [key]
+    assert other(key) == [key]
+    assert (one.stats().executions, other.stats().executions, other.stats().store_hits) == (1, 0, 1)
+    assert other.get_cache_key(key) == one.get_cache_key(key)
+    other.clear(key)
+    assert one.get_cached_value(key) is Ellipsis
+    assert one(key) == [key] and one.stats().executions == 2
+
+
+def test_keys_that_differ_under_v1_differ_in_the_store(tmp_path):
+    one, other = (local(tmp_path)(['key'])(keyed_alike) for _ in range(2))
+    keys = [1, 1.0, True, '1', b'1', [1], (1,), {1}, frozenset({1}), None, 0.0, -0.0]
+    for key in keys:
+        one(key)
+    assert [repr(other(key)) for key in keys] == [repr([key]) for key in keys]
+    assert (other.stats().store_hits, other.stats().executions) == (len(keys), 0)
+
+
+def test_functions_of_one_name_in_two_modules_share_and_of_another_version_do_not(tmp_path):
+    quickcache = local(tmp_path)
+
+    def elsewhere(key):
+        return 'elsewhere'
+    elsewhere.__module__ = 'another.module'
+    first = quickcache(['key'], name='shared', version=1)(keyed_alike)
+    second = local(tmp_path)(['key'], name='shared', version=1)(elsewhere)
+    third = local(tmp_path)(['key'], name='shared', version=2)(elsewhere)
+    first(1)
+    assert second(1) == [1] and third(1) == 'elsewhere'
+
+
+def test_each_function_has_its_own_timeouts_in_the_store(tmp_path):
+    with testing.fake_clock():
+        f = local(tmp_path, timeout=300)(['key'], memoize_timeout=1, timeout=60)(keyed_alike)
+        g = local(tmp_path, timeout=300)(['key'], memoize_timeout=1)(keyed_alike)
+        assert isinstance(f.clear.__self__.cache.caches[1].cache, Store) and f.clear.__self__.cache.caches[1].timeout == 60
+        assert isinstance(g.clear.__self__.cache.caches[1], Store)
+        assert f.explain(1).tier is None
+        f(1)
+        assert f.explain(1).tier == 'memory' and f.explain(1).time_left == 1
 
 
 # ---- mistakes: the whole text of each error ----
