@@ -211,6 +211,20 @@ fn is_builtin(v: &Bound<PyAny>) -> bool {
         || v.is_exact_instance_of::<PyInt>()
 }
 
+/// Whether a dataclass is a value of another type as well.
+fn is_value(v: &Bound<PyAny>) -> PyResult<bool> {
+    Ok(v.is_instance_of::<PyString>()
+        || v.is_instance_of::<PyInt>()
+        || v.is_instance_of::<PyFloat>()
+        || v.is_instance_of::<PyBytes>()
+        || v.is_instance_of::<PyList>()
+        || v.is_instance_of::<PyTuple>()
+        || v.is_instance_of::<PyDict>()
+        || v.is_instance_of::<PySet>()
+        || v.is_instance_of::<PyFrozenSet>()
+        || standard(&mut Vec::new(), v)?)
+}
+
 /// Asked of the class only: an object may make up attributes. Runs no Python code.
 fn is_dataclass(v: &Bound<PyAny>) -> bool {
     let name = intern!(v.py(), "__dataclass_fields__");
@@ -231,6 +245,10 @@ fn named(out: &mut Vec<u8>, v: &Bound<PyAny>) -> Result<bool, Fault> {
     }
     if !is_dataclass(v) {
         return Ok(false);
+    }
+    // Its fields would be told without the text, say, that it is too.
+    if is_value(v)? {
+        return Err(Fault::NoForm(class_of(v)));
     }
     let _depth = Depth::enter(py)?;
     let fields = py

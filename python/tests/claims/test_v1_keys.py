@@ -475,6 +475,16 @@ def test_what_is_no_key_value_is_one_error_that_names_function_argument_and_fix(
     assert not executions
 
 
+def test_a_dataclass_that_is_a_value_of_another_type_too_is_refused():
+    """Its fields do not tell its text, or its items."""
+    for base, content in [(str, 'a'), (int, 1), (float, 1.5), (bytes, b'a'), (list, [1]), (tuple, (1,)), (dict, {1: 2}), (set, {1}),
+                          (frozenset, {1}), (decimal.Decimal, '1.5')]:
+        made = dataclasses.make_dataclass('Tagged', [('kind', str, 'x')], bases=(base,), init=False, repr=False, eq=False)
+        for value in (made(content), [made(content)]):
+            with pytest.raises(ValueError, match='Tagged, which is no key value'):
+                f_over_memory(value)
+
+
 @pytest.mark.parametrize('key', ['a\ud800', ['\ud800'], {'\udfff': 1}, OwnStr('\ud800'), Point('\ud800')], ids=['str', 'list', 'dict', 'subclass', 'dataclass'])
 def test_text_without_a_utf8_form_is_refused(key):
     f = v1(['key', 'other'])(named_f)
