@@ -100,10 +100,8 @@ def _over(shared, constructor, memoize_timeout, timeout, options):
 # ---- what may be given for an option ----
 
 def _check(where, option):
-    try:
+    if option in _CHECKS:
         return _CHECKS[option]
-    except KeyError:
-        pass
     if option == 'name':
         raise TypeError(
             "{}: name is one function's own; give it at the function: @quickcache([...], name='posts')".format(where))
@@ -116,15 +114,11 @@ def _check(where, option):
 def _vary_on(where, option, value):
     if isfunction(value):
         return value
-    names = None
-    if not isinstance(value, (str, bytes, dict)):
-        try:
-            names = list(value)
-        except TypeError:
-            pass
-    if names is None or not all(isinstance(name, str) for name in names):
-        raise TypeError("{}: vary_on must be a list of argument names and dotted paths, such as ['person.id'], or a function, not "
-                        '{!r}'.format(where, value))
+    # A str and a dict can be iterated, too.
+    names = list(value) if hasattr(value, '__iter__') and not isinstance(value, (str, dict)) else [value]
+    if isinstance(value, str) or not all(isinstance(name, str) for name in names):
+        raise TypeError("{}: vary_on must be a list of argument names and dotted paths, such as ['person.id'], or a function, "
+                        'not {!r}'.format(where, value))
     return names
 
 

@@ -374,6 +374,10 @@ STAGES = {
      "vary_on must be a list of argument names and dotted paths, such as ['person.id'], or a function, not 'key'"),
     ({'vary_on': None}, TypeError,
      "vary_on must be a list of argument names and dotted paths, such as ['person.id'], or a function, not None"),
+    ({'vary_on': b'key'}, TypeError,
+     "vary_on must be a list of argument names and dotted paths, such as ['person.id'], or a function, not b'key'"),
+    ({'vary_on': {'key': 1}}, TypeError,
+     "vary_on must be a list of argument names and dotted paths, such as ['person.id'], or a function, not {'key': 1}"),
     ({'vary_on': ['key', 5]}, TypeError,
      "vary_on must be a list of argument names and dotted paths, such as ['person.id'], or a function, not ['key', 5]"),
 ], ids=lambda v: str(v) if isinstance(v, dict) else '')
