@@ -1,5 +1,7 @@
 """A hit, by the kind of key: ours against functools.lru_cache on the same call, interleaved in one process.
 
+The last column: the same function with keys of scheme v1, as a ratio to ours with keys of scheme seed.
+
     python bench/python/hits.py        exits with 1 when a ratio is over its bound by more than ten per cent
 """
 import functools
@@ -9,7 +11,13 @@ import sysconfig
 from sampling import compile_loop, interleave, ratio
 
 from quickcache import Memory, get_quickcache
+from quickcache.quickcache import decorate
+from quickcache.v1 import V1Function
 
+MEMORY = Memory(timeout=3600)
+
+# A hit by v1 in terms of one by seed.
+V1_BOUND = 1.0
 # Bounds for a plain build and for one with profile-guided optimisation.
 BOUNDS = {
     'int': (.50, .70),
@@ -33,9 +41,16 @@ class Person:
         return self.id == other.id
 
 
-def cases():
-    """{name: (call, our names, their names)}"""
-    qc = get_quickcache(cache=Memory(timeout=3600))
+def seed(vary_on):
+    return get_quickcache(cache=MEMORY)(vary_on)
+
+
+def v1(vary_on):
+    return lambda fn: decorate(fn, V1Function(fn, vary_on, MEMORY))
+
+
+def cases(qc):
+    """{name: (call, our names, their names)}, ours decorated by `qc`"""
     lru = functools.lru_cache(None)
 
     def one(a):
@@ -90,18 +105,21 @@ def pgo():
 
 def main():
     print(f'CPython {sys.version.split()[0]}, {"PGO" if pgo() else "plain"} build')
-    print(f'{"":18}{"ours ns":>9}{"lru ns":>9}{"ratio":>8}  quartiles    bound')
+    print(f'{"":18}{"ours ns":>9}{"lru ns":>9}{"ratio":>8}  quartiles    bound   v1 / seed')
     failed = False
-    for name, (call, ours, theirs) in cases().items():
+    of_v1 = cases(v1)
+    for name, (call, ours, theirs) in cases(seed).items():
         our_call, their_call = call if isinstance(call, tuple) else (call, call)
-        loops = {'ours': compile_loop(our_call, ours), 'lru': compile_loop(their_call, theirs)}
+        loops = {'ours': compile_loop(our_call, ours), 'lru': compile_loop(their_call, theirs),
+                 'v1': compile_loop(our_call, of_v1[name][1])}
         got = interleave(loops)
         r, q1, q3 = ratio(got['ours'], got['lru'])
         bound = BOUNDS[name][pgo()]
-        over = r > bound * 1.1
+        same, _, _ = ratio(got['v1'], got['ours'])
+        over = r > bound * 1.1 or same > V1_BOUND * 1.1
         failed |= over
         mid = {k: sorted(v)[len(v) // 2] for k, v in got.items()}
-        print(f'{name:18}{mid["ours"]:9.1f}{mid["lru"]:9.1f}{r:8.2f}  {q1:.2f} - {q3:.2f}  {bound:6.2f}'
+        print(f'{name:18}{mid["ours"]:9.1f}{mid["lru"]:9.1f}{r:8.2f}  {q1:.2f} - {q3:.2f}  {bound:6.2f}{same:12.2f}'
               f'{"  OVER" if over else ""}')
     return 1 if failed else 0
 
