@@ -3,18 +3,18 @@
 
 #![cfg(target_os = "linux")]
 
-mod store_tools;
+mod on_store;
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use on_store::{Place, listen, logged};
 use quickcache::{Cleared, FakeClock, Memory, QuickCache, Store, TieredCache, quickcache};
-use store_tools::{Folder, keep_log, log_lines};
 
 /// Never dropped: statics are not. It lies in the system's folder of temporary files.
-static FOLDER: LazyLock<Folder> = LazyLock::new(Folder::new);
+static FOLDER: LazyLock<Place> = LazyLock::new(Place::new);
 static CLOCK: LazyLock<FakeClock> = LazyLock::new(FakeClock::new);
 
 fn store() -> Store {
@@ -276,9 +276,9 @@ fn results_options_and_large_values_go_through_the_store() {
 
 #[test]
 fn a_value_larger_than_the_store_takes_is_returned_and_counted_and_said_once() {
-    keep_log();
-    static SMALL: LazyLock<(Folder, PathBuf)> = LazyLock::new(|| {
-        let folder = Folder::new();
+    listen();
+    static SMALL: LazyLock<(Place, PathBuf)> = LazyLock::new(|| {
+        let folder = Place::new();
         let path = folder.store();
         (folder, path)
     });
@@ -301,16 +301,16 @@ fn a_value_larger_than_the_store_takes_is_returned_and_counted_and_said_once() {
         assert_eq!(noise(60_000).len(), 60_000);
     }
     assert_eq!((noise::stats().executions, noise::stats().unstored), (5, 4));
-    let lines = log_lines(&SMALL.1);
+    let lines = logged(&SMALL.0);
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].contains("max_bytes"), "{lines:?}");
 }
 
 #[test]
 fn a_folder_that_cannot_be_is_an_uncached_function_a_pending_clear_and_one_warning() {
-    keep_log();
-    static PATH: LazyLock<(Folder, PathBuf)> = LazyLock::new(|| {
-        let folder = Folder::new();
+    listen();
+    static PATH: LazyLock<(Place, PathBuf)> = LazyLock::new(|| {
+        let folder = Place::new();
         let file = folder.store();
         std::fs::write(&file, "a file in its place").unwrap();
         (folder, file)
@@ -336,7 +336,7 @@ fn a_folder_that_cannot_be_is_an_uncached_function_a_pending_clear_and_one_warni
     let cleared = count::clear(1);
     assert!(!cleared.is_applied());
     assert!(cleared.strict().unwrap_err().to_string().contains("store"));
-    let lines = log_lines(&PATH.1);
+    let lines = logged(&PATH.0);
     assert_eq!(lines.len(), 1, "{lines:?}");
     // It heals by itself, within the second after which it tries again.
     std::fs::remove_file(&PATH.1).unwrap();

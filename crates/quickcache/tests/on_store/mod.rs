@@ -130,7 +130,7 @@ impl AtStore {
     pub fn new(path: &Path, max_bytes: u64) -> AtStore {
         listen();
         AtStore {
-            shared: Shared::of(Some(path), max_bytes).unwrap(),
+            shared: Shared::of(Some(path), max_bytes),
         }
     }
 
@@ -218,7 +218,6 @@ impl AtStore {
 pub fn entry_of(opened: &Opened, n: u64, generation: u64, version: u64, bytes: usize) -> Vec<u8> {
     let now = clock::boot();
     let head = Head {
-        codec: 1,
         generation,
         started: now,
         deadline: now + 3_600_000,
@@ -229,7 +228,7 @@ pub fn entry_of(opened: &Opened, n: u64, generation: u64, version: u64, bytes: u
         payload.extend_from_slice(&version.to_le_bytes());
         let mut random = Random(n << 32 | version << 1 | 1);
         payload.extend((16..bytes).map(|_| random.below(251) as u8));
-        Ok::<(), ()>(())
+        Ok::<u8, ()>(1)
     });
     written.unwrap()
 }
@@ -376,7 +375,7 @@ impl log::Log for Log {
     fn flush(&self) {}
 }
 
-fn listen() {
+pub fn listen() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         log::set_logger(&LOG).unwrap();
