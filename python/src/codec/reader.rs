@@ -2,11 +2,11 @@
 
 use super::{dataclass, moment};
 use crate::class::{DECIMAL, SAFE_UUID, UUID};
+use crate::ffi;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{
-    IntoPyDict, PyBool, PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString,
-    PyTuple,
+    IntoPyDict, PyBool, PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyTuple,
 };
 use quickcache::codec::extension as ext;
 use quickcache::codec::extension::DEEPEST;
@@ -19,6 +19,8 @@ pub fn read<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
         rest: bytes,
         depth: 0,
         items: Vec::new(),
+        dicts: 0,
+        names: Vec::new(),
     };
     let value = reader.value()?;
     if reader.rest.is_empty() {
@@ -39,7 +41,12 @@ struct Reader<'a, 'py> {
     depth: u32,
     /// What has been read of sequences that are not complete: none is seen by others before it is.
     items: Vec<Bound<'py, PyAny>>,
+    dicts: usize,
+    /// Short keys that have been read, by a number made of their bytes.
+    names: Vec<Option<(&'a [u8], Bound<'py, PyAny>)>>,
 }
+
+const PLACES: usize = 64;
 
 impl<'a, 'py> Reader<'a, 'py> {
     #[inline]
@@ -112,12 +119,40 @@ impl<'a, 'py> Reader<'a, 'py> {
         }
     }
 
-    fn utf8(&mut self, length: usize) -> PyResult<&'a str> {
-        std::str::from_utf8(self.take(length)?).map_err(|_| malformed())
+    fn text(&mut self, length: usize) -> PyResult<Bound<'py, PyAny>> {
+        let utf8 = self.take(length)?;
+        // SAFETY: the bytes are there for the length of the call, which checks them.
+        unsafe {
+            let text = ffi::PyUnicode_FromStringAndSize(utf8.as_ptr().cast(), length as isize);
+            Bound::from_owned_ptr_or_err(self.py, text)
+        }
     }
 
-    fn text(&mut self, length: usize) -> PyResult<Bound<'py, PyAny>> {
-        Ok(PyString::new(self.py, self.utf8(length)?).into_any())
+    /// The key of a dict. Rows of a table have the same names: each is made once, but for those that share a place.
+    fn key(&mut self) -> PyResult<Bound<'py, PyAny>> {
+        let Some(Marker::FixStr(length)) = self.rest.first().map(|first| Marker::from_u8(*first))
+        else {
+            return self.value();
+        };
+        if self.dicts < 2 {
+            return self.value();
+        }
+        let length = usize::from(length);
+        let utf8 = self.rest.get(1..=length).ok_or_else(malformed)?;
+        let place = utf8
+            .iter()
+            .fold(length, |n, byte| n * 31 + usize::from(*byte))
+            % PLACES;
+        self.names.resize(PLACES, None);
+        if let Some((known, name)) = &self.names[place]
+            && *known == utf8
+        {
+            self.rest = &self.rest[1 + length..];
+            return Ok(name.clone());
+        }
+        let name = self.value()?;
+        self.names[place] = Some((utf8, name.clone()));
+        Ok(name)
     }
 
     fn bytes(&mut self, length: usize) -> PyResult<Bound<'py, PyAny>> {
@@ -159,10 +194,11 @@ impl<'a, 'py> Reader<'a, 'py> {
         if count > self.rest.len() / 2 {
             return Err(malformed());
         }
+        self.dicts += 1;
         let dict = PyDict::new(self.py);
         self.deeper(|r| {
             for _ in 0..count {
-                let (key, value) = (r.value()?, r.value()?);
+                let (key, value) = (r.key()?, r.value()?);
                 dict.set_item(key, value)?;
             }
             Ok(())

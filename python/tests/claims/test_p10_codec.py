@@ -127,6 +127,16 @@ def test_any_value_comes_back_as_it_was(value):
     assert same(decoded(encoded(value)), value)
 
 
+def test_names_that_many_dicts_share_are_made_once_and_never_mistaken_for_others():
+    names = [a + b for a in 'abcdefghijklmnop\u00e9' for b in ('', *'0123456789')]
+    rows = [{name: name + str(number) for name in names} for number in range(4)] + [{name: 0} for name in names]
+    back = decoded(encoded(rows))
+    assert back == rows
+    few = [{'id': 1, 'x' * 32: 2}] * 3
+    one, two, three = decoded(encoded(few))
+    assert [*map(id, two)][:1] == [*map(id, three)][:1] and [one, two, three] == few
+
+
 class Colour(enum.IntEnum):
     RED = 1
 
