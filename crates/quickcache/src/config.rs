@@ -119,13 +119,13 @@ impl QuickCache {
 
     /// Clears every entry of this cache's functions in the memory tier and, in every process, in the machine's store: between two
     /// tests, that neither sees what the other computed. Caches of your own keep theirs; other caches that have the same
-    /// [`Memory`] lose their entries in it too.
+    /// [`Memory`] or the same [`Store`](crate::Store) lose their entries in it too.
     pub fn clear_everything(&self) {
         let all = all_functions();
         let own = |function: &&&Function| function.is_of(&self.config.enabled);
-        for function in all.iter().filter(own) {
-            // A store that cannot be opened has been logged, and no function uses it.
-            let _closed = function.clear_all_in_store();
+        // A store that cannot be opened has been logged, and no function uses it.
+        if let Some(opened) = self.config.tiers.store().and_then(|of| of.shared().open()) {
+            opened.clear_everything();
         }
         let mut machine = protocol().lock();
         for function in all.iter().filter(own) {

@@ -90,6 +90,38 @@ fn p2_a_clear_in_one_process_is_seen_by_the_memory_tier_of_another() {
     assert!(one(1).1 > after.1 && one(2).1 > other.1);
 }
 
+/// A process that has just started has called nothing yet.
+#[test]
+fn p2_clear_all_reaches_what_this_process_has_never_called() {
+    in_both!("never called", one, two, |n| -> (u64, u64) { ask(n) });
+    let before = one(1);
+    NOW.fetch_add(1, Ordering::SeqCst);
+    assert_eq!(two::clear_all(), Cleared::Applied);
+    assert!(one(1).1 > before.1, "a value of before the clear");
+}
+
+#[test]
+fn p2_a_cache_that_is_cleared_is_cleared_in_processes_that_call_other_functions() {
+    static APART: LazyLock<Folder> = LazyLock::new(Folder::new);
+    fn apart() -> QuickCache {
+        let store = Store::at(APART.store()).max_bytes(1 << 20);
+        QuickCache::new(TieredCache::new([Memory::new().into(), store.into()]))
+    }
+    static CACHE: LazyLock<QuickCache> = LazyLock::new(apart);
+    static OTHER: LazyLock<QuickCache> = LazyLock::new(apart);
+    #[quickcache(cache = CACHE, vary_on = [n])]
+    fn cached(n: u64) -> (u64, u64) {
+        ask(n)
+    }
+    let before = cached(1);
+    NOW.fetch_add(1, Ordering::SeqCst);
+    OTHER.clear_everything();
+    let after = cached(1);
+    assert!(after.1 > before.1, "a value of before the clear");
+    CACHE.clear_everything();
+    assert_eq!(cached::get_cached_value(1), None);
+}
+
 #[test]
 fn clear_all_of_one_function_leaves_another_alone() {
     in_both!("all-1", one, two, |n| -> u64 { n });
@@ -378,16 +410,4 @@ async fn async_functions_share_the_store_too() {
         ((0, 0), Some((0, 0)))
     );
     assert_eq!(one::explain(1).await.tier.as_deref(), Some("memory"));
-}
-
-#[test]
-fn a_cache_that_is_cleared_forgets_what_its_functions_have_in_the_store() {
-    static CACHE: LazyLock<QuickCache> = LazyLock::new(process);
-    #[quickcache(cache = CACHE, vary_on = [n])]
-    fn cached(n: u64) -> u64 {
-        n
-    }
-    cached(1);
-    CACHE.clear_everything();
-    assert_eq!(cached::get_cached_value(1), None);
 }

@@ -322,19 +322,17 @@ impl Site {
     /// Clears every entry of the function, of all its instantiations, in a moment.
     #[must_use = "not every tier can do it"]
     pub fn clear_all(&'static self) -> Cleared {
-        let mut cleared = Cleared::Applied;
+        let closed = self.clear_all_in_store();
         for function in self.functions() {
-            let failed = function.clear_all_in_store();
             function.clear_all();
-            if let Some(failed) = failed {
-                cleared = Cleared::new(function, vec![failed]);
-            }
-            if let Some(tier) = function.outer.last() {
-                cleared =
-                    Cleared::Pending(Error::cannot_clear_all(&self.declared.name(), &tier.name));
-            }
         }
-        cleared
+        if let Some(tier) = self.cache().config.tiers.outer().last() {
+            return Cleared::Pending(Error::cannot_clear_all(&self.declared.name(), &tier.name));
+        }
+        match closed {
+            Some(closed) => Cleared::Pending(Error::pending(&self.declared.name(), vec![closed])),
+            None => Cleared::Applied,
+        }
     }
 }
 

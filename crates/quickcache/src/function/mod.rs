@@ -29,7 +29,7 @@ use crate::protocol::guarded::{Cell, Guarded};
 use crate::protocol::machine::Machine;
 use crate::stats::{Counters, Stats};
 use crate::tier::memory::{self, Stamp, Tables};
-use crate::tier::store::AtStore;
+use crate::tier::store::{AtStore, Shared};
 use crate::tier::user::Outer;
 
 /// What flies from a leader to its followers.
@@ -262,6 +262,43 @@ impl Site {
         made
     }
 
+    /// What makes the keys of an instantiation, by its type parameters.
+    fn keys(&self, parameters: &str) -> v1::Function {
+        let declared = &self.declared;
+        let config = &*self.cache().config;
+        let version = declared.version.or(config.version);
+        let name = match (declared.name, parameters) {
+            (Some(name), "()") => name.to_owned(),
+            (Some(name), parameters) => format!("{name}<{parameters}>"),
+            (None, "()") => declared.function.to_owned(),
+            (None, parameters) => format!("{}<{parameters}>", declared.function),
+        };
+        let module = match declared.name {
+            Some(_) => String::new(),
+            None => declared.qualified_module(),
+        };
+        let identity_of_keys = v1::Identity {
+            module: &module,
+            name: &name,
+            version: &version
+                .map(|version| version.to_string())
+                .unwrap_or_default(),
+            source: if declared.name.is_some() || version.is_some() {
+                &[]
+            } else {
+                &declared.source.to_be_bytes()
+            },
+        };
+        v1::Scheme::new(&config.secret).function(identity_of_keys)
+    }
+
+    /// The machine's store, and what names the function there: all instantiations alike, since whoever clears them cannot know which ones
+    /// other processes use.
+    fn at_store(&self) -> Option<(&'static Shared, [u8; 32])> {
+        let store = self.cache().config.tiers.store()?;
+        Some((store.shared(), *self.keys("()").id()))
+    }
+
     /// Every instantiation that was used so far.
     pub(crate) fn functions(&self) -> impl Iterator<Item = &'static Function> {
         // SAFETY: functions are leaked; a pointer in the list is null or points to one.
@@ -300,31 +337,7 @@ impl Function {
             option(declared.timeout, "timeout"),
             option(declared.memoize_timeout, "memoize_timeout"),
         );
-        let version = declared.version.or(config.version);
-        let parameters = (identity.name)();
-        let name = match (declared.name, parameters) {
-            (Some(name), "()") => name.to_owned(),
-            (Some(name), parameters) => format!("{name}<{parameters}>"),
-            (None, "()") => declared.function.to_owned(),
-            (None, parameters) => format!("{}<{parameters}>", declared.function),
-        };
-        let module = match declared.name {
-            Some(_) => String::new(),
-            None => declared.qualified_module(),
-        };
-        let identity_of_keys = v1::Identity {
-            module: &module,
-            name: &name,
-            version: &version
-                .map(|version| version.to_string())
-                .unwrap_or_default(),
-            source: if declared.name.is_some() || version.is_some() {
-                &[]
-            } else {
-                &declared.source.to_be_bytes()
-            },
-        };
-        let keys = v1::Scheme::new(&config.secret).function(identity_of_keys);
+        let keys = site.keys((identity.name)());
         let store = config.tiers.store();
         Function {
             site,
@@ -341,7 +354,9 @@ impl Function {
             enabled: config.enabled.clone(),
             hasher: RandomState::default(),
             times,
-            store: store.map(|store| AtStore::new(store.shared(), keys.id())),
+            store: site
+                .at_store()
+                .map(|(shared, id)| AtStore::new(shared, &id)),
             outer: config.tiers.outer().to_vec(),
             patience: option(declared.patience, "patience").or(config.patience),
             keys,

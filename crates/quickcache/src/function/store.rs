@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::outer::{NO_CODEC, Outside};
 use super::work::Work;
-use super::{Flown, Function};
+use super::{Flown, Function, Site};
 use crate::clock::{self, Millis};
 use crate::entry::{Entry, Head, Rejected};
 use crate::key::v1::Digest;
@@ -60,17 +60,6 @@ impl Function {
         }
     }
 
-    /// Clears every key of the function in every process.
-    pub(crate) fn clear_all_in_store(&self) -> Option<String> {
-        match self.store.as_ref()?.bound() {
-            Some(bound) => {
-                bound.clear_all();
-                None
-            }
-            None => Some(closed()),
-        }
-    }
-
     /// What the store has of a key at a generation.
     pub(super) fn read_store<O: Outcome>(
         &self,
@@ -96,6 +85,21 @@ impl Function {
                 count(&self.counters.rejected);
                 None
             }
+        }
+    }
+}
+
+impl Site {
+    /// Clears every key of the function in every process, whether or not this one has ever called it; what failed, if the store cannot
+    /// be reached.
+    pub(super) fn clear_all_in_store(&self) -> Option<String> {
+        let (shared, id) = self.at_store()?;
+        match shared.open() {
+            Some(opened) => {
+                opened.clear_function(opened.function(&id));
+                None
+            }
+            None => Some(closed()),
         }
     }
 }
