@@ -368,6 +368,21 @@ impl Step {
         Ok(if leads { "lead" } else { "alone" })
     }
 
+    /// Whether the store is to be opened, which takes longer than a loop may wait.
+    fn is_to_open(&self, py: Python) -> bool {
+        let closed = |n: &Native| n.store.as_ref().is_some_and(|at| at.takes_time());
+        self.native(py, |_, n| closed(n)).unwrap_or(false)
+    }
+
+    /// Opens it, in a thread that is not the loop's.
+    fn open(&self, py: Python) {
+        self.native(py, |op, n| {
+            if let Some(at) = &n.store {
+                op.py.detach(|| at.is_open());
+            }
+        });
+    }
+
     /// `('run', None)`; or `('found', value)` when the store has it, and then the flight is over; or `('wait', None)` as long as another
     /// process runs the function.
     fn turn(&mut self, py: Python) -> PyResult<(&'static str, Py<PyAny>)> {
@@ -501,7 +516,7 @@ impl Step {
             };
             let (space, began, seen) = (self.space, self.began, self.seen.take());
             return fault::contained(|| {
-                op.finish(n, &parts, &key, ticket, space, seen, value, began)
+                op.finish(n, &parts, &key, ticket, space, seen, value, began, true)
             });
         }
         let compiled = self.compiled.clone();

@@ -15,7 +15,8 @@ impl ::log::Log for ToPython {
             return;
         }
         let message = record.args().to_string();
-        Python::attach(|py| {
+        // Not while the interpreter ends: a thread of the engine may be the last to say something.
+        Python::try_attach(|py| {
             let said = logger(py).and_then(|logger| logger.call_method1("warning", (message,)));
             if let Err(error) = said {
                 error.write_unraisable(py, None);

@@ -34,6 +34,8 @@ pub struct Native {
     pub copy: bool,
     /// What the tier puts before a text key.
     pub key_prefix: Box<str>,
+    /// Whether it holds anything: in a stack that begins with a store it does not.
+    pub remembers: bool,
     /// The machine's store right behind it.
     pub store: Option<At>,
     /// The slower tiers.

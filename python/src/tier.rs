@@ -117,8 +117,9 @@ impl<'py> NativeTier<'py> {
             Ours::Store(store) => Some(At::new(store, tier.timeout, &tier.key_prefix, keys)),
             Ours::Memory(_) => None,
         });
-        let own = memory.get();
+        let (own, remembers) = (memory.get(), first.is_none());
         Ok(Native {
+            remembers,
             space: own.space(memory.py(), &self.key_prefix, keys, store.is_some()),
             timeout: self.timeout,
             copy: self.copies || own.copy.unwrap_or(serialises),

@@ -133,7 +133,7 @@ impl<'py> Op<'py> {
         let began = clock::now();
         if let Some((v, until)) = n.rest.get_until(lead.key, token)? {
             add(&self.counts().outer_hits);
-            self.put(n, seen.as_ref(), &v, began, until)?;
+            self.put(n, seen.as_mut(), &v, began, until, false)?;
             let due = deadline(began, n.timeout).min(until);
             let stored = match due > clock::now() {
                 true => self.stored(n, &v)?,
@@ -158,7 +158,9 @@ impl<'py> Op<'py> {
             }
         };
         let ticket = lead.ticket.take().expect("not landed yet");
-        self.finish(n, parts, lead.key, ticket, id, seen, &value, ran.began)?;
+        self.finish(
+            n, parts, lead.key, ticket, id, seen, &value, ran.began, false,
+        )?;
         Ok(value)
     }
 
@@ -179,19 +181,26 @@ impl<'py> Op<'py> {
         Ok(value)
     }
 
-    /// Stores a value in the store, if there is one, at the generation that was seen before it was computed.
+    /// Stores a value in the store, if there is one, at the generation that was seen before it was computed; `later`: by another
+    /// thread, if the memory tier has it meanwhile.
     fn put(
         &self,
         n: &Native,
-        seen: Option<&Seen>,
+        seen: Option<&mut Seen>,
         value: &Bound<PyAny>,
         began: u64,
         until: u64,
+        later: bool,
     ) -> PyResult<()> {
         if let (Some(at), Some(seen)) = (&n.store, seen)
-            && let Some(entry) = at.entry((&self.c, self.counts()), seen, value, (began, until))?
+            && let Some(entry) =
+                at.entry((&self.c, self.counts()), &*seen, value, (began, until))?
         {
-            at.put(seen, &entry, self.counts());
+            if later && n.remembers {
+                at.put_later(seen, entry);
+            } else {
+                at.put(seen, &entry, self.counts());
+            }
         }
         Ok(())
     }
@@ -208,9 +217,10 @@ impl<'py> Op<'py> {
         key: &TextKey<'py>,
         ticket: Ticket,
         id: u32,
-        seen: Option<Seen>,
+        mut seen: Option<Seen>,
         value: &Bound<'py, PyAny>,
         began: u64,
+        is_async: bool,
     ) -> PyResult<()> {
         let mut lead = Lead {
             key,
@@ -220,7 +230,7 @@ impl<'py> Op<'py> {
         if !n.rest.is_none() && n.rest.fill(key, lead.token(), began, value)?.is_none() {
             add(&self.counts().refused);
         }
-        self.put(n, seen.as_ref(), value, began, NEVER)?;
+        self.put(n, seen.as_mut(), value, began, NEVER, is_async)?;
         let due = deadline(began, n.timeout);
         self.land(n, parts, &mut lead, id, seen.as_ref(), stored, due)
     }

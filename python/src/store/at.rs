@@ -58,6 +58,11 @@ impl At {
         }
     }
 
+    /// Whether it is to be opened, which takes time.
+    pub fn takes_time(&self) -> bool {
+        self.at.shared().takes_time()
+    }
+
     /// Whether it can be opened now.
     pub fn is_open(&self) -> bool {
         self.at.bound().is_some()
@@ -242,6 +247,11 @@ impl At {
                 warn::cannot_encode(py, c, value, error).map(|()| None)
             }
         }
+    }
+
+    /// As `put`, by another thread: on asyncio, whose loop may not wait for a disk.
+    pub fn put_later(&self, seen: &mut Seen, entry: Vec<u8>) {
+        seen.put_later(self.at.shared(), entry);
     }
 
     /// Stores an entry that was made for what was seen.

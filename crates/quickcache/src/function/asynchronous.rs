@@ -76,7 +76,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
                 look: async {
                     let mut found = work.look_async().await?;
                     if found.backfill {
-                        found.value = work.put_in_store(found.value);
+                        found.value = work.put_in_store(found.value, true);
                     }
                     Some(found)
                 },
@@ -85,7 +85,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
                     match body.as_mut().as_pin_mut() {
                         Some(body) => {
                             let returned = body.await;
-                            work.put_in_store(work.finish(run, returned))
+                            work.put_in_store(work.finish(run, returned), true)
                         }
                         None => Flown::Lone,
                     }

@@ -208,7 +208,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
                 compute: || {
                     let run = work.begin();
                     match body.take() {
-                        Some(body) => work.put_in_store(work.finish(run, body())),
+                        Some(body) => work.put_in_store(work.finish(run, body()), false),
                         None => Flown::Lone,
                     }
                 },

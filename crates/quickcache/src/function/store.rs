@@ -160,23 +160,24 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
     pub(super) fn look_and_put(&self) -> Option<Found<Flown>> {
         let mut found = self.look()?;
         if found.backfill {
-            found.value = self.put_in_store(found.value);
+            found.value = self.put_in_store(found.value, false);
         }
         Some(found)
     }
 
-    /// Stores the result in the store, before anybody is told of it.
-    pub(super) fn put_in_store(&self, flown: Flown) -> Flown {
+    /// Stores the result in the store, before anybody is told of it; if an async call may not wait for that, another thread does it,
+    /// provided that the memory tier has the value for this process meanwhile.
+    pub(super) fn put_in_store(&self, flown: Flown, is_async: bool) -> Flown {
         if self.function.store.is_some()
             && let Some(entry) = self.entry(&flown)
         {
-            self.put(&entry);
+            self.put(&entry, is_async && self.function.tables.is_some());
         }
         flown
     }
 
     /// Stores the value in the store, at the generation that was read before the function ran.
-    fn put(&self, entry: &Stored<O::Value>) {
+    fn put(&self, entry: &Stored<O::Value>, later: bool) {
         let Some(life) = self.function.times.store else {
             return;
         };
@@ -184,11 +185,15 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
             return self.function.unwritable(NO_CODEC);
         };
         let age = self.age(entry);
-        let hand = self.hand();
-        let Some(seen) = hand.seen.as_ref().filter(|_| hand.store_lacks) else {
+        let Some(store) = &self.function.store else {
             return;
         };
-        let left = match hand.was {
+        let mut hand = self.hand();
+        let (was, lacks) = (hand.was, hand.store_lacks);
+        let Some(seen) = hand.seen.as_mut().filter(|_| lacks) else {
+            return;
+        };
+        let left = match was {
             Some((age_then, left)) => life.min((age_then + left).saturating_sub(age)),
             None => life.saturating_sub(age),
         };
@@ -203,12 +208,11 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         };
         let write = |bytes: &mut Vec<u8>| (codec.encode)(&entry.value, bytes).map(|()| codec.id);
         match seen.opened().seal().write(seen.key().bytes(), head, write) {
+            Ok(bytes) if later => seen.put_later(store.shared(), bytes),
             Ok(bytes) => {
                 if let Err(why) = seen.put(&bytes) {
                     count(&self.function.counters.unstored);
-                    if let Some(store) = &self.function.store {
-                        store.shared().unstored(&why);
-                    }
+                    store.shared().unstored(&why);
                 }
             }
             Err(error) => self.function.unwritable(&error.to_string()),
@@ -228,7 +232,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
             }
         }
         if let Some(entry) = self.entry(flown) {
-            self.put(&entry);
+            self.put(&entry, false);
         }
         true
     }

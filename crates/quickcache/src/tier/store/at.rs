@@ -3,6 +3,7 @@
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
+use super::later;
 use super::{Guard, Lease, Opened, Shared, Spot, Stamp, StoreKey, Turn, Unstored, Waiting, Watch};
 use crate::clock::Millis;
 use crate::entry::{Entry, Rejected};
@@ -200,6 +201,16 @@ impl Seen {
         self.bound
             .opened
             .put(self.bound.function, &self.spot, entry)
+    }
+
+    /// As `put`, by another thread: for async calls, which may not wait for a disk. It takes the lease along, and releases it when it
+    /// is done.
+    pub fn put_later(&mut self, shared: &'static Shared, entry: Vec<u8>) {
+        let seen = Seen {
+            lease: self.lease.take(),
+            ..*self
+        };
+        later::put(shared, seen, entry);
     }
 
     /// For a value that is no fill, whose execution began after this was seen: takes the key over, so that it may be stored at the

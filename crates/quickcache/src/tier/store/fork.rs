@@ -4,7 +4,7 @@
 use std::cell::UnsafeCell;
 use std::sync::Once;
 
-use super::{Shared, all, lock};
+use super::{Shared, all, later, lock};
 
 unsafe extern "C" {
     fn pthread_atfork(
@@ -45,6 +45,7 @@ unsafe extern "C" fn before() {
             held.push(Box::new(opened.hold()));
         }
     }
+    held.push(Box::new(later::hold()));
     held.push(Box::new(all));
     // SAFETY: this thread holds the guard.
     unsafe { *HAND.0.get() = held };
@@ -66,4 +67,5 @@ unsafe extern "C" fn in_child() {
     for opened in opened {
         opened.workers.forget();
     }
+    later::forget();
 }

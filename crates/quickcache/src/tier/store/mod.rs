@@ -9,6 +9,7 @@ mod folder;
 mod fork;
 mod generations;
 mod key;
+mod later;
 mod leases;
 mod map;
 mod opened;
@@ -75,16 +76,21 @@ impl Shared {
         let path = path.map_or_else(folder::usual, |path| {
             std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
         });
+        let shared = Self::named(path, max_bytes);
+        if shared.max_bytes != max_bytes {
+            log::warn!(
+                target: "quickcache",
+                "the store in {} has max_bytes {}, since it was so named first in this process, and not {max_bytes}",
+                shared.path.display(),
+                shared.max_bytes
+            );
+        }
+        shared
+    }
+
+    fn named(path: PathBuf, max_bytes: u64) -> &'static Shared {
         let mut all = all();
         if let Some(shared) = all.iter().find(|shared| shared.path == path) {
-            if shared.max_bytes != max_bytes {
-                log::warn!(
-                    target: "quickcache",
-                    "the store in {} has max_bytes {}, since it was so named first in this process, and not {max_bytes}",
-                    path.display(),
-                    shared.max_bytes
-                );
-            }
             return shared;
         }
         let shared = Box::leak(Box::new(Shared {
@@ -130,6 +136,11 @@ impl Shared {
             return Some(opened);
         }
         self.look_after(opened)
+    }
+
+    /// Whether `open` would do more than look: an async call lets another thread do that.
+    pub fn takes_time(&self) -> bool {
+        self.seen().is_none() && clock::coarse() >= self.next_look.load(Ordering::Relaxed)
     }
 
     /// The store as it was last seen, for hits: their guards say whether it still is.
