@@ -1,0 +1,276 @@
+//! What all processes of a run share: the database, the floor that is checked against, counts, and what happened last.
+//!
+//! The checker is one comparison, and keeps no log of reads. Who changes key k writes a new version to the database, clears k, and when
+//! that has returned raises the floor of k to that version. Who reads k looks at the floor, calls, and must be given no older version.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rustix::mm::{MapFlags, ProtFlags, mmap};
+use rustix::time::{ClockId, clock_gettime};
+
+/// Processes and threads in each, at most.
+pub const MOST_WORKERS: usize = 16;
+pub const MOST_THREADS: usize = 8;
+pub const MOST_KEYS: usize = 256;
+
+/// What each thread remembers of what it did: it is asked for when a violation was found.
+const EVENTS: usize = 2048;
+const EVENT_WORDS: usize = 4;
+
+/// A cache line: neighbours are not to wait for each other.
+const LINE: usize = 8;
+
+/// One for each thread of each worker, and one of who disturbs them.
+const LANES: usize = MOST_WORKERS * MOST_THREADS + 1;
+const FAULTS: usize = LANES - 1;
+
+const KEYS_AT: usize = 4 * LINE;
+const LANES_AT: usize = KEYS_AT + MOST_KEYS * 2 * LINE;
+const LANE: usize = 2 * LINE + EVENTS * EVENT_WORDS;
+const WORDS: usize = LANES_AT + LANES * LANE;
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    Read,
+    Clear,
+    Execution,
+    Refresh,
+    Set,
+    Kill,
+    Stop,
+    Restart,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An execution read this version.
+    Execution,
+    /// This version was written, and its clear began; and that has returned.
+    Change,
+    Changed,
+    Refreshed,
+    Set,
+    /// A worker was killed; stopped; went on; all were killed, as by a start of the machine.
+    Kill,
+    Stop,
+    Continue,
+    Restart,
+    /// A call was given this version, which is older than the floor was when it began.
+    Violation,
+}
+
+const ALL_EVENTS: [Event; 10] = [
+    Event::Execution,
+    Event::Change,
+    Event::Changed,
+    Event::Refreshed,
+    Event::Set,
+    Event::Kill,
+    Event::Stop,
+    Event::Continue,
+    Event::Restart,
+    Event::Violation,
+];
+
+/// An event as it was written down.
+#[derive(Clone, Copy, Debug)]
+pub struct Noted {
+    pub at: u64,
+    pub lane: usize,
+    pub event: Event,
+    pub key: usize,
+    pub version: u64,
+}
+
+#[derive(Clone, Copy)]
+pub struct History(&'static [AtomicU64]);
+
+impl History {
+    /// That of a file, which is made if it is not there.
+    pub fn open(path: &Path) -> io::Result<History> {
+        let mut options = File::options();
+        let file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
+        file.set_len(WORDS as u64 * 8)?;
+        // SAFETY: a fresh mapping, of a file of this run that nobody makes shorter, and that is never unmapped. All of it are atomics.
+        let words = unsafe {
+            let prot = ProtFlags::READ | ProtFlags::WRITE;
+            let at = mmap(
+                std::ptr::null_mut(),
+                WORDS * 8,
+                prot,
+                MapFlags::SHARED,
+                &file,
+                0,
+            )?;
+            std::slice::from_raw_parts(at.cast(), WORDS)
+        };
+        Ok(History(words))
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.0[0].load(Ordering::Relaxed) != 0
+    }
+
+    pub fn end(&self) {
+        self.0[0].store(1, Ordering::Relaxed);
+    }
+
+    /// Calls that were given a value from before a clear.
+    pub fn violations(&self) -> u64 {
+        self.0[LINE].load(Ordering::SeqCst)
+    }
+
+    pub fn database(&self, key: usize) -> &'static AtomicU64 {
+        &self.0[KEYS_AT + key * 2 * LINE]
+    }
+
+    pub fn floor(&self, key: usize) -> &'static AtomicU64 {
+        &self.0[KEYS_AT + (key * 2 + 1) * LINE]
+    }
+
+    pub fn lane(&self, worker: usize, thread: usize) -> Lane {
+        Lane(*self, worker * MOST_THREADS + thread)
+    }
+
+    pub fn faults(&self) -> Lane {
+        Lane(*self, FAULTS)
+    }
+
+    pub fn total(&self, count: Count) -> u64 {
+        (0..LANES)
+            .map(|lane| Lane(*self, lane).count(count).load(Ordering::Relaxed))
+            .sum()
+    }
+
+    /// What is remembered, in order of time.
+    pub fn noted(&self) -> Vec<Noted> {
+        let mut noted: Vec<_> = (0..LANES)
+            .flat_map(|lane| Lane(*self, lane).noted())
+            .collect();
+        noted.sort_by_key(|noted| noted.at);
+        noted
+    }
+}
+
+/// What one thread counts and remembers. Its worker may be killed, and another go on with it.
+#[derive(Clone, Copy)]
+pub struct Lane(History, usize);
+
+impl Lane {
+    fn words(&self) -> &'static [AtomicU64] {
+        let start = LANES_AT + self.1 * LANE;
+        &self.0.0[start..start + LANE]
+    }
+
+    fn count(&self, count: Count) -> &'static AtomicU64 {
+        &self.words()[count as usize]
+    }
+
+    pub fn add(&self, count: Count, more: u64) {
+        // Nobody else adds to it.
+        let so_far = self.count(count);
+        so_far.store(so_far.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+    }
+
+    pub fn note(&self, event: Event, key: usize, version: u64) {
+        self.note_at(now(), event, key, version);
+    }
+
+    fn note_at(&self, at: u64, event: Event, key: usize, version: u64) {
+        let next = &self.words()[LINE];
+        let number = next.load(Ordering::Relaxed);
+        let start = 2 * LINE + number as usize % EVENTS * EVENT_WORDS;
+        let place = &self.words()[start..start + EVENT_WORDS];
+        place[0].store(at, Ordering::Relaxed);
+        place[1].store(event as u64 + 1, Ordering::Relaxed);
+        place[2].store(key as u64, Ordering::Relaxed);
+        place[3].store(version, Ordering::Relaxed);
+        next.store(number + 1, Ordering::Relaxed);
+    }
+
+    /// Checks a read of a key: `floor` was read before the call began.
+    #[inline]
+    pub fn check(&self, key: usize, floor: u64, version: u64) {
+        if version < floor {
+            self.note(Event::Violation, key, version);
+            self.0.0[LINE].fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn noted(&self) -> Vec<Noted> {
+        let number = |place: &[AtomicU64], at: usize| place[at].load(Ordering::Relaxed);
+        self.words()[2 * LINE..]
+            .chunks(EVENT_WORDS)
+            .filter_map(|place| {
+                let event = (number(place, 1) as usize).checked_sub(1)?;
+                Some(Noted {
+                    at: number(place, 0),
+                    lane: self.1,
+                    event: ALL_EVENTS[event],
+                    key: number(place, 2) as usize,
+                    version: number(place, 3),
+                })
+            })
+            .collect()
+    }
+}
+
+impl Noted {
+    /// Whose it is.
+    pub fn who(&self) -> String {
+        if self.lane == FAULTS {
+            "faults".to_owned()
+        } else {
+            format!(
+                "worker {} thread {}",
+                self.lane / MOST_THREADS,
+                self.lane % MOST_THREADS
+            )
+        }
+    }
+}
+
+/// Nanoseconds of the monotonic clock, which all processes of the machine share.
+pub fn now() -> u64 {
+    let time = clock_gettime(ClockId::Monotonic);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Choices that follow from a seed (SplitMix64).
+pub struct Choices(pub u64);
+
+impl Choices {
+    pub fn of(seed: u64, parts: &[u64]) -> Choices {
+        let mixed = parts.iter().fold(seed, |seed, part| {
+            Choices(seed ^ part.wrapping_mul(0x9E37_79B9_7F4A_7C15)).next()
+        });
+        Choices(mixed)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ mixed >> 31
+    }
+
+    #[inline]
+    pub fn below(&mut self, end: u64) -> u64 {
+        ((u128::from(self.next()) * u128::from(end)) >> 64) as u64
+    }
+
+    pub fn micros(&mut self, end: u64) -> Duration {
+        Duration::from_micros(self.below(end))
+    }
+}
