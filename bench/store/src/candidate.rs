@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::lmdb::Lmdb;
 use crate::queued::Queued;
+use crate::ring::Ring;
 
 pub type Key = [u8; 32];
 
@@ -37,13 +38,14 @@ pub trait Candidate: Send + Sync {
     fn put_pausing(&self, key: &Key, value: &[u8], pause: &mut dyn FnMut()) -> bool;
 }
 
-/// `lmdb`: as well as LMDB can be done. `lmdb-bare`: without the gates before its locks and without a new beginning after a fork.
+/// `ring`: what the project has. `lmdb`: as well as LMDB can be done. `lmdb-bare`: without the gates before its locks and without a new beginning after a fork.
 /// `lmdb-queued`: a thread of each process does its writes; for `processes` only, since the others ask what a put has done.
-pub const NAMES: [&str; 3] = ["lmdb", "lmdb-bare", "lmdb-queued"];
+pub const NAMES: [&str; 4] = ["ring", "lmdb", "lmdb-bare", "lmdb-queued"];
 
 /// Opens the candidate of that name in a folder, which it may make, bounded by `bytes`.
 pub fn open(name: &str, folder: &Path, bytes: u64) -> io::Result<Box<dyn Candidate>> {
     match name {
+        "ring" => Ok(Box::new(Ring::open(folder, bytes)?)),
         "lmdb" => Ok(Box::new(Lmdb::open(folder, bytes)?)),
         "lmdb-bare" => Ok(Box::new(Lmdb::open_bare(folder, bytes)?)),
         "lmdb-queued" => Ok(Box::new(Queued::open(folder, bytes)?)),
