@@ -193,14 +193,19 @@ impl Seen {
         look(self)
     }
 
-    /// Stores an entry, which the store's seal has made for this key and generation.
+    /// Stores an entry, which the store's seal has made for this key and generation. If that is no longer the present one nobody would
+    /// find it, and it would take the place of what may be there by now: then this does nothing.
     ///
     /// # Errors
     /// If it is not stored.
     pub fn put(&self, entry: &[u8]) -> Result<(), Unstored> {
-        self.bound
-            .opened
-            .put(self.bound.function, &self.spot, entry)
+        let Bound {
+            opened, function, ..
+        } = self.bound;
+        if !opened.stands(*function, self.stamp) {
+            return Ok(());
+        }
+        opened.put(*function, &self.spot, entry)
     }
 
     /// As `put`, by another thread: for async calls, which may not wait for a disk. It takes the lease along, and releases it when it

@@ -321,6 +321,12 @@ impl Opened {
         self.generations.stamp(function, spot.slot)
     }
 
+    /// Whether a stamp is still the present one.
+    #[must_use]
+    pub fn stands(&self, function: u32, stamp: Stamp) -> bool {
+        self.generations.stands(function, stamp)
+    }
+
     /// Clears a key, at once and in every process.
     pub fn clear(&self, spot: &Spot) {
         self.generations.clear(spot.slot);
