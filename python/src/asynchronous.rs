@@ -263,6 +263,13 @@ impl Step {
         }
     }
 
+    /// Other processes may run the function now. An exception keeps the frames it came through, and they this: not when it is
+    /// dropped.
+    fn release(&mut self) {
+        self.seen = None;
+        self.waiting = None;
+    }
+
     fn end(&mut self, py: Python, outcome: Outcome) -> PyResult<()> {
         let Some(ticket) = self.ticket.take() else {
             return Ok(());
@@ -540,6 +547,7 @@ impl Step {
 
     /// The function raised this exception.
     fn raised(&mut self, error: &Bound<PyAny>) -> PyResult<()> {
+        self.release();
         self.end(
             error.py(),
             Outcome::Raised(PyErr::from_value(error.clone())),
@@ -548,6 +556,7 @@ impl Step {
 
     /// The execution was cancelled: its followers look again.
     fn abandon(&mut self, py: Python) -> PyResult<()> {
+        self.release();
         let Some(ticket) = self.ticket.take() else {
             return Ok(());
         };
