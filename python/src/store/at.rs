@@ -8,6 +8,7 @@ use crate::memory::deadline;
 use crate::plan::Compiled;
 use crate::stack::TextKey;
 use crate::state::{Counts, add};
+use crate::value::is_ellipsis;
 use crate::{clock, warn};
 use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::prelude::*;
@@ -139,6 +140,8 @@ impl At {
             }
             None
         });
+        // To a call it says "nothing is stored" (drop-in.md R2).
+        let found = found.filter(|(value, _)| !is_ellipsis(value));
         Ok(found.map(|(value, due)| {
             let left = if due == NEVER { NEVER } else { due - now };
             (value, deadline(clock::now(), left))
