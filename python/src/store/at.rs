@@ -227,6 +227,9 @@ impl At {
         let (here, now) = (clock::now(), super::now());
         let due = deadline(began, self.timeout).min(until);
         if due <= here {
+            if until > here {
+                warn::slower_than_timeout(py, c)?;
+            }
             return Ok(None);
         }
         let head = Head {
