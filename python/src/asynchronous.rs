@@ -270,6 +270,42 @@ impl Step {
         self.waiting = None;
     }
 
+    fn turn_in_store(&mut self, py: Python) -> PyResult<(&'static str, Py<PyAny>)> {
+        let (Some(op), Some(mut seen)) = (self.op(py), self.seen.take()) else {
+            return Ok(("run", py.None()));
+        };
+        let Stack::Native(
+            n @ Native {
+                store: Some(at), ..
+            },
+        ) = &op.c.stack
+        else {
+            return Ok(("run", py.None()));
+        };
+        let patience = patience(op.counts());
+        let over = self.since.is_some_and(|since| since.elapsed() >= patience);
+        match at.step(py, &mut seen, op.counts(), self.waiting.as_ref(), over)? {
+            Next::Found(found) => {
+                let (key, parts) = (self.key(py)?, self.parts(&op));
+                let ticket = self.ticket.take();
+                let mut lead = Lead { key: &key, ticket };
+                let value = op.found_in_store(n, &parts, &mut lead, self.space, &seen, found)?;
+                Ok(("found", value.unbind()))
+            }
+            Next::Run => {
+                self.began = clock::now();
+                self.seen = Some(seen);
+                Ok(("run", py.None()))
+            }
+            Next::Wait(waiting) => {
+                self.since.get_or_insert_with(Instant::now);
+                self.waiting = Some(waiting);
+                self.seen = Some(seen);
+                Ok(("wait", py.None()))
+            }
+        }
+    }
+
     fn end(&mut self, py: Python, outcome: Outcome) -> PyResult<()> {
         let Some(ticket) = self.ticket.take() else {
             return Ok(());
@@ -328,7 +364,7 @@ impl Step {
     /// `(True, value)` when it is stored.
     fn look(&self, py: Python) -> PyResult<(bool, Py<PyAny>)> {
         let found = match self.op(py) {
-            Some(op) => fault::contained(|| op.cached(&self.parts(&op)))?,
+            Some(op) => fault::contained(|| op.cached(&self.parts(&op), true))?,
             None => {
                 let token = FLIGHTS.with(py, |m| m.begin());
                 self.tiers.get(&self.key(py)?, token)?
@@ -366,9 +402,6 @@ impl Step {
         self.began = clock::now();
         self.seen = seen;
         self.space = self.native(py, |_, n| n.space.id.get()).unwrap_or(0);
-        if let Some(p) = &self.plan {
-            add(&p.bind(py).get().counts.misses);
-        }
         let leads = ticket.flight().is_some();
         self.cell = leads.then_some(fresh);
         self.ticket = Some(ticket);
@@ -393,39 +426,13 @@ impl Step {
     /// `('run', None)`; or `('found', value)` when the store has it, and then the flight is over; or `('wait', None)` as long as another
     /// process runs the function.
     fn turn(&mut self, py: Python) -> PyResult<(&'static str, Py<PyAny>)> {
-        let (Some(op), Some(mut seen)) = (self.op(py), self.seen.take()) else {
-            return Ok(("run", py.None()));
-        };
-        let Stack::Native(
-            n @ Native {
-                store: Some(at), ..
-            },
-        ) = &op.c.stack
-        else {
-            return Ok(("run", py.None()));
-        };
-        let patience = patience(op.counts());
-        let over = self.since.is_some_and(|since| since.elapsed() >= patience);
-        match at.step(py, &mut seen, op.counts(), self.waiting.as_ref(), over)? {
-            Next::Found(found) => {
-                let (key, parts) = (self.key(py)?, self.parts(&op));
-                let ticket = self.ticket.take();
-                let mut lead = Lead { key: &key, ticket };
-                let value = op.found_in_store(n, &parts, &mut lead, self.space, &seen, found)?;
-                Ok(("found", value.unbind()))
-            }
-            Next::Run => {
-                self.began = clock::now();
-                self.seen = Some(seen);
-                Ok(("run", py.None()))
-            }
-            Next::Wait(waiting) => {
-                self.since.get_or_insert_with(Instant::now);
-                self.waiting = Some(waiting);
-                self.seen = Some(seen);
-                Ok(("wait", py.None()))
-            }
+        let turn = self.turn_in_store(py)?;
+        if turn.0 == "run"
+            && let Some(p) = &self.plan
+        {
+            add(&p.bind(py).get().counts.misses);
         }
+        Ok(turn)
     }
 
     /// For the caller that leads: a step of its own, to wait for the flight as its followers do. `owner` is what has

@@ -69,7 +69,7 @@ fn get_cached_value<'py>(
     };
     let spread = Spread::new(args, kwargs)?;
     let parts = op.key(&op.values(spread.call())?)?;
-    let cached = fault::contained(|| op.cached(&parts))?;
+    let cached = fault::contained(|| op.cached(&parts, false))?;
     Ok((true, cached.map_or_else(|| py.Ellipsis(), Bound::unbind)))
 }
 

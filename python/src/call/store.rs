@@ -155,8 +155,12 @@ impl<'py> Op<'py> {
         Ok(py.None().into_bound(py))
     }
 
-    /// The stored value, without running anything.
-    pub fn cached(&self, parts: &KeyParts<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    /// The stored value, without running anything. For a call: then it counts as its hit.
+    pub fn cached(
+        &self,
+        parts: &KeyParts<'py>,
+        for_a_call: bool,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
         if testing::disabled() {
             return Ok(None);
         }
@@ -167,7 +171,11 @@ impl<'py> Op<'py> {
                 if debugging(self.py) {
                     debug(self.py, key.shown())?;
                 }
-                tiers.get(&key, token)
+                let found = tiers.get(&key, token)?;
+                if for_a_call && found.is_some() {
+                    add(&self.counts().outer_hits);
+                }
+                Ok(found)
             }
             Stack::Native(n) => {
                 if let Some(v) = self.hit(n, parts)? {
@@ -184,13 +192,16 @@ impl<'py> Op<'py> {
                     (Some(at), Some(seen)) => at.get(self.py, seen, self.counts())?,
                     _ => None,
                 };
-                let found = match in_store {
-                    Some(found) => Some(found),
-                    None => n.rest.get_until(&key, token)?,
+                let (found, hits) = match in_store {
+                    Some(found) => (Some(found), &self.counts().store_hits),
+                    None => (n.rest.get_until(&key, token)?, &self.counts().outer_hits),
                 };
                 let Some((v, until)) = found else {
                     return Ok(None);
                 };
+                if for_a_call {
+                    add(hits);
+                }
                 let Some(guard) = n.guard(seen.as_ref()) else {
                     return Ok(Some(v));
                 };
