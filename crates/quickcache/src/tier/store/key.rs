@@ -40,11 +40,11 @@ impl StoreKey {
         self
     }
 
-    /// What names its function in the table: of a key of scheme seed all before its slash, what a tier puts in front included; of any
-    /// other, nothing.
+    /// What names its function in the table: of a key of scheme seed all before its slash, what a tier puts in front included, which may
+    /// have slashes of its own; of any other, nothing.
     #[must_use]
     pub fn function_of_text(text: &str) -> &[u8] {
-        match text.split_once('/') {
+        match text.rsplit_once('/') {
             Some((prefix, _)) if prefix.contains("quickcache.") => prefix.as_bytes(),
             _ => b"",
         }
