@@ -1,10 +1,11 @@
 //! What `Memory` and `Store` are made with and what their `set` is told, read from Python, with the errors that say what is wrong.
 
 use crate::ffi;
-use pyo3::exceptions::{PyException, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyAttributeError, PyException, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyInt};
+use pyo3::types::{PyBool, PyBytes, PyInt, PyString};
 use quickcache::tier::memory::NEVER;
+use std::path::PathBuf;
 
 /// Whose options they are.
 const fn class(store: bool) -> &'static str {
@@ -145,6 +146,51 @@ impl<'py> FromPyObject<'_, 'py> for MaxBytes {
                 value.repr()?
             ))),
         }
+    }
+}
+
+/// The folder of a store; `None`: the user's.
+pub struct Folder(pub Option<PathBuf>);
+
+impl<'py> FromPyObject<'_, 'py> for Folder {
+    type Error = PyErr;
+
+    fn extract(value: pyo3::Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        if value.is_none() {
+            return Ok(Folder(None));
+        }
+        let wrong = |type_of: &Bound<PyAny>, fix: &str| -> PyResult<PyErr> {
+            Ok(PyTypeError::new_err(format!(
+                "Store: path must be a str, an os.PathLike of one, or None, not {}{fix}",
+                type_of.get_type().name()?
+            )))
+        };
+        let path = if value.is_instance_of::<PyString>() {
+            value.to_owned()
+        } else {
+            match value.call_method0("__fspath__") {
+                Ok(path) => path,
+                Err(_) if value.is_instance_of::<PyBytes>() => {
+                    return Err(wrong(&value, "; write os.fsdecode(path)")?);
+                }
+                Err(error) if error.is_instance_of::<PyAttributeError>(value.py()) => {
+                    return Err(wrong(&value, "")?);
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        if path.is_instance_of::<PyBytes>() {
+            return Err(wrong(&path, "; write os.fsdecode(path)")?);
+        }
+        let folder: PathBuf = path.extract()?;
+        let bytes = folder.as_os_str().as_encoded_bytes();
+        if bytes.is_empty() || bytes.contains(&0) {
+            return Err(PyValueError::new_err(format!(
+                "Store: path {} names no folder; leave it out for this user's cache folder",
+                shown(&path)
+            )));
+        }
+        Ok(Folder(Some(folder)))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Store;
 use crate::codec;
-use crate::memory::options::{self, Lifetime, MaxBytes, Timeout};
+use crate::memory::options::{self, Folder, Lifetime, MaxBytes, Timeout};
 use crate::memory::text_key;
 use pyo3::exceptions::{PyException, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -126,11 +126,11 @@ impl Store {
 impl Store {
     #[new]
     #[pyo3(
-        signature = (path=None, timeout=Timeout(300_000), *, max_bytes=MaxBytes(USUAL_BYTES), **unknown),
+        signature = (path=Folder(None), timeout=Timeout(300_000), *, max_bytes=MaxBytes(USUAL_BYTES), **unknown),
         text_signature = "(path=None, timeout=300, *, max_bytes=268435456)"
     )]
     fn py_new(
-        path: Option<PathBuf>,
+        path: Folder,
         timeout: Timeout<true>,
         max_bytes: MaxBytes,
         unknown: Option<Bound<PyDict>>,
@@ -141,7 +141,7 @@ impl Store {
                 options::shown(&option)
             )));
         }
-        let shared = Shared::of(path.as_deref(), max_bytes.0);
+        let shared = Shared::of(path.0.as_deref(), max_bytes.0);
         Ok(Store::over(shared, timeout.0, 0))
     }
 

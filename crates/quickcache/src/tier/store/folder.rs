@@ -78,7 +78,14 @@ impl Folder {
         if let Some(parent) = path.parent() {
             // Where the umask lets a group write, folders of the usual mode would be refused below.
             let mut folders = std::fs::DirBuilder::new();
-            folders.recursive(true).mode(0o700).create(parent)?;
+            folders
+                .recursive(true)
+                .mode(0o700)
+                .create(parent)
+                .map_err(|error| {
+                    let why = format!("the folder {} cannot be made: {error}", parent.display());
+                    io::Error::new(error.kind(), why)
+                })?;
         }
         match std::fs::DirBuilder::new().mode(0o700).create(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
