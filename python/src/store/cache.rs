@@ -337,6 +337,16 @@ impl Store {
         (self.timeout != NEVER).then_some(self.timeout as f64 / 1000.0)
     }
 
+    /// A copy, and one in another process, is another store of the same folder: what is in it is shared.
+    fn __getnewargs_ex__<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<((PathBuf, Option<f64>), Bound<'py, PyDict>)> {
+        let options = PyDict::new(py);
+        options.set_item("max_bytes", self.shared.max_bytes())?;
+        Ok(((self.path(), self.py_timeout()), options))
+    }
+
     fn __repr__(&self) -> String {
         let timeout = self
             .py_timeout()
