@@ -1,18 +1,22 @@
 # The whole interface for people. Every target does its own set-up: below .venvs/, .cache/ and target/, nothing else.
 PYTHON ?= python3
+MINUTES ?= 1
 
-.PHONY: demo test test-rust test-python bench lint docs clean
+.PHONY: demo test test-rust test-python verify bench lint docs clean
 
 demo:  ## the article's blog as a real site, without and with the cache, in Python and in Rust
 	$(PYTHON) tools/demo.py
 
-test: test-rust test-python  ## all tests
+test: test-rust verify test-python  ## all tests
 
 test-rust:
 	cargo test --workspace --exclude quickcache-python --exclude blog-rs --all-features
 
 test-python:
 	$(PYTHON) tools/test_python.py
+
+verify:  ## histories over processes that are killed and stopped, every read checked; MINUTES=30
+	cargo run --quiet --profile fast -p quickcache-verify -- --mutants --minutes $(MINUTES)
 
 bench:  ## side by side with peers; the figures of docs/benchmarks.md
 	$(PYTHON) tools/bench.py
