@@ -37,7 +37,6 @@ impl Clock {
     }
 
     /// The time that all processes of the machine have in common.
-    #[cfg(unix)]
     pub(crate) fn of_machine(&self) -> Millis {
         match self {
             Clock::System => boot(),
@@ -88,17 +87,10 @@ pub fn unix() -> Millis {
 }
 
 /// Milliseconds since the machine was started, asleep or not, the same in all of its processes: for entries in its own store.
-/// Where there is no such clock it is the monotonic one, which may stand still while the machine sleeps.
-#[cfg(unix)]
+/// (Where there is no store it is the monotonic one.)
 #[must_use]
 pub fn boot() -> Millis {
-    use rustix::time::{ClockId, clock_gettime};
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    let clock = ClockId::Boottime;
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    let clock = ClockId::Monotonic;
-    let time = clock_gettime(clock);
-    time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000
+    system::boot()
 }
 
 /// Whether a deadline has come: what a hit asks.
@@ -175,6 +167,10 @@ mod system {
         millis(clock_gettime(ClockId::MonotonicCoarse))
     }
 
+    pub(super) fn boot() -> u64 {
+        millis(clock_gettime(ClockId::Boottime))
+    }
+
     pub(super) fn exact() -> u64 {
         millis(clock_gettime(ClockId::Monotonic))
     }
@@ -192,6 +188,10 @@ mod system {
     }
 
     pub(super) fn coarse() -> u64 {
+        exact()
+    }
+
+    pub(super) fn boot() -> u64 {
         exact()
     }
 

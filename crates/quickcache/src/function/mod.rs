@@ -8,7 +8,6 @@ pub(crate) mod entry;
 mod fork;
 pub(crate) mod method;
 mod outer;
-#[cfg(unix)]
 pub(crate) mod store;
 mod work;
 

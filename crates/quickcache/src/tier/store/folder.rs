@@ -7,7 +7,7 @@
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -319,6 +319,16 @@ pub(super) fn may_be_long(bytes: u64) -> io::Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Reads from a place of a file.
+pub(super) fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+    file.read_exact_at(bytes, offset)
+}
+
+/// Writes at a place of a file: a full disk is an error, where storing into a mapping would end the process.
+pub(super) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    file.write_all_at(bytes, offset)
 }
 
 fn refused(why: &str) -> io::Error {

@@ -49,11 +49,13 @@ pub(super) fn put(shared: &'static Shared, seen: Seen, entry: Vec<u8>) {
 }
 
 /// Before a fork: nobody sends meanwhile.
+#[cfg(unix)]
 pub(super) fn hold() -> impl Sized {
     lock(&WRITER)
 }
 
 /// In the child of a fork: the thread is the parent's.
+#[cfg(unix)]
 pub(super) fn forget() {
     let parents = lock(&WRITER).take();
     // What the parent's thread was to put is put by the parent: here nothing is to be released.

@@ -5,17 +5,24 @@
 //! folder is opened, and left when somebody removed it, is told here and in `folder`.
 
 mod at;
+#[cfg(not(unix))]
+mod elsewhere;
+mod files;
+#[cfg(unix)]
 mod folder;
+#[cfg(unix)]
 mod fork;
 mod generations;
 mod key;
 mod later;
 mod leases;
+#[cfg(unix)]
 mod map;
 mod opened;
 mod public;
 mod ring;
 mod shim;
+mod turns;
 mod workers;
 
 use std::path::{Path, PathBuf};
@@ -26,11 +33,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use crate::clock;
 
 pub use at::{AtStore, Bound, Next, Seen};
+#[cfg(not(unix))]
+use elsewhere::{folder, map};
 pub use generations::{Guard, Stamp, Watch};
 pub use key::StoreKey;
 use opened::Aside;
-pub use opened::{Lease, Opened, Spot, Turn, Unstored, Waiting};
+pub use opened::{Opened, Spot, Unstored};
 pub use public::Store;
+pub use turns::{Lease, Turn, Waiting};
 
 /// What a store may hold if nothing is said, in bytes: 256 MiB.
 pub const USUAL_BYTES: u64 = 256 << 20;
@@ -71,6 +81,7 @@ impl Shared {
     /// `max_bytes` bounds its values; the table of generations takes 2.3 MiB beside them. The first in a process to name a folder says how
     /// large it is.
     pub fn of(path: Option<&Path>, max_bytes: u64) -> &'static Shared {
+        #[cfg(unix)]
         fork::expect();
         // A relative path means what it means now, wherever the process goes later.
         let path = path.map_or_else(folder::usual, |path| {

@@ -1,34 +1,27 @@
 //! An open store: the table of generations, the values, and the workers, as calls use them.
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
-use super::folder::{Folder, Identity, Kind, Looked, may_be_long, random, write_all};
-use super::generations::{
-    Birth, Generations, HEADER, Head, LEASE_WORDS, Shape, Stamp, Watch, move_on,
-};
+use super::files::{TableFile, ValuesFile, boot_id, poison};
+use super::folder::{Folder, Identity, Kind};
+use super::generations::{Generations, HEADER, Head, LEASE_WORDS, Stamp, Watch, move_on};
 use super::key::StoreKey;
-use super::leases::{Claim, Claimant, Line, Waited, Worker};
 use super::map::Map;
-use super::ring::{self, ENTRY_HEADER, Refused, Ring};
+use super::ring::{ENTRY_HEADER, Refused, Ring};
 use super::workers::Workers;
-use crate::clock::{self, Millis};
+use crate::clock::Millis;
 use crate::entry::{self, Entry, Rejected, Seal};
-
-/// How long a waiter sleeps before it looks whether the leader still lives.
-const SLICE: Duration = Duration::from_millis(10);
 
 /// An open store. The memory tier's hits look into its table at any time, so it is never dropped; the file of values can be.
 pub struct Opened {
     pub(super) folder: Folder,
     identity: Identity,
-    head: Head,
+    pub(super) head: Head,
     generations: Generations<'static>,
-    leases: &'static [AtomicU64],
+    pub(super) leases: &'static [AtomicU64],
     values: RwLock<Option<Arc<Values>>>,
     pub(super) workers: Workers,
     seal: Seal,
@@ -44,7 +37,7 @@ struct Values {
 pub struct Spot {
     key: StoreKey,
     slot: u32,
-    hash: u64,
+    pub(super) hash: u64,
 }
 
 impl Spot {
@@ -75,107 +68,6 @@ pub(super) struct Opening {
     pub(super) set_aside: Vec<Aside>,
     /// Why it has a table only, for the time being: clears work, and memory tiers.
     pub(super) no_values: Option<io::Error>,
-}
-
-struct TableFile {
-    boot: [u64; 2],
-}
-
-impl Kind for TableFile {
-    const NAME: &'static str = "generations";
-    type Found = Head;
-
-    fn look(&self, file: &File) -> io::Result<Looked<Head>> {
-        use std::os::unix::fs::FileExt;
-        let mut bytes = vec![0; HEADER * 8];
-        match file.read_exact_at(&mut bytes, 0) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return Ok(Looked::Unsound("it is too short"));
-            }
-            other => other?,
-        }
-        let words: Vec<u64> = bytes
-            .chunks_exact(8)
-            .map(|word| u64::from_le_bytes(word.try_into().expect("eight bytes")))
-            .collect();
-        let Some(head) = Head::read(&words) else {
-            return Ok(Looked::Unsound("it is damaged, or of another program"));
-        };
-        if file.metadata()?.len() != head.shape.words() * 8 {
-            return Ok(Looked::Unsound("its length is wrong"));
-        }
-        if head.boot != self.boot || Head::is_replaced(&words) {
-            return Ok(Looked::Outdated);
-        }
-        Ok(Looked::Sound(head))
-    }
-
-    fn write(&self, file: &File) -> io::Result<()> {
-        let birth = Birth {
-            boot: self.boot,
-            epoch: random(),
-            seed: [random(), random()],
-        };
-        let (seed, mut count) = (random(), 0_u64);
-        let words = Head::fresh(Shape::USUAL, birth, || {
-            count += 1;
-            twox_hash::XxHash3_64::oneshot_with_seed(seed, &count.to_le_bytes())
-        });
-        // Written, not only made so long: a full disk says so now, and not to who maps a hole.
-        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        write_all(file, &bytes)
-    }
-
-    fn leave(&self, file: &File) {
-        // A table whose head is whole may be in use. One that is not, or that is too short to be mapped, is in use by those who opened
-        // it before it was damaged: its words are where they ever were.
-        let words = Shape::USUAL.words() as usize;
-        if file.metadata().is_ok_and(|of| of.len() >= words as u64 * 8)
-            && let Ok(map) = Map::new(file, words)
-        {
-            poison(&Generations::new(map.words(), Shape::USUAL));
-        }
-    }
-}
-
-/// Tells everybody who has a table open to open it anew. No stamp that was read before is the present one any more.
-fn poison(generations: &Generations<'_>) {
-    generations.replaced.store(1, Ordering::Release);
-    generations
-        .everything
-        .fetch_add(random() | 1, Ordering::AcqRel);
-}
-
-struct ValuesFile {
-    epoch: u64,
-    max_bytes: u64,
-    /// Whether a file made for another size will do.
-    any_size: bool,
-}
-
-impl Kind for ValuesFile {
-    const NAME: &'static str = "values-1";
-    type Found = ring::Shape;
-
-    fn look(&self, file: &File) -> io::Result<Looked<ring::Shape>> {
-        Ok(match Ring::look(file)? {
-            None => Looked::Unsound("it is damaged, or of another program or version"),
-            Some(of) if of.epoch != self.epoch => Looked::Outdated,
-            Some(of) if of.asked != self.max_bytes && !self.any_size => Looked::Outdated,
-            Some(of) => Looked::Sound(of.shape),
-        })
-    }
-
-    fn write(&self, file: &File) -> io::Result<()> {
-        let shape = ring::Shape::of(self.max_bytes);
-        may_be_long(shape.bytes)?;
-        let mut bytes = Ring::fresh(shape, self.epoch, self.max_bytes);
-        bytes.resize(Ring::mapped_bytes(shape) as usize, 0);
-        write_all(file, &bytes)?;
-        file.set_len(shape.bytes)
-    }
-
-    fn leave(&self, _file: &File) {}
 }
 
 impl Opened {
@@ -469,174 +361,6 @@ impl Opened {
         self.values()
             .map_or((0, 0), |values| values.ring.standing())
     }
-
-    // ---- leases ----
-
-    fn line(&self, spot: &Spot) -> Line<'static> {
-        let line = spot.hash.rotate_left(16) & (self.head.shape.leases - 1);
-        Line::of(self.leases, line as usize)
-    }
-
-    /// The right to run the function for a key at a generation, or whom to wait for.
-    pub fn claim(&'static self, spot: &Spot, stamp: Stamp) -> Turn {
-        let Ok(worker) = self.worker() else {
-            return Turn::Lead(None);
-        };
-        let line = self.line(spot);
-        let mine = Claimant::new(worker, spot.hash, twist(stamp.sum));
-        let (claim, waiters) = line.claim(mine, clock::boot());
-        if waiters {
-            wake(line.bell());
-        }
-        match claim {
-            Claim::Mine => Turn::Lead(Some(Lease { line, mine })),
-            Claim::Without => Turn::Lead(None),
-            Claim::Wait(waited) => Turn::Wait(Waiting {
-                opened: self,
-                line,
-                mine,
-                waited,
-            }),
-        }
-    }
-
-    fn worker(&self) -> io::Result<Worker> {
-        self.workers.mine(&self.folder, |worker| {
-            for at in 0..self.head.shape.leases as usize {
-                let line = Line::of(self.leases, at);
-                if line.bury(worker) {
-                    wake(line.bell());
-                }
-            }
-        })
-    }
-}
-
-/// The lower bits of a stamp move by `STEP`, whose lower bits are as good as any; but they are few.
-fn twist(sum: u64) -> u64 {
-    sum ^ sum >> 32
-}
-
-/// Whose turn it is.
-#[must_use]
-pub enum Turn {
-    /// Run the function. Without a lease somebody else may run it too.
-    Lead(Option<Lease>),
-    /// Another process runs it.
-    Wait(Waiting),
-}
-
-/// The right to run a function for a key, over all processes of the machine. Dropped, it is released, and whoever waits is woken.
-pub struct Lease {
-    line: Line<'static>,
-    mine: Claimant,
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if self.line.release(self.mine) {
-            wake(self.line.bell());
-        }
-    }
-}
-
-/// A place behind another process's lease.
-pub struct Waiting {
-    opened: &'static Opened,
-    line: Line<'static>,
-    mine: Claimant,
-    waited: Waited,
-}
-
-impl Waiting {
-    /// Waits until the lease ends, or a moment. Then look, and claim, again.
-    pub fn wait(&self, most: Duration) {
-        sleep(self.line.bell(), self.waited.bell, most.min(SLICE));
-    }
-
-    /// The lease, if its holder has died or `patience_is_over`.
-    #[must_use]
-    pub fn take_over(&self, patience_is_over: bool) -> Option<Lease> {
-        let gone = || {
-            // If that cannot be found out patience decides.
-            Workers::lives(&self.opened.folder, self.waited.holder()).is_ok_and(|lives| !lives)
-        };
-        if !(patience_is_over || gone()) {
-            return None;
-        }
-        let waiters = self.line.take_over(self.waited, self.mine, clock::boot())?;
-        if waiters {
-            wake(self.line.bell());
-        }
-        Some(Lease {
-            line: self.line,
-            mine: self.mine,
-        })
-    }
-}
-
-/// The lower half of a bell, as the futex it is.
-#[cfg(target_os = "linux")]
-fn futex(bell: &AtomicU64) -> &AtomicU32 {
-    let lower = std::ptr::from_ref(bell).cast::<AtomicU32>();
-    // SAFETY: it is inside the word, which lives as long, and it is aligned. Only the system reads through it.
-    unsafe { &*lower.add(usize::from(cfg!(target_endian = "big"))) }
-}
-
-/// Not process-private: the waiters are elsewhere.
-#[cfg(target_os = "linux")]
-fn wake(bell: &AtomicU64) {
-    use rustix::thread::futex;
-    // It cannot fail but for an address that is none.
-    let _ = futex::wake(futex(bell), futex::Flags::empty(), i32::MAX as u32);
-}
-
-#[cfg(target_os = "linux")]
-fn sleep(bell: &AtomicU64, seen: u64, most: Duration) {
-    use rustix::thread::futex;
-    let timeout = rustix::time::Timespec {
-        tv_sec: most.as_secs() as _,
-        tv_nsec: most.subsec_nanos() as _,
-    };
-    // Woken, rung meanwhile, interrupted or over: the caller looks again in any case.
-    let _ = futex::wait(
-        futex(bell),
-        futex::Flags::empty(),
-        seen as u32,
-        Some(&timeout),
-    );
-}
-
-#[cfg(not(target_os = "linux"))]
-fn wake(_bell: &AtomicU64) {}
-
-#[cfg(not(target_os = "linux"))]
-fn sleep(bell: &AtomicU64, seen: u64, most: Duration) {
-    let mut step = Duration::from_micros(200);
-    let mut slept = Duration::ZERO;
-    while slept < most && bell.load(Ordering::Acquire) == seen {
-        std::thread::sleep(step);
-        slept += step;
-        step = (step * 2).min(most);
-    }
-}
-
-/// Which start of the machine this is: what an earlier one left in a table is nobody's.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn boot_id() -> io::Result<[u64; 2]> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
-    let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
-    let id = u128::from_str_radix(&digits, 16)
-        .map_err(|_| io::Error::other("the system's boot id is no number"))?;
-    Ok([id as u64, (id >> 64) as u64])
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn boot_id() -> io::Result<[u64; 2]> {
-    Err(io::Error::new(
-        io::ErrorKind::Unsupported,
-        "on this platform one start of the machine cannot be told from another",
-    ))
 }
 
 /// A buffer of this thread's, kept for the next read unless it has become large.

@@ -22,10 +22,9 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::folder::may_be_long;
+use super::folder::{may_be_long, read_at, write_at};
 use super::map::Map;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"qcvalue1");
@@ -144,7 +143,7 @@ impl Ring {
     /// What a file says of itself, if it is a file of values of this version.
     pub(super) fn look(file: &File) -> io::Result<Option<About>> {
         let mut bytes = [0; (CHECKED + 1) * 8];
-        match file.read_exact_at(&mut bytes, 0) {
+        match read_at(file, &mut bytes, 0) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
             other => other?,
         }
@@ -376,9 +375,7 @@ impl Ring {
         let start = self.shape.index_end() / UNIT + [0, self.shape.units[0]][ring];
         let offset = (start + position % all) * UNIT;
         may_be_long(offset + record.len() as u64).map_err(Refused::Io)?;
-        self.file
-            .write_all_at(&record, offset)
-            .map_err(Refused::Io)?;
+        write_at(&self.file, &record, offset).map_err(Refused::Io)?;
         Ok(position | (ring as u64) << RING_SHIFT | tag << TAG_SHIFT)
     }
 
@@ -429,8 +426,7 @@ mod tests {
         let file = file.unwrap();
         std::fs::remove_file(&path).unwrap();
         let shape = Shape::of(LEAST_BYTES);
-        file.write_all_at(&Ring::fresh(shape, 1, LEAST_BYTES), 0)
-            .unwrap();
+        write_at(&file, &Ring::fresh(shape, 1, LEAST_BYTES), 0).unwrap();
         file.set_len(shape.bytes).unwrap();
         Ring::open(file, shape).unwrap()
     }

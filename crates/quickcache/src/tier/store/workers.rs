@@ -4,31 +4,26 @@
 
 use std::fs::{File, TryLockError};
 use std::io;
-use std::os::fd::{FromRawFd, IntoRawFd, RawFd};
 use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::folder::Folder;
 use super::leases::{MOST_WORKERS, Worker};
+use super::lock;
 
 /// This process among the workers of a store.
 pub(super) struct Workers {
     /// The number of this process and one; 0 before it has one, and in the child of a fork.
     mine: AtomicU32,
     /// Its file, which stays open.
-    fd: AtomicI32,
-    registering: Mutex<()>,
+    file: Mutex<Option<File>>,
 }
-
-const NONE: RawFd = -1;
 
 impl Workers {
     pub(super) const fn new() -> Self {
         Workers {
             mine: AtomicU32::new(0),
-            fd: AtomicI32::new(NONE),
-            registering: Mutex::new(()),
+            file: Mutex::new(None),
         }
     }
 
@@ -37,19 +32,16 @@ impl Workers {
         if let Some(mine) = self.known() {
             return Ok(mine);
         }
-        let _one_at_a_time = self
-            .registering
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(mine) = self.known() {
-            return Ok(mine);
+        let mut mine = lock(&self.file);
+        if let Some(known) = self.known() {
+            return Ok(known);
         }
         for number in 0..MOST_WORKERS {
             let file = folder.of_worker(number)?;
             match file.try_lock() {
                 Ok(()) => {
                     bury(number);
-                    self.fd.store(file.into_raw_fd(), Ordering::Relaxed);
+                    *mine = Some(file);
                     self.mine.store(u32::from(number) + 1, Ordering::Release);
                     return Ok(number);
                 }
@@ -78,25 +70,13 @@ impl Workers {
 
     /// Before a fork: nobody registers meanwhile.
     pub(super) fn hold(&self) -> impl Sized + '_ {
-        self.registering
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.file)
     }
 
     /// In the child of a fork: the number is the parent's, and so is the lock, which a copy of its file would hold beyond the parent's
     /// death.
     pub(super) fn forget(&self) {
         self.mine.store(0, Ordering::Relaxed);
-        let fd = self.fd.swap(NONE, Ordering::Relaxed);
-        if fd != NONE {
-            // SAFETY: it is ours, and nobody uses it: it was made by `into_raw_fd` and is only ever closed here.
-            drop(unsafe { File::from_raw_fd(fd) });
-        }
-    }
-}
-
-impl Drop for Workers {
-    fn drop(&mut self) {
-        self.forget();
+        drop(lock(&self.file).take());
     }
 }
