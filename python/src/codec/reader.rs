@@ -139,10 +139,9 @@ impl<'a, 'py> Reader<'a, 'py> {
         }
         let length = usize::from(length);
         let utf8 = self.rest.get(1..=length).ok_or_else(malformed)?;
-        let place = utf8
-            .iter()
-            .fold(length, |n, byte| n * 31 + usize::from(*byte))
-            % PLACES;
+        let place = utf8.iter().fold(length, |n, byte| {
+            n.wrapping_mul(31).wrapping_add(usize::from(*byte))
+        }) % PLACES;
         self.names.resize(PLACES, None);
         if let Some((known, name)) = &self.names[place]
             && *known == utf8
