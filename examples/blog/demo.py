@@ -13,29 +13,17 @@ fails. The exit code is 1 if a request failed or a read missed a post that was w
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib.util
-import json
-import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import films
-from load import Site
-
-HERE = Path(__file__).resolve().parent
-FOLDER = Path(os.environ.get("BLOG_FOLDER") or HERE.parents[1] / ".cache" / "blog")
-START_SECONDS = 20.0
-
-
-class DemoError(RuntimeError):
-    """A part of the demo did not do what it must; the text says which."""
+from load import Site, milliseconds
+from servers import WAITRESS, DemoError, fresh_copy, make_database, run_client, serving
 
 
 @dataclass(frozen=True)
@@ -46,11 +34,9 @@ class Phase:
     caches: str
     cached: bool
 
-    def environment(self, database: Path) -> dict[str, str]:
-        return site_environment(database) | {
-            "BLOG_CACHES": self.caches,
-            "BLOG_CACHED": "yes" if self.cached else "no",
-        }
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"BLOG_CACHES": self.caches, "BLOG_CACHED": "yes" if self.cached else "no"}
 
 
 @dataclass(frozen=True)
@@ -88,103 +74,6 @@ class Result:
         }
 
 
-def site_environment(database: Path) -> dict[str, str]:
-    return os.environ | {
-        "BLOG_DATABASE": str(database),
-        "DJANGO_SETTINGS_MODULE": "config.settings",
-        "PYTHONUNBUFFERED": "1",
-    }
-
-
-def make_database() -> Path:
-    """A fresh database, migrated and filled by the site's own commands."""
-    print(films.CREDIT)
-    movies = films.fetch(FOLDER)
-    database = FOLDER / "blog.sqlite3"
-    remove_database(database)
-    for command in (["migrate", "--verbosity=0"], ["load_films", str(movies)]):
-        done = subprocess.run(
-            [sys.executable, "manage.py", *command], cwd=HERE, env=site_environment(database), check=False
-        )
-        if done.returncode != 0:
-            raise DemoError(f"manage.py {command[0]} failed")
-    return database
-
-
-def remove_database(database: Path) -> None:
-    for path in (database, *(Path(f"{database}{end}") for end in ("-wal", "-shm"))):
-        path.unlink(missing_ok=True)
-    shutil.rmtree(f"{database}.cache", ignore_errors=True)
-
-
-@contextlib.contextmanager
-def server(phase: Phase, original: Path) -> Iterator[int]:
-    """A server of the site on a copy of the database, for a `with` block; gives its port."""
-    database = FOLDER / "phase.sqlite3"
-    remove_database(database)
-    shutil.copy(original, database)
-    log = FOLDER / "server.log"
-    with log.open("w") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "serve.py"],
-            cwd=HERE,
-            env=phase.environment(database),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            start_new_session=True,
-        )
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        if not line.startswith("serving 127.0.0.1:"):
-            process.wait(START_SECONDS)
-            raise DemoError(f"the server did not start; its log says:\n{log.read_text().strip()[-2000:]}")
-        port = int(line.rsplit(":", 1)[1])
-        wait_until_ready(port)
-        yield port
-    finally:
-        process.terminate()
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        remove_database(database)
-
-
-def wait_until_ready(port: int) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError):
-            if Site(port).ask("GET", "/stats")[0] == 200:
-                return
-        time.sleep(0.05)
-    raise DemoError(f"the server on port {port} was not ready within {START_SECONDS:.0f} s")
-
-
-def run_phase(phase: Phase, port: int, options: argparse.Namespace) -> Result:
-    words = [
-        "--seconds",
-        str(options.seconds),
-        "--threads",
-        str(options.threads),
-        "--writes",
-        str(options.writes),
-    ]
-    client = subprocess.run(
-        [sys.executable, "load.py", str(port), *words],
-        cwd=HERE,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    if client.returncode != 0:
-        raise DemoError(f"the client ended with code {client.returncode}")
-    return Result(phase, json.loads(client.stdout))
-
-
 def show_a_clear(port: int) -> None:
     """The article's last example: a post is written, the cached value is out of date, `clear` mends it."""
     site = Site(port)
@@ -209,10 +98,6 @@ def show_a_clear(port: int) -> None:
     site.close()
     if (stale, cleared, forced, after) != (first, first + 1, first + 2, first + 2):
         raise DemoError("these counts are not what a cache and its clear must give")
-
-
-def milliseconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f} ms" if value < 1 else f"{value:.2f} ms"
 
 
 def print_summary(results: list[Result]) -> None:
@@ -262,24 +147,25 @@ def failures(results: list[Result]) -> list[str]:
 
 def run_rust(program: Path, original: Path, options: argparse.Namespace) -> None:
     print("\nthe same load through #[quickcache], in Rust, on the same database", flush=True)
-    database = FOLDER / "phase.sqlite3"
-    remove_database(database)
-    shutil.copy(original, database)
-    words = ["--seconds", str(options.seconds / 3), "--threads", str(options.threads)]
-    try:
-        done = subprocess.run([str(program), str(database), *words], check=False)
-    finally:
-        remove_database(database)
+    _rust(program, original, "--seconds", options.seconds / 3, "--threads", options.threads)
+
+
+def _rust(program: Path, original: Path, *words: object) -> None:
+    with fresh_copy(original) as database:
+        done = subprocess.run([str(program), str(database), *map(str, words)], check=False)
     if done.returncode != 0:
         raise DemoError(f"{program.name} ended with code {done.returncode}")
 
 
+def native() -> bool:
+    """Whether the library has backends for Django of its own."""
+    if not importlib.util.find_spec("quickcache"):
+        return False
+    return importlib.util.find_spec("quickcache.django_backends") is not None
+
+
 def phases(caches: list[str]) -> list[Phase]:
-    if not caches:
-        native = importlib.util.find_spec("quickcache") and importlib.util.find_spec(
-            "quickcache.django_backends"
-        )
-        caches = ["memory" if native else "locmem"]
+    caches = caches or ["memory" if native() else "locmem"]
     return [
         Phase("without the cache", "locmem", False),
         *(Phase(f"with {name}", name, True) for name in caches),
@@ -300,8 +186,9 @@ def main() -> int:
     results = []
     for phase in phases(options.caches):
         print(f"\n{phase.title}: {options.seconds:.0f} s, {options.threads} client threads", flush=True)
-        with server(phase, database) as port:
-            results.append(run_phase(phase, port, options))
+        with serving(WAITRESS, database, **phase.environment) as (port, _):
+            seen = run_client(port, options.seconds, options.threads, options.writes)
+            results.append(Result(phase, seen))
             if phase.cached:
                 print(f"  served by {Site(port).ask('GET', '/stats')[1]['library']}")
                 show_a_clear(port)

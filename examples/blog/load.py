@@ -3,7 +3,7 @@
 
 Readers prefer people with many posts (Zipf over the people, most posts first); a few requests in a hundred
 write a post. Each thread sends its next request when it has the answer to the last (a closed loop), over one
-connection that it keeps.
+connection that it keeps, if the server does.
 
 Every read is checked: a post whose writer had its answer before the read began must be in it. The server
 clears before it answers a writer, so a read that misses such a post was served a value that `clear` should
@@ -74,6 +74,10 @@ def percentile(ordered: list[float], percent: float) -> float | None:
     return ordered[math.ceil(len(ordered) * percent / 100) - 1] if ordered else None
 
 
+def milliseconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f} ms" if value < 1 else f"{value:.2f} ms"
+
+
 class Site:
     """One kept connection to the site; answers are (status, JSON)."""
 
@@ -108,41 +112,64 @@ class Newest:
 
 
 class Load:
-    def __init__(self, port: int, writes: float, seed: int) -> None:
+    """The load on one port. Those of several workers of one site share their `newest`."""
+
+    def __init__(self, port: int, writes: float, seed: int, newest: Newest | None = None) -> None:
         self._port, self._writes, self._seed = port, writes, seed
         site = Site(port)
         self._people = [row["id"] for row in site.ask("GET", "/people/")[1]["people"]]
         self._stats_site = site
         self._weights = list(itertools.accumulate(1 / rank**SKEW for rank in range(1, len(self._people) + 1)))
-        self._newest = Newest()
+        self._newest = newest or Newest()
         self._stop = threading.Event()
         self._measure = threading.Event()
+        self._begin = 0.0
+        self._threads: list[threading.Thread] = []
         self.reports: list[Report] = []
 
     def run(self, seconds: float, threads: int) -> Report:
-        self.reports = [Report() for _ in range(threads)]
-        workers = [threading.Thread(target=self._work, args=(number,)) for number in range(threads)]
-        for worker in workers:
-            worker.start()
+        self.start(threads)
         try:
             time.sleep(WARM_UP_SECONDS)
             stats = [self._stats()]
-            begin = time.perf_counter()
-            self._measure.set()
+            begin = self.measure()
             while (passed := time.perf_counter() - begin) < seconds and any(
-                worker.is_alive() for worker in workers
+                thread.is_alive() for thread in self._threads
             ):
-                show_progress(passed, seconds, sum(report.reads + report.writes for report in self.reports))
+                show_progress(passed, seconds, self.requests())
                 time.sleep(min(1.0, seconds - passed))
             self._measure.clear()
-            total = Report(seconds=time.perf_counter() - begin, stats=[*stats, self._stats()])
+            passed = time.perf_counter() - begin
+            stats.append(self._stats())
         finally:
-            self._stop.set()
-            for worker in workers:
-                worker.join()
+            total = self.finish()
+        total.seconds, total.stats = passed, stats
+        return total
+
+    def start(self, threads: int) -> None:
+        self.reports = [Report() for _ in range(threads)]
+        self._threads = [threading.Thread(target=self._work, args=(number,)) for number in range(threads)]
+        for thread in self._threads:
+            thread.start()
+
+    def measure(self) -> float:
+        """From now on requests are counted; gives the time."""
+        self._begin = time.perf_counter()
+        self._measure.set()
+        return self._begin
+
+    def finish(self) -> Report:
+        """Ends the threads when each has its answer, and gives what they saw since `measure`; errors always count."""
+        total = Report(seconds=time.perf_counter() - self._begin)
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
         for report in self.reports:
             total.add(report)
         return total
+
+    def requests(self) -> int:
+        return sum(report.reads + report.writes for report in self.reports)
 
     def _stats(self) -> dict:
         return self._stats_site.ask("GET", "/stats")[1]

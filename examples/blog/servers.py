@@ -1,0 +1,135 @@
+"""The demo's database, and the processes it starts: servers of the site, each on a fresh copy of the database and
+stopped by its process id, and the client.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import films
+from load import Site
+
+HERE = Path(__file__).resolve().parent
+FOLDER = Path(os.environ.get("BLOG_FOLDER") or HERE.parents[1] / ".cache" / "blog")
+START_SECONDS = 30.0
+
+WAITRESS = (sys.executable, "serve.py")
+
+
+class DemoError(RuntimeError):
+    """A part of the demo did not do what it must; the text says which."""
+
+
+def site_environment(database: Path) -> dict[str, str]:
+    return os.environ | {
+        "BLOG_DATABASE": str(database),
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def make_database() -> Path:
+    """A fresh database, migrated and filled by the site's own commands."""
+    print(films.CREDIT)
+    movies = films.fetch(FOLDER)
+    database = FOLDER / "blog.sqlite3"
+    remove_database(database)
+    for command in (["migrate", "--verbosity=0"], ["load_films", str(movies)]):
+        done = subprocess.run(
+            [sys.executable, "manage.py", *command], cwd=HERE, env=site_environment(database), check=False
+        )
+        if done.returncode != 0:
+            raise DemoError(f"manage.py {command[0]} failed")
+    return database
+
+
+@contextlib.contextmanager
+def fresh_copy(original: Path) -> Iterator[Path]:
+    """A copy of the database for a `with` block, with nothing cached beside it."""
+    database = FOLDER / "phase.sqlite3"
+    remove_database(database)
+    shutil.copy(original, database)
+    try:
+        yield database
+    finally:
+        remove_database(database)
+
+
+def remove_database(database: Path) -> None:
+    """Removes a database, and what was cached or noted beside it."""
+    for path in (database, *(Path(f"{database}{end}") for end in ("-wal", "-shm"))):
+        path.unlink(missing_ok=True)
+    for end in (".cache",):
+        shutil.rmtree(f"{database}{end}", ignore_errors=True)
+
+
+@contextlib.contextmanager
+def serving(command: tuple[str, ...], original: Path, **environment: str) -> Iterator[tuple[int, Path]]:
+    """A server of the site on a copy of the database, for a `with` block; gives its port, and the copy."""
+    log = FOLDER / "server.log"
+    with fresh_copy(original) as database:
+        with log.open("w") as errors:
+            process = subprocess.Popen(
+                command,
+                cwd=HERE,
+                env=site_environment(database) | environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                start_new_session=True,
+            )
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            if not line.startswith("serving 127.0.0.1:"):
+                raise DemoError(f"the server did not start; its log says:\n{log.read_text().strip()[-2000:]}")
+            port = int(line.rsplit(":", 1)[1])
+            wait_until_ready(port)
+            yield port, database
+        finally:
+            stop(process)
+
+
+def stop(process: subprocess.Popen) -> None:
+    """Ends a server; one that takes too long is killed with the workers it started, which are in its group."""
+    process.terminate()
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def wait_until_ready(port: int) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            if Site(port).ask("GET", "/stats")[0] == 200:
+                return
+        time.sleep(0.05)
+    raise DemoError(f"the server on port {port} was not ready within {START_SECONDS:.0f} s")
+
+
+def run_client(port: int, seconds: float, threads: int, writes: float) -> dict:
+    """What load.py, run beside a server, saw of it."""
+    words = ["--seconds", seconds, "--threads", threads, "--writes", writes]
+    client = subprocess.run(
+        [sys.executable, "load.py", str(port), *map(str, words)],
+        cwd=HERE,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if client.returncode != 0:
+        raise DemoError(f"the client ended with code {client.returncode}")
+    return json.loads(client.stdout)
