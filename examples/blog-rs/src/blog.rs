@@ -9,13 +9,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
-use quickcache::{Memory, QuickCache, quickcache};
+use quickcache::{Memory, QuickCache, Store, TieredCache, quickcache};
 use rusqlite::Connection;
+use serde::{Deserialize, Serialize};
 
 pub static QUERIES: AtomicU64 = AtomicU64::new(0);
 pub static EXECUTIONS: AtomicU64 = AtomicU64::new(0);
 
 static DATABASE: OnceLock<PathBuf> = OnceLock::new();
+static STORE: OnceLock<PathBuf> = OnceLock::new();
 
 thread_local! {
     static CONNECTION: OnceCell<Connection> = const { OnceCell::new() };
@@ -27,8 +29,8 @@ pub struct Person {
     pub name: String,
 }
 
-/// Some of a post's columns, as a page would show them.
-#[derive(Clone, Debug)]
+/// Some of a post's columns, as a page would show them. Serde takes them to the store.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[allow(
     dead_code,
     reason = "a page would print them; the load only looks at the id"
@@ -59,8 +61,13 @@ impl From<rusqlite::Error> for DatabaseError {
     }
 }
 
-static CACHE: LazyLock<QuickCache> =
-    LazyLock::new(|| QuickCache::new(Memory::new().timeout(Duration::from_secs(10))));
+static CACHE: LazyLock<QuickCache> = LazyLock::new(|| {
+    let memory = Memory::new().timeout("10s");
+    QuickCache::new(match STORE.get() {
+        None => memory.into(),
+        Some(folder) => TieredCache::new([memory.into(), Store::at(folder).timeout("5m").into()]),
+    })
+});
 
 /// All posts of a person, oldest first.
 #[quickcache(cache = CACHE, vary_on = [person.id], skip_arg = force)] // <- the cache is this line
@@ -113,6 +120,11 @@ pub fn people() -> Result<Vec<Person>, DatabaseError> {
 /// Names the database for every thread; to be called once, first.
 pub fn use_database(path: PathBuf) {
     DATABASE.get_or_init(|| path);
+}
+
+/// Names the folder of the store that this process shares with others; to be called before the first read, if at all.
+pub fn use_store(folder: PathBuf) {
+    STORE.get_or_init(|| folder);
 }
 
 fn with_connection<T>(

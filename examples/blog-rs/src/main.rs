@@ -1,15 +1,18 @@
 //! The article's blog in Rust: the demo's database, read through `#[quickcache]` by several threads, without and with it.
 //!
 //!     blog-rs DATABASE [--seconds 5] [--threads 4]
+//!     blog-rs DATABASE --store FOLDER         instead: two processes on one store
 //!
 //! DATABASE is a copy of the file that `examples/blog/demo.py` makes: this program writes posts into it. The exit code is 1
-//! if a query failed or a read missed a post that was written and cleared before it began.
+//! if a query failed, or a read missed a post that was written and cleared before it began, or something was computed twice.
 
 mod blog;
 mod latency;
 mod load;
+mod pair;
 
 use std::error::Error;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -17,10 +20,13 @@ use std::time::{Duration, Instant};
 use blog::{Person, get_all_posts};
 use load::Door;
 
-const USAGE: &str = "usage: blog-rs DATABASE [--seconds S] [--threads N]";
+const USAGE: &str = "usage: blog-rs DATABASE [--seconds S] [--threads N] [--store FOLDER]";
 
 struct Options {
-    database: String,
+    database: PathBuf,
+    store: Option<PathBuf>,
+    /// This process is one of the two of a pair.
+    obey: bool,
     seconds: f64,
     threads: usize,
 }
@@ -38,10 +44,17 @@ fn main() -> ExitCode {
 
 fn run() -> Result<bool, Box<dyn Error>> {
     let options = options()?;
-    blog::use_database(options.database.clone().into());
+    blog::use_database(options.database.clone());
     let people = blog::people()?;
     if people.is_empty() {
         return Err("the database has no people; run examples/blog/demo.py first".into());
+    }
+    if let Some(store) = &options.store {
+        if options.obey {
+            blog::use_store(store.clone());
+            return pair::obey(&people);
+        }
+        return pair::run(&options.database, store, people.len());
     }
     let plain = Door {
         read: get_all_posts::uncached,
@@ -130,7 +143,9 @@ fn show_a_clear(person: &Person) -> Result<(), Box<dyn Error>> {
 
 fn options() -> Result<Options, Box<dyn Error>> {
     let mut options = Options {
-        database: String::new(),
+        database: PathBuf::new(),
+        store: None,
+        obey: false,
         seconds: 5.0,
         threads: 4,
     };
@@ -139,11 +154,15 @@ fn options() -> Result<Options, Box<dyn Error>> {
         match word.as_str() {
             "--seconds" => options.seconds = number(words.next())?,
             "--threads" => options.threads = number(words.next())?,
-            _ if word.starts_with('-') || !options.database.is_empty() => return Err(USAGE.into()),
-            _ => options.database = word,
+            "--store" => options.store = Some(words.next().ok_or(USAGE)?.into()),
+            pair::OBEY => options.obey = true,
+            _ if word.starts_with('-') || options.database != PathBuf::new() => {
+                return Err(USAGE.into());
+            }
+            _ => options.database = word.into(),
         }
     }
-    if options.database.is_empty()
+    if options.database == PathBuf::new()
         || options.seconds.is_nan()
         || options.seconds <= 0.0
         || options.threads == 0
