@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""The demo: the article's blog as a real site, under load, without and with the cache.
+"""The demo: the article's blog as a real site, under load, without and with the cache, in one process and in several.
 
-    python examples/blog/demo.py                      with a Python that has Django, waitress, quickcache
+    python examples/blog/demo.py                      with a Python that has Django, waitress, gunicorn, quickcache
     python examples/blog/demo.py --caches locmem      with Django's own LocMemCache, as any quickcache can
     python examples/blog/demo.py --rust target/release/blog-rs      then in Rust, on the same database
 
 It makes the database in .cache/blog/, starts one server per phase on a free port of 127.0.0.1 and a fresh
 copy of the database, runs the client beside it, and stops the server by its process id, also when something
-fails. The exit code is 1 if a request failed or a read missed a post that was written and cleared before it.
+fails. The exit code is 1 if a request failed, a read missed a post that was written and cleared before it, or
+something that workers.py claims of several workers did not hold.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import films
+import workers
 from load import Site, milliseconds
-from servers import WAITRESS, DemoError, fresh_copy, make_database, run_client, serving
+from servers import FOLDER, WAITRESS, DemoError, fresh_copy, make_database, run_client, serving
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,7 @@ def failures(results: list[Result]) -> list[str]:
 def run_rust(program: Path, original: Path, options: argparse.Namespace) -> None:
     print("\nthe same load through #[quickcache], in Rust, on the same database", flush=True)
     _rust(program, original, "--seconds", options.seconds / 3, "--threads", options.threads)
+    _rust(program, original, "--store", FOLDER / "phase.sqlite3.store")
 
 
 def _rust(program: Path, original: Path, *words: object) -> None:
@@ -174,7 +177,7 @@ def phases(caches: list[str]) -> list[Phase]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--caches", action="append", default=[], choices=["locmem", "files", "memory"])
+    parser.add_argument("--caches", action="append", default=[], choices=["locmem", "files", "memory", "store"])
     parser.add_argument("--seconds", type=float, default=15, help="length of a phase")
     parser.add_argument("--threads", type=int, default=4, help="threads of the client")
     parser.add_argument("--writes", type=float, default=0.03, help="the share of requests that write a post")
@@ -193,9 +196,14 @@ def main() -> int:
                 print(f"  served by {Site(port).ask('GET', '/stats')[1]['library']}")
                 show_a_clear(port)
     print_summary(results)
+    troubles = []
+    if native():
+        troubles += workers.run(database, options.seconds / 3, options.threads, options.writes)
+    else:
+        print("\nseveral workers on one store: not with this library, which has none")
     if options.rust:
         run_rust(options.rust, database, options)
-    troubles = failures(results)
+    troubles += failures(results)
     print(f"\n{time.monotonic() - begin:.0f} s in all. " + ("FAILED" if troubles else "Every check held."))
     for trouble in troubles:
         print(f"  {trouble}")

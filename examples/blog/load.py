@@ -79,9 +79,12 @@ def milliseconds(value: float | None) -> str:
 
 
 class Site:
-    """One kept connection to the site; answers are (status, JSON)."""
+    """One kept connection to the site; answers are (status, JSON). `worker` is the process id of the worker that gave the
+    last one, where the server tells it.
+    """
 
     def __init__(self, port: int) -> None:
+        self.worker: int | None = None
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
 
     def ask(self, method: str, path: str, body: dict[str, object] | None = None) -> tuple[int, dict]:
@@ -89,6 +92,7 @@ class Site:
         self._connection.request(method, path, text, {"Content-Type": "application/json"} if text else {})
         answer = self._connection.getresponse()
         data = answer.read()
+        self.worker = int(answer.headers["X-Worker"]) if "X-Worker" in answer.headers else None
         is_json = answer.headers.get_content_type() == "application/json"
         return answer.status, json.loads(data) if is_json else {}
 

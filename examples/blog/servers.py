@@ -25,6 +25,19 @@ START_SECONDS = 30.0
 WAITRESS = (sys.executable, "serve.py")
 
 
+def gunicorn(workers: int) -> tuple[str, ...]:
+    return (
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "--config",
+        "gunicorn_conf.py",
+        "--workers",
+        str(workers),
+        "config.wsgi",
+    )
+
+
 class DemoError(RuntimeError):
     """A part of the demo did not do what it must; the text says which."""
 
@@ -68,7 +81,7 @@ def remove_database(database: Path) -> None:
     """Removes a database, and what was cached or noted beside it."""
     for path in (database, *(Path(f"{database}{end}") for end in ("-wal", "-shm"))):
         path.unlink(missing_ok=True)
-    for end in (".cache",):
+    for end in (".cache", ".store", ".workers"):
         shutil.rmtree(f"{database}{end}", ignore_errors=True)
 
 

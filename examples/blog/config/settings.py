@@ -45,11 +45,13 @@ def _cache(backend: str, location: str) -> dict[str, object]:
 LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 FILES = "django.core.cache.backends.filebased.FileBasedCache"
 MEMORY = "quickcache.django_backends.MemoryCache"
+STORE = "quickcache.django_backends.StoreCache"
 
 CHOICES = {
     "locmem": (_cache(LOCMEM, "memoize"), _cache(LOCMEM, "shared")),
     "files": (_cache(LOCMEM, "memoize"), _cache(FILES, f"{DATABASE}.cache")),
     "memory": (_cache(MEMORY, "memoize"), _cache(MEMORY, "shared")),
+    "store": (_cache(MEMORY, "memoize"), _cache(STORE, f"{DATABASE}.store")),
 }
 
 _choice = os.environ.get("BLOG_CACHES", "locmem")
