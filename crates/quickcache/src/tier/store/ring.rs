@@ -22,6 +22,7 @@
 
 use std::fs::File;
 use std::io;
+use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::folder::{may_be_long, read_at, write_at};
@@ -234,13 +235,20 @@ impl Ring {
             buffer.reserve(len);
             // Bytes are written before they are counted.
             let spare = &mut buffer.spare_capacity_mut()[..len];
-            for (bytes, word) in spare.chunks_mut(8).zip(&words[body..]) {
-                let word = word.load(Ordering::Relaxed).to_le_bytes();
-                for (byte, of) in bytes.iter_mut().zip(word) {
-                    byte.write(of);
-                }
+            let bytes_of = |word: &AtomicU64| {
+                let bytes = word.load(Ordering::Relaxed).to_le_bytes();
+                bytes.map(MaybeUninit::new)
+            };
+            // Whole words apart: they are stored as they were loaded, and not byte by byte.
+            let (whole_words, rest) = spare.as_chunks_mut();
+            let (of_whole, of_rest) = words[body..].split_at(whole_words.len());
+            for (bytes, word) in whole_words.iter_mut().zip(of_whole) {
+                *bytes = bytes_of(word);
             }
-            // SAFETY: the loop wrote all `len` bytes: the words reach to the end of the ring at least, as was looked at above.
+            if let Some(word) = of_rest.first() {
+                rest.copy_from_slice(&bytes_of(word)[..rest.len()]);
+            }
+            // SAFETY: all `len` bytes have been written: the words reach to the end of the record at least, as was looked at above.
             unsafe { buffer.set_len(len) };
             // Another record may have taken its place since its header was looked at, as whole as that one and of another generation.
             if !buffer
