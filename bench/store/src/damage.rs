@@ -14,7 +14,7 @@ use crate::table::Table;
 use crate::values::{Random, is_whole, key, value};
 use crate::within;
 
-const BYTES: u64 = 64 << 20;
+const BYTES: u64 = 16 << 20;
 const KEYS: u64 = 2_000;
 const ROUNDS: usize = 300;
 const PAGE: usize = 4096;
