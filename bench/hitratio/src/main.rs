@@ -2,13 +2,15 @@
 //!
 //!     cargo run --release                   the table, and ../../docs/hit-ratio.svg
 //!     cargo run --release -- sweep          ours under other policies
+//!     cargo run --release -- store          the ring of the machine's store, beside the memory tier and LRU
 //!
 //! `TRACES` names the folder of the real traces: `python3 tools/setup/source.py libcachesim 0.3.5` prints the parent of its `src/libCacheSim/data`.
 
 use std::path::{Path, PathBuf};
 
-use hitratio::caches::{ALL, Cache, OURS, Ours, PEERS};
+use hitratio::caches::{ALL, Cache, Make, OURS, Ours, PEERS};
 use hitratio::plot::{Panel, draw};
+use hitratio::ring::Ring;
 use hitratio::workloads;
 use quickcache::tier::memory::Policy;
 
@@ -27,6 +29,9 @@ fn main() {
     let workloads = workloads::all(&traces);
     if std::env::args().nth(1).as_deref() == Some("sweep") {
         return sweep(&workloads);
+    }
+    if std::env::args().nth(1).as_deref() == Some("store") {
+        return store(&workloads);
     }
     println!(
         "{:24}{:>7}  {}",
@@ -76,6 +81,32 @@ fn main() {
             "{name}: to the best peer of each row, worst {worst:+.2}, mean {average:+.2} points"
         );
     }
+}
+
+fn store(workloads: &[workloads::Workload]) {
+    println!("| workload | entries | the ring | memory tier | LRU |\n|---|--:|--:|--:|--:|");
+    let (_, memory) = ALL[0];
+    let (_, lru) = ALL[ALL.len() - 1];
+    let ring: Make = |capacity| Box::new(Ring::new(capacity));
+    let makes = [ring, memory, lru];
+    let mut sums = [0.0; 3];
+    for workload in workloads {
+        for capacity in CAPACITIES {
+            let row = makes.map(|make| ratio(&mut *make(capacity), &workload.keys));
+            if !workload.exempt {
+                sums.iter_mut()
+                    .zip(row)
+                    .for_each(|(sum, ratio)| *sum += ratio);
+            }
+            let cells = row.map(|ratio| format!(" {ratio:.1} |")).concat();
+            println!("| {} | {capacity} |{cells}", workload.name);
+        }
+    }
+    let rows = workloads.iter().filter(|w| !w.exempt).count() * CAPACITIES.len();
+    let cells = sums
+        .map(|sum| format!(" {:.2} |", sum / rows as f64))
+        .concat();
+    println!("| mean but the loop | |{cells}");
 }
 
 fn sweep(workloads: &[workloads::Workload]) {
