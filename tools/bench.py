@@ -48,7 +48,7 @@ def python_half(name: str, interpreter: str) -> list[str]:
                  stdout=subprocess.PIPE, text=True).stdout.strip()
     env = dict(os.environ, PYTHONPATH=str(ROOT / 'python'))
     over = []
-    for script in ('hits', 'peers', 'memory'):
+    for script in ('hits', 'peers', 'memory', 'store'):
         print(f'\n-- {script}', flush=True)
         if subprocess.run([python, f'bench/python/{script}.py'], cwd=ROOT, env=env, check=False).returncode:
             over.append(f'{script} on {interpreter}')
@@ -60,9 +60,12 @@ def main() -> int | str:
     source = run(sys.executable, 'tools/setup/source.py', 'libcachesim', '0.3.5',
                  stdout=subprocess.PIPE, text=True).stdout.strip()
     env = dict(os.environ, TRACES=f'{source}/src/libCacheSim/data')
-    for crate in ('rust', 'hitratio'):
-        print(f'\n== bench/{crate}', flush=True)
-        run('cargo', 'run', '--release', '--quiet', '--manifest-path', f'bench/{crate}/Cargo.toml', env=env)
+    for crate, program in (('rust', 'rust-hits'), ('rust', 'store'), ('hitratio', 'hitratio')):
+        print(f'\n== bench/{crate}, {program}', flush=True)
+        of = ('--release', '--quiet', '--manifest-path', f'bench/{crate}/Cargo.toml', '--bin', program)
+        run('cargo', 'build', *of)
+        if subprocess.run(['cargo', 'run', *of], cwd=ROOT, env=env, check=False).returncode:
+            over.append(f'{program} of bench/{crate}')
     return f'bench: over its bound: {", ".join(over)}' if over else 0
 
 
