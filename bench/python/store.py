@@ -148,7 +148,6 @@ def make_peers(folder, stack):
         return started[0]
 
     def django(backend, location):
-        from django.core.cache import caches
         from django.conf import settings
         if not settings.configured:
             settings.configure(CACHES={})
@@ -280,7 +279,7 @@ SECONDS = 0.5
 
 
 def worker(system, folder, writes, seed):
-    """Calls for half a second, over keys at random; writes one time in `100 / writes`. Sends its latencies to whoever started it."""
+    """Calls for half a second, over keys at random; writes one time in `100 / writes`. Sends its latencies to who started it."""
     if system == 'ours':
         f = get_quickcache(cache=TieredCache([Store(Path(folder) / 'many', HOUR)]))(['a'])(text_of)
 

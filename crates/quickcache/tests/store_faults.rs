@@ -54,7 +54,7 @@ fn heals(done: impl Fn(&Place)) {
         at.put(4, 44).unwrap();
         assert_eq!(at.get(4), Some(44));
     }));
-    assert!(other.is_well());
+    assert!(other.ends_well());
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn a_disk_that_is_full_when_it_is_opened_is_no_fault_of_the_call_and_heals() {
         page[0].load(Ordering::Acquire) == 2
     });
     disk.grow("16m");
-    assert!(process.is_well());
+    assert!(process.ends_well());
     drop(disk);
 }
 
@@ -306,7 +306,7 @@ fn p2_writers_killed_at_any_point_leave_nothing_wrong() {
         writers.into_iter().for_each(Process::kill);
     }
     page[16].store(1, Ordering::Release);
-    assert!(reader.is_well());
+    assert!(reader.ends_well());
     let found = page[17].load(Ordering::Relaxed);
     assert!(found > 100, "hardly anything was found: {found}");
     assert!(in_a_process(|| assert!(at().works(1))));
@@ -399,7 +399,7 @@ fn p7_who_waits_for_another_process_is_woken_by_its_release() {
         until("it was stored", || at.get(1) == Some(round));
         page[2].store(round, Ordering::Release);
     }
-    assert!(leads.is_well());
+    assert!(leads.ends_well());
     // A sleep that nobody ends takes ten milliseconds.
     assert!(quickest < Duration::from_millis(8), "{quickest:?}");
 }
@@ -452,7 +452,7 @@ fn p7_a_leader_that_is_stopped_is_waited_for_until_patience_is_over_and_then_rel
     page[1].store(1, Ordering::Release);
     leads.signal(Signal::CONT);
     until("it has released", || page[0].load(Ordering::Acquire) == 2);
-    assert!(leads.is_well());
+    assert!(leads.ends_well());
     assert!(in_a_process(|| {
         assert!(
             matches!(AtStore::of(&place).claim(1), Turn::Wait(_)),

@@ -352,7 +352,7 @@ fn is_refused(why: &str, damage: impl Fn(&Place), mend: impl Fn(&Place)) {
     });
     until("it was refused", || page[0].load(Ordering::Acquire) == 1);
     mend(&place);
-    assert!(process.is_well(), "{why}");
+    assert!(process.ends_well(), "{why}");
 }
 
 #[test]
@@ -501,7 +501,7 @@ fn who_comes_with_another_size_replaces_the_values_and_who_has_them_open_goes_ov
         at.put(1, 7).unwrap();
         assert_eq!(at.get(1), Some(7));
     }));
-    assert!(first.is_well());
+    assert!(first.ends_well());
 }
 
 #[test]
@@ -600,7 +600,7 @@ fn two_hundred_processes_that_open_it_at_the_same_moment_have_one_table() {
     until("all are there", || page[0].load(Ordering::Acquire) == 200);
     page[1].store(1, Ordering::Release);
     for process in processes {
-        assert!(process.is_well());
+        assert!(process.ends_well());
     }
     let inode = std::fs::metadata(place.file(TABLE)).unwrap().ino();
     for n in 0..200 {

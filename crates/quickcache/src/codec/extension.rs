@@ -156,11 +156,15 @@ mod reading {
 
         /// One array or map that is all of the body. (Only they count as depth, and an extension must not be the body of another.)
         fn inside(&mut self, body: &'a [u8]) -> Option<()> {
-            let known = match Marker::from_u8(*body.first()?) {
-                Marker::FixArray(_) | Marker::Array16 | Marker::Array32 => true,
-                Marker::FixMap(_) | Marker::Map16 | Marker::Map32 => true,
-                _ => false,
-            };
+            let known = matches!(
+                Marker::from_u8(*body.first()?),
+                Marker::FixArray(_)
+                    | Marker::Array16
+                    | Marker::Array32
+                    | Marker::FixMap(_)
+                    | Marker::Map16
+                    | Marker::Map32
+            );
             let behind = std::mem::replace(&mut self.rest, body);
             known.then(|| self.value())??;
             self.rest.is_empty().then(|| self.rest = behind)

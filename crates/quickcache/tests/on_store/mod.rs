@@ -275,7 +275,7 @@ impl Process {
     }
 
     /// Waits for its end: whether all was well.
-    pub fn is_well(mut self) -> bool {
+    pub fn ends_well(mut self) -> bool {
         let (_, status) = waitpid(self.0.take(), WaitOptions::empty())
             .unwrap()
             .unwrap();
@@ -300,7 +300,7 @@ impl Drop for Process {
 
 /// Whether all was well in a process of its own.
 pub fn in_a_process(body: impl FnOnce()) -> bool {
-    Process::start(body).is_well()
+    Process::start(body).ends_well()
 }
 
 /// Words that processes share which were started after this.
