@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use quickcache::entry::{Entry, Head, Unwritten};
 use quickcache::tier::memory::NEVER;
-use quickcache::tier::store::{Opened, Shared, Spot, Stamp, StoreKey, USUAL_BYTES};
+use quickcache::tier::store::{Opened, Shared, Spot, Stamp, StoreKey, USUAL_BYTES, random};
 use std::cell::Cell;
 use std::path::PathBuf;
 
@@ -147,10 +147,9 @@ impl Store {
 
     /// One with the same options in which nothing is, for a test.
     #[pyo3(name = "_like")]
-    fn like(&self) -> Store {
-        use std::hash::{BuildHasher, RandomState};
-        let beside = RandomState::new().hash_one(0) | 1;
-        Store::over(self.shared, self.timeout, beside)
+    fn like(&self) -> PyResult<Store> {
+        let beside = random()? | 1;
+        Ok(Store::over(self.shared, self.timeout, beside))
     }
 
     /// The value of `key`, or `default`.

@@ -87,11 +87,6 @@ pub(super) mod folder {
     pub(in super::super) fn may_be_long(_bytes: u64) -> io::Result<()> {
         Err(unsupported())
     }
-
-    pub(in super::super) fn random() -> u64 {
-        use std::hash::{BuildHasher, RandomState};
-        RandomState::new().hash_one(0_u8)
-    }
 }
 
 pub(super) mod map {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::sync::atomic::Ordering;
 
-use super::folder::{Kind, Looked, may_be_long, random, read_at, write_all};
+use super::folder::{Kind, Looked, may_be_long, read_at, write_all};
 use super::generations::{Birth, Generations, HEADER, Head, Shape};
 use super::map::Map;
 use super::ring::{self, Ring};
@@ -44,10 +44,10 @@ impl Kind for TableFile {
     fn write(&self, file: &File) -> io::Result<()> {
         let birth = Birth {
             boot: self.boot,
-            epoch: random(),
-            seed: [random(), random()],
+            epoch: random()?,
+            seed: [random()?, random()?],
         };
-        let (seed, mut count) = (random(), 0_u64);
+        let (seed, mut count) = (random()?, 0_u64);
         let words = Head::fresh(Shape::USUAL, birth, || {
             count += 1;
             twox_hash::XxHash3_64::oneshot_with_seed(seed, &count.to_le_bytes())
@@ -69,12 +69,23 @@ impl Kind for TableFile {
     }
 }
 
+/// Random, from the system: what a process would keep such numbers in is the same in every child of a fork.
+///
+/// # Errors
+/// If the system has none.
+pub fn random() -> io::Result<u64> {
+    Ok(getrandom::u64()?)
+}
+
+/// How far a poisoned table is moved on where the system has no random number: no clears come so far.
+const NEVER_AGAIN: u64 = 1 << 62;
+
 /// Tells everybody who has a table open to open it anew. No stamp that was read before is the present one any more.
 pub(super) fn poison(generations: &Generations<'_>) {
     generations.replaced.store(1, Ordering::Release);
     generations
         .everything
-        .fetch_add(random() | 1, Ordering::AcqRel);
+        .fetch_add(random().unwrap_or(NEVER_AGAIN) | 1, Ordering::AcqRel);
 }
 
 pub(super) struct ValuesFile {

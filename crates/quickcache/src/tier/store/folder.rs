@@ -15,6 +15,8 @@ use std::time::Duration;
 use rustix::fs::{AtFlags, Mode, OFlags, linkat, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 
+use super::files::random;
+
 /// An open folder that is ours alone.
 pub(super) struct Folder {
     fd: OwnedFd,
@@ -194,7 +196,7 @@ impl Folder {
     /// A new file under its name, unless another process is quicker.
     fn make<K: Kind>(&self, kind: &K) -> io::Result<()> {
         self.sweep(K::NAME);
-        let name = format!("{}.new-{:016x}", K::NAME, random());
+        let name = format!("{}.new-{:016x}", K::NAME, random()?);
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = File::from(openat(&self.fd, &*name, flags, Mode::RUSR | Mode::WUSR)?);
@@ -265,7 +267,7 @@ impl Folder {
                         &self.fd,
                         name,
                         &self.fd,
-                        format!("{name}.set-aside-{:016x}", random()),
+                        format!("{name}.set-aside-{:016x}", random()?),
                     )?;
                 }
                 Err(error) => return Err(error.into()),
@@ -333,12 +335,6 @@ pub(super) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()>
 
 fn refused(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, why.to_owned())
-}
-
-/// Random, from the system.
-pub(super) fn random() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(0_u8)
 }
 
 /// File systems on which memory is not shared with whoever else has them. (FUSE: one cannot tell what is behind it.)

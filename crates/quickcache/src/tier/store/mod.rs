@@ -35,6 +35,7 @@ use crate::clock;
 pub use at::{AtStore, Bound, Next, Seen};
 #[cfg(not(unix))]
 use elsewhere::{folder, map};
+pub use files::random;
 pub use generations::{Guard, Stamp, Watch};
 pub use key::StoreKey;
 use opened::Aside;
