@@ -48,7 +48,8 @@ def fake_clock():
 
     Use it to see what happens when a value expires, without waiting for it. What threads wait for each other, and
     ``clear_with(settle=...)``, take real time, and caches that are not quickcache's have their own clocks. What a memory tier
-    holds at the end of a block that has gone ahead of the real time is dropped.
+    holds at the end of a block that has gone ahead of the real time is dropped, and a store is emptied in which something was
+    stored inside: give tests a store of their own, or use ``isolated()`` around this.
 
     :raises RuntimeError: inside another ``fake_clock()``
     """

@@ -62,7 +62,9 @@ fn set_fake_clock(py: Python, millis: Option<u64>) {
     if before.is_some() && millis.is_some() {
         return;
     }
-    if before.is_some_and(|fake| fake > clock::now()) {
+    let ahead = before.is_some_and(|fake| fake > clock::now());
+    crate::store::end_fake_clock(ahead);
+    if ahead {
         // What was stored, and what is on its way, would live too long.
         ERA.fetch_add(1, Relaxed);
         FLIGHTS.with(py, |m| m.clear_everything());

@@ -90,6 +90,7 @@ impl Store {
                 Unwritten::Codec(error) => error,
                 other => PyValueError::new_err(format!("Store.set: {other}")),
             })?;
+        super::stored(self.shared, self.beside);
         if let Err(why) = at.opened.put(at.function, &at.spot, &entry) {
             self.unstored(&why);
         }

@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use quickcache::tier::store::{Shared, Unstored};
 use std::cell::Cell;
+use std::sync::{Mutex, PoisonError};
 
 /// A cache in a folder that all processes of this machine and user share, with no server.
 ///
@@ -41,6 +42,29 @@ unsafe impl Sync for Store {}
 /// Milliseconds of the clock that all processes of the machine have in common.
 fn now() -> u64 {
     clock::fake().unwrap_or_else(quickcache::clock::boot)
+}
+
+/// The stores in which something was stored under a fake clock.
+static FAKED: Mutex<Vec<&'static Shared>> = Mutex::new(Vec::new());
+
+/// Something is stored, by what time it may be now. (Beside the store, in an isolated block, nobody finds it afterwards.)
+fn stored(shared: &'static Shared, beside: u64) {
+    if beside == 0 && clock::fake().is_some() {
+        let mut faked = FAKED.lock().unwrap_or_else(PoisonError::into_inner);
+        if !faked.iter().any(|known| std::ptr::eq(*known, shared)) {
+            faked.push(shared);
+        }
+    }
+}
+
+/// A fake clock has ended. If it was `ahead`, what was stored by it would live too long: those stores are emptied.
+pub fn end_fake_clock(ahead: bool) {
+    let faked = std::mem::take(&mut *FAKED.lock().unwrap_or_else(PoisonError::into_inner));
+    for shared in faked {
+        if ahead && let Some(opened) = shared.open() {
+            opened.clear_everything();
+        }
+    }
 }
 
 impl Store {

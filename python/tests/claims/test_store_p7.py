@@ -311,7 +311,7 @@ def test_p11_a_cycle_of_two_functions_in_two_processes_ends(site):
     """)
     for process in (one, two):
         # So that patience is a second.
-        process.do(f'left(0), left.refresh(0), right.refresh(0)')
+        process.do('left(0), left.refresh(0), right.refresh(0)')
     calls = one.begin('left(1)'), two.begin('right(1)')
     one.reached(), two.reached()
     one.open(), two.open()
