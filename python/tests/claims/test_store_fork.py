@@ -209,7 +209,7 @@ def test_children_of_one_parent_that_open_a_store_first_and_at_once_share_it(tmp
 def test_f_tables_that_two_children_make_have_nothing_in_common(tmp_path):
     """Else an entry of the one would be taken for fresh in the other, which takes its place."""
     for name in ('one', 'two'):
-        in_child(lambda: Store(tmp_path / name).set('key', name))  # noqa: B023
+        in_child(lambda: Store(tmp_path / name).set('key', name))
     tables = [(tmp_path / name / 'generations').read_bytes() for name in ('one', 'two')]
     words = [{table[at:at + 8] for at in range(0, len(table), 8)} - {bytes(8)} for table in tables]
     # The magic number, the layout, the sizes, the boot id.
