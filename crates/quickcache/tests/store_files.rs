@@ -550,6 +550,36 @@ fn f_nothing_of_an_earlier_start_of_the_machine_is_found() {
     assert_eq!(place.names(), [TABLE, "lock", VALUES, "workers"]);
 }
 
+/// The stamp is asked for once more when an entry was found: its words were read one after the other, and before that.
+#[test]
+fn f_what_is_cleared_while_it_is_read_is_not_found() {
+    let place = Place::new();
+    assert!(in_a_process(|| {
+        let at = AtStore::of(&place);
+        let opened = at.opened().unwrap();
+        let (function, spot) = (opened.function(b"a function"), AtStore::spot(opened, 1));
+        let clears: [&dyn Fn(); 3] = [
+            &|| opened.clear(&spot),
+            &|| opened.clear_function(function),
+            &|| opened.clear_everything(),
+        ];
+        for clear in clears {
+            at.put(1, 1).unwrap();
+            let stamp = opened.stamp(function, &spot);
+            let now = quickcache::clock::boot();
+            let found = |read: &dyn Fn()| {
+                let found = opened.get(function, &spot, stamp, now, |_| {
+                    read();
+                    Some(())
+                });
+                found.unwrap().is_some()
+            };
+            assert!(found(&|| ()));
+            assert!(!found(clear));
+        }
+    }));
+}
+
 /// The values of another table are nobody's, though they are whole and of the same key.
 #[test]
 fn f_values_of_another_table_are_not_found() {
@@ -557,6 +587,11 @@ fn f_values_of_another_table_are_not_found() {
     std::fs::copy(other.file(VALUES), place.file(VALUES)).unwrap();
     assert!(in_a_process(|| {
         let at = AtStore::of(&place);
+        assert_eq!(
+            at.opened().unwrap().standing().0,
+            0,
+            "another file was begun"
+        );
         assert!((0..KEYS).all(|n| at.get(n).is_none()));
         is_sound(at);
     }));
@@ -576,14 +611,15 @@ fn inode_of_the_table(place: &Place) -> u64 {
 fn two_hundred_processes_that_open_it_at_the_same_moment_have_one_table() {
     let place = Place::new();
     let page = page();
+    // Held until all wait for it.
+    let gate = std::fs::File::create(place.around().join("gate")).unwrap();
+    gate.lock().unwrap();
     let processes: Vec<_> = (0..200)
         .map(|n| {
             Process::start(|| {
+                let gate = std::fs::File::open(place.around().join("gate")).unwrap();
                 page[0].fetch_add(1, Ordering::AcqRel);
-                while page[1].load(Ordering::Acquire) == 0 {
-                    std::hint::spin_loop();
-                    std::thread::yield_now();
-                }
+                gate.lock_shared().unwrap();
                 let at = AtStore::of(&place);
                 assert!(at.works(n));
                 assert!(logged(&place).is_empty());
@@ -598,7 +634,7 @@ fn two_hundred_processes_that_open_it_at_the_same_moment_have_one_table() {
         })
         .collect();
     until("all are there", || page[0].load(Ordering::Acquire) == 200);
-    page[1].store(1, Ordering::Release);
+    drop(gate);
     for process in processes {
         assert!(process.ends_well());
     }
