@@ -5,6 +5,7 @@ stopped by its process id, and the client.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import shutil
@@ -104,10 +105,9 @@ def serving(command: tuple[str, ...], original: Path, **environment: str) -> Ite
         try:
             assert process.stdout is not None
             line = process.stdout.readline()
-            if not line.startswith("serving 127.0.0.1:"):
+            port = int(line.rsplit(":", 1)[1]) if line.startswith("serving 127.0.0.1:") else None
+            if port is None or not is_ready(port, process):
                 raise DemoError(f"the server did not start; its log says:\n{log.read_text().strip()[-2000:]}")
-            port = int(line.rsplit(":", 1)[1])
-            wait_until_ready(port)
             yield port, database
         finally:
             stop(process)
@@ -123,14 +123,15 @@ def stop(process: subprocess.Popen) -> None:
         process.wait()
 
 
-def wait_until_ready(port: int) -> None:
+def is_ready(port: int, process: subprocess.Popen) -> bool:
+    """Waits for the server's first answer; false if it ends without one, or takes too long."""
     deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError):
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError, http.client.HTTPException):
             if Site(port).ask("GET", "/stats")[0] == 200:
-                return
+                return True
         time.sleep(0.05)
-    raise DemoError(f"the server on port {port} was not ready within {START_SECONDS:.0f} s")
+    return False
 
 
 def run_client(port: int, seconds: float, threads: int, writes: float) -> dict:
