@@ -265,9 +265,9 @@ fn p2_writers_killed_at_any_point_leave_nothing_wrong() {
     let reader = Process::start(|| {
         let at = at();
         while page[16].load(Ordering::Acquire) == 0 {
-            for n in 0..8 {
-                let floor = floors[n].load(Ordering::SeqCst);
-                if let Some(found) = at.get(n as u64) {
+            for (n, floor) in (0..).zip(floors) {
+                let floor = floor.load(Ordering::SeqCst);
+                if let Some(found) = at.get(n) {
                     assert!(found >= floor, "{n}: {found} is older than {floor}");
                     page[17].fetch_add(1, Ordering::Relaxed);
                 }

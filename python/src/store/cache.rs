@@ -16,6 +16,9 @@ use std::path::PathBuf;
 /// How often a change is tried again that others came between.
 const TRIES: u32 = 1000;
 
+/// What `Store` is called with.
+type NewArgs<'py> = ((PathBuf, Option<f64>), Bound<'py, PyDict>);
+
 /// One key of an open store.
 struct At {
     opened: &'static Opened,
@@ -338,10 +341,7 @@ impl Store {
     }
 
     /// A copy, and one in another process, is another store of the same folder: what is in it is shared.
-    fn __getnewargs_ex__<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> PyResult<((PathBuf, Option<f64>), Bound<'py, PyDict>)> {
+    fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<NewArgs<'py>> {
         let options = PyDict::new(py);
         options.set_item("max_bytes", self.shared.max_bytes())?;
         Ok(((self.path(), self.py_timeout()), options))
