@@ -8,6 +8,7 @@
 Functions that are cached with `get_django_quickcache` reach these tiers without going through Django; everything else
 sees an ordinary backend.
 """
+import contextlib
 import pickle
 import threading
 
@@ -134,6 +135,16 @@ class MemoryCache(BaseCache):
         self._memory.clear()
 
 
+@contextlib.contextmanager
+def _in_pickles_words(value):
+    """A value that cannot be stored is the error of pickle that it is with Django's own backends."""
+    try:
+        yield
+    except TypeError:
+        pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+        raise
+
+
 class StoreCache(BaseCache):
     """The store that all processes of this machine and user share, with no server; see `quickcache.Store`.
 
@@ -154,13 +165,17 @@ class StoreCache(BaseCache):
         return self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout
 
     def add(self, key, value, timeout=DEFAULT_TIMEOUT, version=None):
-        return self._store.add(self.make_and_validate_key(key, version=version), value, self._seconds(timeout))
+        key = self.make_and_validate_key(key, version=version)
+        with _in_pickles_words(value):
+            return self._store.add(key, value, self._seconds(timeout))
 
     def get(self, key, default=None, version=None):
         return self._store.get(self.make_and_validate_key(key, version=version), default)
 
     def set(self, key, value, timeout=DEFAULT_TIMEOUT, version=None):
-        self._store.set(self.make_and_validate_key(key, version=version), value, self._seconds(timeout))
+        key = self.make_and_validate_key(key, version=version)
+        with _in_pickles_words(value):
+            self._store.set(key, value, self._seconds(timeout))
 
     def touch(self, key, timeout=DEFAULT_TIMEOUT, version=None):
         return self._store.touch(self.make_and_validate_key(key, version=version), self._seconds(timeout))

@@ -1,18 +1,23 @@
-"""Django's own tests of a cache backend, run on quickcache.django_backends.MemoryCache.
+"""Django's own tests of a cache backend, run on a backend of `quickcache.django_backends`.
 
-    python own_suite.py DJANGO_SOURCE        as Django's runner prints it; the last line says how many ran and what was skipped
+    python own_suite.py DJANGO_SOURCE MemoryCache|StoreCache
+                              as Django's runner prints it; the last line says how many ran and what was skipped
 
 The cases are those of Django's `tests/cache/tests.py`, subclassed here as Django subclasses them for each backend of its own:
 every case of `BaseCacheTests`, those of its locmem backend, and the cases of the code above a backend (cache utilities,
-middleware, i18n, templates), with the backend exchanged.
+middleware, i18n, templates), with the backend exchanged. StoreCache culls nothing by a number of entries: as for memcached and Redis
+Django's suite is told that it has no caches that do, and skips those cases; and it takes no lock, so that nothing is to be
+said about pickling under one.
 """
 import inspect
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
-BACKEND = 'quickcache.django_backends.MemoryCache'
+BACKENDS = 'quickcache.django_backends.'
+MEMORY, STORE = BACKENDS + 'MemoryCache', BACKENDS + 'StoreCache'
 LOCMEM = 'django.core.cache.backends.locmem.LocMemCache'
 
 # Cases of LocMemCacheTests that read locmem's private attributes: the same claims stand below, asked of ours.
@@ -22,12 +27,12 @@ ABOVE = ('CacheUtils', 'PrefixedCacheUtils', 'CacheHEADTest', 'CacheI18nTest', '
          'CacheMiddlewareTest', 'TestWithTemplateResponse')
 
 
-def configure():
+def configure(backend):
     from django.conf import settings
     settings.configure(
         SECRET_KEY='django_tests_secret_key', USE_TZ=False, LANGUAGE_CODE='en',
         INSTALLED_APPS=['cache'], ROOT_URLCONF='urls', DEFAULT_AUTO_FIELD='django.db.models.AutoField',
-        CACHES={'default': {'BACKEND': BACKEND}},
+        CACHES={'default': backend},
         DATABASES={alias: {'ENGINE': 'django.db.backends.sqlite3', 'NAME': ':memory:'} for alias in ('default', 'other')},
         TEMPLATES=[{'BACKEND': 'django.template.backends.django.DjangoTemplates', 'APP_DIRS': True, 'DIRS': []}],
     )
@@ -35,19 +40,55 @@ def configure():
     django.setup()
 
 
-def exchanged(settings):
-    """CACHES with our backend in the place of locmem."""
-    return {alias: dict(params, BACKEND=BACKEND if params['BACKEND'] == LOCMEM else params['BACKEND'])
+def exchanged(settings, ours):
+    """CACHES with our backend in the place of locmem; `ours` gives it for a LOCATION."""
+    return {alias: {**params, **ours(params.get('LOCATION', ''))} if params['BACKEND'] == LOCMEM else params
             for alias, params in settings.items()}
 
 
-def cases():
+def above(ours):
+    """The classes of the code above a backend."""
+    from cache import tests
+    from django.test import override_settings
+    for name in ABOVE:
+        case = getattr(tests, name)
+        settings = exchanged(case._overridden_settings['CACHES'], ours)
+        yield override_settings(CACHES=settings)(type(name, (case,), {'__module__': __name__}))
+
+
+def store_cases(folder):
+    from cache import tests
+    from django.core.cache import cache, caches
+    from django.test import TestCase, override_settings
+
+    def place(name):
+        return {'BACKEND': STORE, 'LOCATION': f'{folder}/{name or "default"}', 'OPTIONS': {'MAX_BYTES': 8 << 20}}
+
+    @override_settings(CACHES=tests.caches_setting_for_tests(base=place(''), exclude={'cull', 'zero_cull'}))
+    class StoreCacheTests(tests.BaseCacheTests, TestCase):
+        def test_incr_decr_timeout(self):
+            cache.set('value', 1, timeout=cache.default_timeout * 10)
+            left = cache._store.time_left(cache.make_key('value'))
+            for change in (cache.incr, cache.decr):
+                change('value')
+                self.assertAlmostEqual(left, cache._store.time_left(cache.make_key('value')), delta=1)
+
+        @override_settings(CACHES={'default': place(''), 'other': place('other')})
+        def test_multiple_caches(self):
+            cache.set('value', 42)
+            self.assertEqual(caches['default'].get('value'), 42)
+            self.assertIsNone(caches['other'].get('value'))
+
+    return [StoreCacheTests, *above(place)]
+
+
+def memory_cases():
     """The test classes, made from Django's."""
     from cache import tests
     from django.core.cache import cache, caches
     from django.test import TestCase, override_settings
 
-    @override_settings(CACHES=tests.caches_setting_for_tests(BACKEND=BACKEND))
+    @override_settings(CACHES=tests.caches_setting_for_tests(BACKEND=MEMORY))
     class MemoryCacheTests(tests.BaseCacheTests, TestCase):
         def test_locking_on_pickle(self):
             # Our lock is an RLock, which has no `locked()` before Python 3.14.
@@ -73,7 +114,7 @@ def cases():
     def limited(name, case):
         # A place of its own. Our policy is not LRU: it lets a newcomer stay where LRU would not, one entry of nine. Of
         # test_lru_set the place is made with the default bounds, so that only Django's culling is at work.
-        place = {'BACKEND': BACKEND, 'LOCATION': name}
+        place = {'BACKEND': MEMORY, 'LOCATION': name}
         settings = tests.caches_setting_for_tests(**place, OPTIONS={'MAX_ENTRIES': 9})
 
         @override_settings(CACHES=settings | {'place': place})
@@ -86,28 +127,24 @@ def cases():
         if name.startswith('test_lru'):
             setattr(MemoryCacheTests, name, limited(name, inspect.unwrap(case)))
         elif name == 'test_multiple_caches':
-            isolated = {'default': {'BACKEND': BACKEND}, 'other': {'BACKEND': BACKEND, 'LOCATION': 'other'}}
+            isolated = {'default': {'BACKEND': MEMORY}, 'other': {'BACKEND': MEMORY, 'LOCATION': 'other'}}
             setattr(MemoryCacheTests, name, override_settings(CACHES=isolated)(inspect.unwrap(case)))
         elif name.startswith('test_') and name not in REWRITTEN:
             setattr(MemoryCacheTests, name, case)
 
-    made = [MemoryCacheTests]
-    for name in ABOVE:
-        above = getattr(tests, name)
-        settings = exchanged(above._overridden_settings['CACHES'])
-        made.append(override_settings(CACHES=settings)(type(name, (above,), {'__module__': __name__})))
-    return made
+    return [MemoryCacheTests, *above(lambda name: {'BACKEND': MEMORY})]
 
 
-def main(source):
+def main(source, backend, folder):
     sys.path.insert(0, str(Path(source) / 'tests'))
-    configure()
+    configure({'BACKEND': BACKENDS + backend, 'LOCATION': folder + '/default'})
+    cases = memory_cases() if backend == 'MemoryCache' else store_cases(folder)
     from unittest import TestSuite, defaultTestLoader
 
     from django.test.runner import DiscoverRunner
 
     runner = DiscoverRunner(verbosity=1, interactive=False)
-    suite = TestSuite(map(defaultTestLoader.loadTestsFromTestCase, cases()))
+    suite = TestSuite(map(defaultTestLoader.loadTestsFromTestCase, cases))
     runner.setup_test_environment()
     databases = runner.setup_databases()
     try:
@@ -123,4 +160,5 @@ def main(source):
 
 
 if __name__ == '__main__':
-    sys.exit(main(sys.argv[1]))
+    with tempfile.TemporaryDirectory() as folder:
+        sys.exit(main(*sys.argv[1:], folder))
