@@ -3,9 +3,11 @@
     python3 tools/test_python.py [--only 3.11] [PYTEST ARGUMENTS]
 """
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,28 @@ ROOT = Path(__file__).resolve().parents[1]
 def run(title: str, *command: object, **kwargs: Any) -> Any:
     print(f'\n== {title}', flush=True)
     return subprocess.run([str(word) for word in command], **{'cwd': ROOT, 'check': True, **kwargs})
+
+
+def run_suites(suites: dict[str, list[str]]) -> None:
+    """All of them at once, for one leaves most of the processors alone; what they print, one after the other."""
+    with contextlib.ExitStack() as stack:
+        running = {}
+        for version, command in suites.items():
+            # The first is seen while it runs.
+            to = None if not running else stack.enter_context(tempfile.TemporaryFile('w+'))
+            if to is None:
+                print(f'\n== CPython {version}: tests', flush=True)
+            suite = subprocess.Popen(command, cwd=ROOT / 'python', stdout=to, stderr=to and subprocess.STDOUT,
+                                     env=dict(os.environ, PYTHONPATH=str(ROOT / 'python')))
+            stack.callback(suite.kill)
+            running[version] = suite, to
+        for version, (suite, to) in running.items():
+            suite.wait()
+            if to is not None:
+                to.seek(0)
+                print(f'\n== CPython {version}: tests', to.read(), sep='\n', flush=True)
+            if suite.returncode:
+                raise subprocess.CalledProcessError(suite.returncode, suites[version])
 
 
 def output(*command: object) -> str:
@@ -31,12 +55,13 @@ def main() -> None:
         chosen = {args.only: versions[args.only]}
     else:
         chosen = {v: versions[v] for v in {min(versions, key=_number), max(versions, key=_number)}}
+    suites = {}
     for version in sorted(chosen, key=_number):
         run(f'CPython {version}: the extension', sys.executable, 'tools/setup/extension.py', '--profile', 'fast', chosen[version])
         python = output(sys.executable, 'tools/setup/venv.py', f'test-{version}', chosen[version],
                         'python/tests/requirements.txt').strip()
-        run(f'CPython {version}: tests', python, '-m', 'pytest', '-p', 'no:cacheprovider', 'tests/differential', 'tests/claims',
-            *rest, cwd=ROOT / 'python', env=dict(os.environ, PYTHONPATH=str(ROOT / 'python')))
+        suites[version] = [python, '-m', 'pytest', '-p', 'no:cacheprovider', 'tests/differential', 'tests/claims', *rest]
+    run_suites(suites)
     if not args.only:
         run('the stubs', sys.executable, 'python/tests/typing/check.py', versions[max(versions, key=_number)])
         run('Django, on each CPython', sys.executable, 'python/tests/django/matrix.py')
