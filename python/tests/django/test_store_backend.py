@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from claims.processes import Site  # noqa: E402
+from claims.processes import Site
 
 PROGRAM = """
     from django.conf import settings
