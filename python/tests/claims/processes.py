@@ -67,10 +67,12 @@ class Process:
                 pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
                 env={**os.environ, 'PYTHONPATH': str(PACKAGE), 'CLAIMS_LONG': str(LONG)})
         self.pid = self.process.pid
+        self._ours = ours.dup()
         self._connection = multiprocessing.connection.Connection(ours.detach())
         self._sending, self._asked, self._reached = threading.Lock(), {}, {}
         self._lock = threading.Lock()
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
         self.do('None')
 
     def _listen(self):
@@ -130,6 +132,10 @@ class Process:
         if self.process.poll() is None:
             self.go_on()
             self.kill()
+        # Nobody reads from the connection any more when it is closed: its number may be the next one's at once.
+        with self._ours:
+            self._ours.shutdown(socket.SHUT_RDWR)
+        self._listener.join(LONG)
         self._connection.close()
 
 
