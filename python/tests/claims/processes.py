@@ -3,6 +3,7 @@
 What a process is in the midst of is told by events: the program stops at `gate(name)`, the test sees that with `reached`, and lets
 it go on with `open`. Executions are counted in a file, so that those of a process that was killed count too.
 """
+import contextlib
 import multiprocessing.connection
 import os
 import signal
@@ -132,8 +133,10 @@ class Process:
         if self.process.poll() is None:
             self.go_on()
             self.kill()
+        if self._connection.closed:
+            return
         # Nobody reads from the connection any more when it is closed: its number may be the next one's at once.
-        with self._ours:
+        with self._ours, contextlib.suppress(OSError):
             self._ours.shutdown(socket.SHUT_RDWR)
         self._listener.join(LONG)
         self._connection.close()
