@@ -9,9 +9,19 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use quickcache::entry::{Entry, Head, Unwritten};
 use quickcache::tier::memory::NEVER;
-use quickcache::tier::store::{Opened, Shared, Spot, Stamp, StoreKey, USUAL_BYTES, random};
+use quickcache::tier::store::{
+    Lease, Opened, Shared, Spot, Stamp, StoreKey, Turn, USUAL_BYTES, Waiting, random,
+};
 use std::cell::Cell;
 use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a change waits for another one of its key by a process that is stopped.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// How long it sleeps if it cannot be told when that ends.
+const PAUSE: Duration = Duration::from_micros(50);
 
 /// How often a change is tried again that others came between.
 const TRIES: u32 = 1000;
@@ -47,6 +57,42 @@ impl Store {
             spot,
             function,
         }))
+    }
+
+    /// Holds a key for a change: between its new generation and its new value others would find nothing there. Whoever is
+    /// killed meanwhile holds nobody up, whoever is stopped not for long.
+    fn hold(&self, py: Python, at: &At) -> PyResult<Option<Lease>> {
+        let since = Instant::now();
+        let mut waiting = None::<Waiting>;
+        loop {
+            let over = since.elapsed() >= PATIENCE;
+            if let Some(lease) = waiting.take().and_then(|last| last.take_over(over)) {
+                return Ok(Some(lease));
+            }
+            match at.opened.claim_change(at.spot.key()) {
+                Some(Turn::Lead(Some(lease))) => return Ok(Some(lease)),
+                Some(Turn::Lead(None)) if !over => py.detach(|| thread::sleep(PAUSE)),
+                Some(Turn::Lead(None)) | None => return Ok(None),
+                Some(Turn::Wait(next)) => {
+                    py.detach(|| next.wait(PATIENCE.saturating_sub(since.elapsed())));
+                    waiting = Some(next);
+                }
+            }
+            py.check_signals()?;
+        }
+    }
+
+    /// The value, and when it expires; what is not there is looked for again while nobody changes it.
+    fn read_settled<'py>(
+        &self,
+        py: Python<'py>,
+        at: &At,
+    ) -> PyResult<Option<(Bound<'py, PyAny>, u64)>> {
+        if let Some(found) = self.read(py, at)? {
+            return Ok(Some(found));
+        }
+        let _held = self.hold(py, at)?;
+        self.read(py, at)
     }
 
     /// The value at the present generation, and when it expires.
@@ -105,7 +151,7 @@ impl Store {
         let Some(at) = self.at(&text_key("Store", key)?)? else {
             return Ok(0);
         };
-        Ok(match self.read(key.py(), &at)? {
+        Ok(match self.read_settled(key.py(), &at)? {
             None => 0,
             Some((_, NEVER)) => NEVER,
             Some((_, due)) => crate::clock::now() + due.saturating_sub(super::now()),
@@ -167,7 +213,7 @@ impl Store {
             return Ok(default);
         };
         Ok(self
-            .read(key.py(), &at)?
+            .read_settled(key.py(), &at)?
             .map(|(value, _)| value)
             .or(default))
     }
@@ -190,6 +236,7 @@ impl Store {
             at.opened.clear(&at.spot);
             return Ok(());
         };
+        let _held = self.hold(key.py(), &at)?;
         for _ in 0..TRIES {
             let stamp = at.opened.stamp(at.function, &at.spot);
             if self.replace(&at, stamp, value, due)? {
@@ -211,6 +258,7 @@ impl Store {
         let Some(at) = self.at(&text_key("Store", key)?)? else {
             return Ok(false);
         };
+        let _held = self.hold(key.py(), &at)?;
         for _ in 0..TRIES {
             let stamp = at.opened.stamp(at.function, &at.spot);
             if self.read(key.py(), &at)?.is_some() {
@@ -240,6 +288,7 @@ impl Store {
         let missing = || PyValueError::new_err(format!("Key '{key}' not found"));
         let at = self.at(&text_key("Store", key)?)?.ok_or_else(missing)?;
         let delta = delta.map_or_else(|| 1_i32.into_pyobject(py).map(|n| n.into_any()), Ok)?;
+        let _held = self.hold(py, &at)?;
         for _ in 0..TRIES {
             let stamp = at.opened.stamp(at.function, &at.spot);
             let (value, due) = self.read(py, &at)?.ok_or_else(missing)?;
@@ -258,7 +307,7 @@ impl Store {
         let Some(at) = self.at(&text_key("Store", key)?)? else {
             return Ok(false);
         };
-        let was = self.read(key.py(), &at)?.is_some();
+        let was = self.read_settled(key.py(), &at)?.is_some();
         at.opened.clear(&at.spot);
         Ok(was)
     }
@@ -269,6 +318,7 @@ impl Store {
         let Some(at) = self.at(&text_key("Store", key)?)? else {
             return Ok(false);
         };
+        let _held = self.hold(key.py(), &at)?;
         for _ in 0..TRIES {
             let stamp = at.opened.stamp(at.function, &at.spot);
             let Some((value, _)) = self.read(key.py(), &at)? else {
@@ -290,7 +340,7 @@ impl Store {
         let Some(at) = self.at(&text_key("Store", key)?)? else {
             return Ok(Some(0.0));
         };
-        Ok(match self.read(key.py(), &at)? {
+        Ok(match self.read_settled(key.py(), &at)? {
             None => Some(0.0),
             Some((_, NEVER)) => None,
             Some((_, due)) => Some(due.saturating_sub(super::now()) as f64 / 1e3),
@@ -299,7 +349,7 @@ impl Store {
 
     fn __contains__(&self, key: &Bound<PyAny>) -> PyResult<bool> {
         match self.at(&text_key("Store", key)?)? {
-            Some(at) => Ok(self.read(key.py(), &at)?.is_some()),
+            Some(at) => Ok(self.read_settled(key.py(), &at)?.is_some()),
             None => Ok(false),
         }
     }

@@ -8,6 +8,7 @@ import pytest
 from quickcache import Memory, Store, TieredCache, get_quickcache, testing
 from quickcache.cache_helpers import CacheWithPresets
 
+from .processes import Process
 from .tools import LONG, Source, UserCache
 
 NO_EXPIRY = None
@@ -186,30 +187,66 @@ PROGRAM = """
     store = Store(FOLDER, timeout=1000, max_bytes=4 << 20)
 
     def add_up(times):
+        gate('begin')
         for _ in range(times):
             store.incr('sum')
 
     def races(keys):
+        gate('begin')
         return [key for key in range(keys) if store.add(f'key {key}', ARGUMENTS)]
 """
+
+
+def at_once(processes, text):
+    """What each gives for it, begun together."""
+    running = [process.begin(text) for process in processes]
+    for process in processes:
+        process.reached('begin')
+    for process in processes:
+        process.open('begin')
+    return [each.result(LONG) for each in running]
 
 
 def test_incr_of_four_processes_loses_nothing(site):
     processes = [site.start(PROGRAM) for _ in range(4)]
     processes[0].do("store.set('sum', 0)")
-    running = [process.begin('add_up(500)') for process in processes]
-    for each in running:
-        each.result(LONG)
-    assert processes[0].do("store.get('sum')") == 2000
+    at_once(processes, 'add_up(20_000)')
+    assert processes[0].do("store.get('sum')") == 80_000
 
 
 def test_of_eight_processes_that_add_one_wins(site):
     processes = [site.start(PROGRAM, str(number)) for number in range(8)]
-    running = [process.begin('races(100)') for process in processes]
-    won = [each.result(LONG) for each in running]
-    assert sorted(key for keys in won for key in keys) == list(range(100))
+    # Few keys: of many some would have one slot, and to store one of those is to lose the other.
+    won = at_once(processes, 'races(20)')
+    assert sorted(key for keys in won for key in keys) == list(range(20))
     for number, keys in enumerate(won):
         assert all(processes[0].do(f"store.get('key {key}')") == [str(number)] for key in keys[:5])
+
+
+def test_what_is_there_is_found_while_another_process_changes_it(site):
+    """Between its old value and its new one there is no moment without."""
+    one, two = site.start(PROGRAM), site.start(PROGRAM)
+    one.do("store.set('sum', 0)")
+    changing = one.begin("add_up(20_000)")
+    one.reached('begin')
+    one.open('begin')
+    for _ in range(20):
+        assert two.do("all(store.get('sum') is not None and 'sum' in store for _ in range(1000))")
+    changing.result(LONG)
+    assert two.do("store.get('sum')") == 20_000
+
+
+def test_a_process_that_is_killed_or_stopped_in_the_midst_of_changes_holds_nobody_up(site):
+    processes = [site.start(PROGRAM) for _ in range(4)]
+    processes[0].do("store.set('sum', 0)")
+    for process, end in ((processes[1], Process.kill), (processes[2], Process.stop), (processes[3], Process.kill)):
+        process.begin('add_up(10_000_000)')
+        process.reached('begin')
+        process.open('begin')
+        processes[0].do("[store.set('sum', n) for n in range(1000)]")
+        end(process)
+        processes[0].do("store.set('sum', 5)")
+        assert processes[0].do("store.incr('sum')") == 6 and processes[0].do("store.add('sum', 1)") is False
 
 
 @pytest.mark.parametrize('change, seen', [("store.set('key', 2)", 2), ("store.delete('key')", None), ('store.clear()', None),

@@ -5,10 +5,14 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::generations::Stamp;
+use super::key::StoreKey;
 use super::leases::{Claim, Claimant, Line, Waited, Worker};
 use super::opened::{Opened, Spot};
 use super::workers::Workers;
 use crate::clock;
+
+/// Where the right to change a key is, beside the key.
+const CHANGES: u64 = u64::from_le_bytes(*b"changes ");
 
 /// How long a waiter sleeps before it looks whether the leader still lives.
 const SLICE: Duration = Duration::from_millis(10);
@@ -24,8 +28,11 @@ impl Opened {
         let Ok(worker) = self.worker() else {
             return Turn::Lead(None);
         };
+        self.claim_as(spot, Claimant::new(worker, spot.hash, twist(stamp.sum)))
+    }
+
+    fn claim_as(&'static self, spot: &Spot, mine: Claimant) -> Turn {
         let line = self.line(spot);
-        let mine = Claimant::new(worker, spot.hash, twist(stamp.sum));
         let (claim, waiters) = line.claim(mine, clock::boot());
         if waiters {
             wake(line.bell());
@@ -40,6 +47,15 @@ impl Opened {
                 waited,
             }),
         }
+    }
+
+    /// The right to change a key in several steps, as ordinary caches do, or whom to wait for. `Lead(None)`: another key, or this very
+    /// process, is in its place; `None`: this process is no worker, and holds nothing.
+    pub fn claim_change(&'static self, key: &StoreKey) -> Option<Turn> {
+        let worker = self.worker().ok()?;
+        // Beside the lease of its function, of which it takes nothing away.
+        let spot = self.spot(key.beside(CHANGES));
+        Some(self.claim_as(&spot, Claimant::new(worker, spot.hash, 0)))
     }
 
     fn worker(&self) -> io::Result<Worker> {
