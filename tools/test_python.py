@@ -22,7 +22,7 @@ def run(title: str, *command: object, **kwargs: Any) -> Any:
 def run_suites(suites: dict[str, list[str]]) -> None:
     """All of them at once, for one leaves most of the processors alone; what they print, one after the other."""
     with contextlib.ExitStack() as stack:
-        running = {}
+        running: dict[str, Any] = {}
         for version, command in suites.items():
             # The first is seen while it runs.
             to = None if not running else stack.enter_context(tempfile.TemporaryFile('w+'))
