@@ -10,6 +10,7 @@ use crate::state::{self, FLIGHTS, debug, debugging, home};
 use crate::store::At;
 use crate::tier::{self, NativeTier};
 use crate::value::is_ellipsis;
+use pyo3::Borrowed;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple};
@@ -70,15 +71,18 @@ impl Source {
     fn is_current(&self, py: Python) -> PyResult<bool> {
         let cache = self.cache.bind(py);
         let now = cache.getattr(intern!(py, "caches"))?;
-        if !is_plain_sequence(&now) || now.len()? != self.tiers.len() {
-            return Ok(false);
-        }
-        for (now, then) in now.try_iter()?.zip(&self.tiers) {
-            if !now?.is(then) {
-                return Ok(false);
-            }
-        }
-        drivable(cache)
+        let same = |of: Borrowed<PyTuple>| {
+            of.len() == self.tiers.len()
+                && of.iter_borrowed().zip(&self.tiers).all(|(a, b)| a.is(b))
+        };
+        let same = match now.cast_exact::<PyTuple>() {
+            Ok(now) => same(now.as_borrowed()),
+            Err(_) => match now.cast_exact::<PyList>() {
+                Ok(now) => same(now.to_tuple().as_borrowed()),
+                Err(_) => false,
+            },
+        };
+        Ok(same && drivable(cache)?)
     }
 }
 
@@ -550,14 +554,16 @@ fn drivable(cache: &Bound<PyAny>) -> PyResult<bool> {
     // The version of the class when it was last looked at whole.
     static SEEN: AtomicU32 = AtomicU32::new(0);
     let class = home(py)?.tiered.bind(py);
+    let class_of = class.as_ptr() as *mut ffi::PyTypeObject;
     // SAFETY: a class is a type, and alive.
-    let version = unsafe { state::version_of(class.as_ptr() as *mut ffi::PyTypeObject) };
+    let version = unsafe { ffi::type_version(class_of) };
     if version != 0 && version == SEEN.load(Relaxed) {
         return Ok(true);
     }
     let as_made = state::as_made(class)?;
     if as_made {
-        SEEN.store(version, Relaxed);
+        // SAFETY: as above. To ask for a number costs as much as all the rest of this, so it is done when something has changed only.
+        SEEN.store(unsafe { state::version_of(class_of) }, Relaxed);
     }
     Ok(as_made)
 }
