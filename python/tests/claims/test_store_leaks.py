@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 import weakref
+from pathlib import Path
 
 import pytest
 
@@ -153,7 +154,7 @@ def test_many_calls_leave_no_memory_no_descriptor_and_no_map(folder):
                     f(1)
 
     def held():
-        return len(os.listdir('/proc/self/fd')), sum(1 for _ in open('/proc/self/maps'))
+        return len(os.listdir('/proc/self/fd')), Path('/proc/self/maps').read_bytes().count(b'\n')
     calls(10_000)
     f.clear_all(), other.clear_all()
     before, was = held(), resident()

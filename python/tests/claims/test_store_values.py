@@ -13,7 +13,7 @@ import uuid
 
 import pytest
 
-from quickcache import Memory, Store, TieredCache, get_local_quickcache, get_quickcache, register
+from quickcache import Memory, Store, TieredCache, get_local_quickcache, get_quickcache, register, testing
 
 from .tools import LONG
 
@@ -320,15 +320,14 @@ def test_p10_bits_flipped_while_nobody_has_it_open_are_misses_and_never_a_wrong_
 
 def test_a_slow_function_is_not_stored_beyond_its_timeout_with_one_warning(folder, caplog):
     """P6, of the store's timeout: the memory tier's is longer here."""
-    import time
-
     def gives(key):
-        time.sleep(0.02)
+        clock.advance(2)
         return key
-    one, two = [front(folder, gives, memoize_timeout=10, timeout=0.01) for _ in range(2)]
-    assert one(1) == one(1) == two(1) == 1
-    assert (one.stats().executions, two.stats().executions) == (1, 1)
-    assert one(2) == 2
+    one, two = [front(folder, gives, memoize_timeout=10, timeout=1) for _ in range(2)]
+    with testing.fake_clock() as clock:
+        assert one(1) == one(1) == two(1) == 1
+        assert (one.stats().executions, two.stats().executions) == (1, 1)
+        assert one(2) == 2
     assert [line for line in warnings(caplog) if 'timeout' in line] == [
         'gives runs longer than the timeout of its cache, so its value is not stored; raise the timeout']
 
