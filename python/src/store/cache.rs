@@ -34,6 +34,9 @@ struct At {
     opened: &'static Opened,
     spot: Spot,
     function: u32,
+    /// It is no function's: nobody computes a value of it, so that a change need not make void what is on its way. (A new generation
+    /// would cost other keys of the slot their values.)
+    plain: bool,
 }
 
 impl Store {
@@ -45,10 +48,9 @@ impl Store {
         };
         let spot = opened.spot(StoreKey::of_text(text).beside(self.beside));
         // A key of scheme v1 does not say of which function it is; what is stored there does.
+        let nobodys = opened.function(b"");
         let function = match StoreKey::function_of_text(text) {
-            b"" => opened
-                .function_of(&spot)
-                .unwrap_or_else(|| opened.function(b"")),
+            b"" => opened.function_of(&spot).unwrap_or(nobodys),
             name if self.beside == 0 => opened.function(name),
             name => opened.function(&[name, &self.beside.to_le_bytes()].concat()),
         };
@@ -56,6 +58,7 @@ impl Store {
             opened,
             spot,
             function,
+            plain: function == nobodys,
         }))
     }
 
@@ -119,9 +122,14 @@ impl Store {
         }))
     }
 
-    /// Stores a value in place of what is there, unless the key has changed since `stamp`: says whether it is stored.
+    /// Stores a value in place of what is there, unless the key has changed since `stamp`: says whether it is stored. A clear in between
+    /// makes it void.
     fn replace(&self, at: &At, stamp: Stamp, value: &Bound<PyAny>, due: u64) -> PyResult<bool> {
-        let Some(stamp) = at.opened.supersede(stamp) else {
+        let stamp = if at.plain {
+            stamp
+        } else if let Some(stamp) = at.opened.supersede(stamp) {
+            stamp
+        } else {
             return Ok(false);
         };
         let head = Head {
@@ -131,17 +139,21 @@ impl Store {
         };
         let encode = |bytes: &mut Vec<u8>| codec::encode(value, true, bytes);
         let key = at.spot.key().bytes();
-        let entry = at
-            .opened
-            .seal()
-            .write(key, head, encode)
-            .map_err(|error| match error {
-                Unwritten::Codec(error) => error,
-                other => PyValueError::new_err(format!("Store.set: {other}")),
-            })?;
+        let entry = match at.opened.seal().write(key, head, encode) {
+            Ok(entry) => entry,
+            Err(why) => {
+                at.opened.clear(&at.spot);
+                return Err(match why {
+                    Unwritten::Codec(error) => error,
+                    other => PyValueError::new_err(format!("Store.set: {other}")),
+                });
+            }
+        };
         super::stored(self.shared, self.beside);
         if let Err(why) = at.opened.put(at.function, &at.spot, &entry) {
             self.unstored(&why);
+            // What cannot be stored must not leave an older value behind.
+            at.opened.clear(&at.spot);
         }
         Ok(true)
     }
