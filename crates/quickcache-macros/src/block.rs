@@ -451,7 +451,7 @@ fn expand_method(
             #entry_wheres
             {
                 #import
-                let #handle = #call.entry(&#key);
+                let #handle = #call.entry_to_explain(&#key);
                 #pending_for_run
                 #krate::#entry_type::new(#krate::internal::#of(#handle), #runs)
             }

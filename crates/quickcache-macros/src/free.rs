@@ -169,7 +169,7 @@ pub fn expand(options: &Options, item: ItemFn) -> syn::Result<TokenStream> {
             #explain_doc
             pub #asynchronous fn explain #generics(#(#params),*) -> #krate::Explanation #wheres {
                 #import
-                #call.entry(&#key).#explain() #awaits
+                #call.entry_to_explain(&#key).#explain() #awaits
             }
             #clear_all_doc
             pub #asynchronous fn clear_all() -> #krate::Cleared {

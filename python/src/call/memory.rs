@@ -176,7 +176,11 @@ impl<'py> Op<'py> {
     ) -> PyResult<Bound<'py, PyAny>> {
         add(&self.counts().store_hits);
         let due = deadline(clock::now(), n.timeout).min(until);
-        let stored = self.stored(n, &value)?;
+        // Without a memory tier followers look for themselves, which costs no more than making each a copy.
+        let stored = match n.remembers {
+            true => self.stored(n, &value)?,
+            false => None,
+        };
         self.land(n, parts, lead, id, Some(seen), stored, due)?;
         Ok(value)
     }

@@ -85,14 +85,23 @@ pub struct Handle<K, O> {
     pub(super) digest: Digest,
     pub(super) key: K,
     key_heap: usize,
+    /// For `explain`.
     values: Vec<String>,
 }
 
 impl<O: Outcome, F: Fn() -> O + Copy> Call<F> {
     /// The entry of these arguments.
     pub fn entry<K: Key>(self, key: &K) -> Handle<K::Owned, O> {
+        self.handle(key, Vec::new())
+    }
+
+    /// The same, with the values as a person reads them.
+    pub fn entry_to_explain<K: Key>(self, key: &K) -> Handle<K::Owned, O> {
+        self.handle(key, key.values().iter().map(shown).collect())
+    }
+
+    fn handle<K: Key>(self, key: &K, values: Vec<String>) -> Handle<K::Owned, O> {
         let (function, kind, hash, digest) = self.parts(key);
-        let values = key.values().iter().map(shown).collect();
         let owned = key.to_owned_part();
         Handle {
             function,
