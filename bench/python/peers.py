@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from sampling import compile_loop, interleave, ratio
+from sampling import all_that_run, compile_loop, interleave, ratio
 
 from quickcache import Memory, get_quickcache
 
@@ -87,13 +87,7 @@ def peers():
         'diskcache memoize': diskcache,
         'quickcache 0.5.4, a dict': seed,
     }
-    made = {}
-    for name, make in makers.items():
-        try:
-            made[name] = make()
-        except Exception as error:  # a peer that cannot run here is a fact to print, not the end of the bench
-            print(f'{name}: left out: {type(error).__name__}: {error}')
-    return made
+    return all_that_run(makers)
 
 
 def table(title, loops, base, samples=41):

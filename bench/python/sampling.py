@@ -52,3 +52,14 @@ def ratio(ours, theirs):
     quotients = sorted(a / b for a, b in zip(ours, theirs, strict=True))
     q1, _, q3 = statistics.quantiles(quotients, n=4)
     return statistics.median(quotients), q1, q3
+
+
+def all_that_run(makers):
+    """{name: what its maker gives}. A peer that cannot run here is a fact to print, not the end of the bench."""
+    made = {}
+    for name, make in makers.items():
+        try:
+            made[name] = make()
+        except Exception as error:
+            print(f'{name}: left out: {type(error).__name__}: {error}')
+    return made

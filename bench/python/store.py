@@ -18,7 +18,7 @@ import time
 from array import array
 from pathlib import Path
 
-from sampling import compile_loop, interleave, ratio
+from sampling import all_that_run, compile_loop, interleave, ratio
 
 from quickcache import Memory, Store, TieredCache, get_local_quickcache, get_quickcache
 
@@ -172,13 +172,7 @@ def make_peers(folder, stack):
 
     def own(store):
         return store.get, store.set
-    made = {}
-    for name, make in makers.items():
-        try:
-            made[name] = make()
-        except Exception as error:  # a peer that cannot run here is a fact to print, not the end of the bench
-            print(f'{name}: left out: {type(error).__name__}: {error}')
-    return made
+    return all_that_run(makers)
 
 
 def text_of(a):

@@ -221,13 +221,6 @@ impl Seal {
         })
     }
 
-    /// How many bytes the entry takes that begins with this header; `None` if it is none that this version could have written.
-    #[must_use]
-    pub fn whole_length(header: &[u8]) -> Option<usize> {
-        let header = Header::read(header)?;
-        (header.stored() <= LARGEST).then_some(HEADER + header.stored())
-    }
-
     fn tag(&self, key: &Key, header: &Header, payload: &[u8]) -> [u8; 16] {
         let before = &header.0[..TAG_AT];
         match &self.0 {

@@ -19,6 +19,8 @@ mod config;
 #[allow(missing_docs)]
 pub mod entry;
 mod error;
+#[cfg(unix)]
+mod fork;
 #[doc(hidden)]
 #[allow(missing_docs)]
 pub mod function;

@@ -55,7 +55,6 @@ fn what_was_written_is_read() {
                 (entry.head, entry.codec, &*entry.payload),
                 (HEAD, CODEC, &*payload)
             );
-            assert_eq!(Seal::whole_length(&bytes[..HEADER]), Some(bytes.len()));
         }
     }
 }
@@ -70,7 +69,6 @@ fn an_entry_may_be_written_behind_others_and_followed_by_others() {
             bytes.extend_from_slice(b"behind");
             let entry = seal.read(&KEY, NOW, &bytes[6..]).unwrap();
             assert_eq!(*entry.payload, *payload);
-            assert_eq!(Seal::whole_length(&bytes[6..]), Some(bytes.len() - 12));
         }
     }
 }
@@ -183,7 +181,6 @@ fn p10_version_1_a_later_version_and_unknown_flags_are_a_miss() {
                 rejected(seal.read(&KEY, NOW, &bytes)),
                 Some(Rejected::Foreign)
             );
-            assert_eq!(Seal::whole_length(&bytes), None, "byte {at} = {value}");
         }
     }
 }
@@ -326,7 +323,6 @@ proptest! {
         let entry = seal.read(&key, head.deadline - 1, &bytes).unwrap();
         prop_assert_eq!(entry.head, head);
         prop_assert_eq!(&*entry.payload, &*payload);
-        prop_assert_eq!(Seal::whole_length(&bytes), Some(bytes.len()));
         prop_assert!(bytes.len() <= HEADER + payload.len());
     }
 
@@ -341,7 +337,6 @@ proptest! {
             bytes[40..48].copy_from_slice(&KEY[20..28]);
         }
         prop_assert!(seal.read(&KEY, 0, &bytes).is_err());
-        let _ = Seal::whole_length(&bytes);
     }
 
     /// With a tag that is right, so that what is behind it is reached.

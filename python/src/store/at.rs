@@ -14,8 +14,7 @@ use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::prelude::*;
 use quickcache::entry::{Entry, Head, Rejected, Unwritten};
 use quickcache::tier::memory::NEVER;
-use quickcache::tier::store::{AtStore, Next, Seen, StoreKey, Waiting};
-use std::time::Instant;
+use quickcache::tier::store::{AtStore, Next, Patience, Seen, StoreKey, Waiting};
 
 /// The store behind the memory tier of one function.
 pub struct At {
@@ -171,16 +170,13 @@ impl At {
         seen: &mut Seen,
         counts: &Counts,
     ) -> PyResult<Option<Found<'py>>> {
-        let patience = patience(counts);
-        let (mut since, mut waiting) = (None::<Instant>, None);
+        let (mut patience, mut waiting) = (Patience::new(patience(counts)), None);
         loop {
-            let over = since.is_some_and(|since| since.elapsed() >= patience);
-            match self.step(py, seen, counts, waiting.as_ref(), over)? {
+            match self.step(py, seen, counts, waiting.as_ref(), patience.is_over())? {
                 Next::Found(found) => return Ok(Some(found)),
                 Next::Run => return Ok(None),
                 Next::Wait(next) => {
-                    let left =
-                        patience.saturating_sub(since.get_or_insert_with(Instant::now).elapsed());
+                    let left = patience.left();
                     py.detach(|| next.wait(left));
                     py.check_signals()?;
                     waiting = Some(next);

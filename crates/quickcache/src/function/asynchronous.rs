@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_timer::Delay;
 
@@ -17,7 +17,7 @@ use crate::protocol::asynchronous;
 use crate::protocol::guarded::{Asked, Found, Steps};
 use crate::protocol::machine::Seq;
 use crate::stats::{Event, Explanation};
-use crate::tier::store::Next;
+use crate::tier::store::{Next, Patience};
 use crate::tier::user::{Done, Erased, Outer};
 
 async fn get(tier: &Outer, key: &str) -> Done<Option<Vec<u8>>> {
@@ -176,17 +176,15 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
     /// As `look_at_store`. A task cannot sleep on a futex: it looks again after one millisecond, two, and so on up to twenty.
     async fn look_at_store_async(&self) -> Option<Found<Flown>> {
         const MOST: Duration = Duration::from_millis(20);
-        let (mut pause, mut since, mut waiting) = (Duration::from_millis(1), None, None);
+        let mut patience = Patience::new(self.function.patience());
+        let (mut pause, mut waiting) = (Duration::from_millis(1), None);
         loop {
-            let over =
-                since.is_some_and(|since: Instant| since.elapsed() >= self.function.patience());
-            match self.turn(waiting.as_ref(), over) {
+            match self.turn(waiting.as_ref(), patience.is_over()) {
                 Next::Found(outside) => return self.found(0, outside),
                 Next::Run => return None,
                 Next::Wait(next) => {
-                    since.get_or_insert_with(Instant::now);
                     waiting = Some(next);
-                    Delay::new(pause).await;
+                    Delay::new(pause.min(patience.left())).await;
                     pause = (pause * 2).min(MOST);
                 }
             }

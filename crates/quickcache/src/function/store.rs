@@ -1,7 +1,7 @@
 //! A function at the machine's store: the generation of its keys, leases, and values there. The steps that wait are in `outer` and
 //! `asynchronous`; the store itself is in `tier::store`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::outer::{NO_CODEC, Outside};
 use super::work::Work;
@@ -13,7 +13,7 @@ use crate::probe::Outcome;
 use crate::protocol::guarded::Found;
 use crate::stats::count;
 use crate::tier::memory::Stored;
-use crate::tier::store::{Guard, Next, Seen, StoreKey, Waiting};
+use crate::tier::store::{Guard, Next, Patience, Seen, StoreKey, Waiting};
 
 /// What messages call it.
 pub(super) const NAME: &str = "store";
@@ -129,17 +129,14 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
 
     /// The value of the store. Waits for another process that runs the function.
     pub(super) fn look_at_store(&self) -> Option<Found<Flown>> {
-        let mut since = None;
+        let mut patience = Patience::new(self.function.patience());
         let mut waiting = None;
         loop {
-            let over =
-                since.is_some_and(|since: Instant| since.elapsed() >= self.function.patience());
-            match self.turn(waiting.as_ref(), over) {
+            match self.turn(waiting.as_ref(), patience.is_over()) {
                 Next::Found(outside) => return self.found(0, outside),
                 Next::Run => return None,
                 Next::Wait(next) => {
-                    let since = *since.get_or_insert_with(Instant::now);
-                    next.wait(self.function.patience().saturating_sub(since.elapsed()));
+                    next.wait(patience.left());
                     waiting = Some(next);
                 }
             }

@@ -41,7 +41,7 @@ pub use key::StoreKey;
 use opened::Aside;
 pub use opened::{Opened, Spot, Unstored};
 pub use public::Store;
-pub use turns::{Lease, Turn, Waiting};
+pub use turns::{Lease, Patience, Turn, Waiting};
 
 /// What a store may hold if nothing is said, in bytes: 256 MiB.
 pub const USUAL_BYTES: u64 = 256 << 20;

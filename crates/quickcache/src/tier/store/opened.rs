@@ -10,7 +10,7 @@ use super::folder::{Folder, Identity, Kind};
 use super::generations::{Generations, HEADER, Head, LEASE_WORDS, Stamp, Watch, move_on};
 use super::key::StoreKey;
 use super::map::Map;
-use super::ring::{ENTRY_HEADER, Refused, Ring};
+use super::ring::{Refused, Ring};
 use super::workers::Workers;
 use crate::clock::Millis;
 use crate::entry::{self, Entry, Rejected, Seal};
@@ -259,20 +259,6 @@ impl Opened {
         Ok(found.filter(|_| self.generations.stands(function, stamp)))
     }
 
-    /// As `get`, whatever the function: for who knows the text of a key only.
-    ///
-    /// # Errors
-    /// As for `get`.
-    pub fn get_of_any<T>(
-        &self,
-        spot: &Spot,
-        now: Millis,
-        read: impl FnMut(&Entry<'_>) -> Option<T>,
-    ) -> Result<Option<T>, Rejected> {
-        let wanted = |of: u32, generation: u64| generation == self.stamp(of, spot).sum;
-        self.find(spot, now, wanted, read)
-    }
-
     fn find<T>(
         &self,
         spot: &Spot,
@@ -288,7 +274,7 @@ impl Opened {
         let found = values.ring.get(
             spot.hash,
             &mut buffer.0,
-            |function, header: &[u8; ENTRY_HEADER]| {
+            |function, header: &[u8; entry::HEADER]| {
                 entry::generation_of(header).is_some_and(|of| wanted(function, of))
             },
             |_, bytes| match self.seal.read(spot.key.bytes(), now, bytes) {

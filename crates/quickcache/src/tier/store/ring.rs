@@ -27,6 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::folder::{may_be_long, read_at, write_at};
 use super::map::Map;
+use crate::entry::HEADER;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"qcvalue1");
 const PAGE: u64 = 4096;
@@ -207,7 +208,7 @@ impl Ring {
         &self,
         hash: u64,
         buffer: &mut Vec<u8>,
-        mut wanted: impl FnMut(u32, &[u8; ENTRY_HEADER]) -> bool,
+        mut wanted: impl FnMut(u32, &[u8; HEADER]) -> bool,
         mut whole: impl FnMut(u32, &[u8]) -> Option<T>,
     ) -> Option<(T, Read)> {
         let (start, tag) = self.bucket(hash);
@@ -222,11 +223,11 @@ impl Ring {
             let (len, function) = (first as u32 as usize, (first >> 32) as u32);
             let end = [0, self.shape.units[0]][ring(word)] + self.shape.units[ring(word)];
             let end = ((self.shape.index_end() / UNIT + end) * (UNIT / 8)) as usize;
-            if len < ENTRY_HEADER || record + (HEAD + len).div_ceil(8) > end {
+            if len < HEADER || record + (HEAD + len).div_ceil(8) > end {
                 continue;
             }
             let body = record + HEAD / 8;
-            let mut header = [0; ENTRY_HEADER];
+            let mut header = [0; HEADER];
             copy(&words[body..], &mut header);
             if !wanted(function, &header) {
                 continue;
@@ -402,9 +403,6 @@ impl Ring {
 const SMALL: usize = 0;
 const MAIN: usize = 1;
 
-/// Of an entry on the wire.
-pub(super) const ENTRY_HEADER: usize = 64;
-
 fn ring(word: u64) -> usize {
     (word >> RING_SHIFT & 1) as usize
 }
@@ -443,7 +441,7 @@ mod tests {
         [generation; 1000]
     }
 
-    fn get(ring: &Ring, wanted: impl FnMut(u32, &[u8; ENTRY_HEADER]) -> bool) -> Option<Vec<u8>> {
+    fn get(ring: &Ring, wanted: impl FnMut(u32, &[u8; HEADER]) -> bool) -> Option<Vec<u8>> {
         let found = ring.get(HASH, &mut Vec::new(), wanted, |_, entry| {
             Some(entry.to_vec())
         });

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::generations::Stamp;
 use super::key::StoreKey;
@@ -95,6 +95,32 @@ impl Drop for Lease {
         if self.line.release(self.mine) {
             wake(self.line.bell());
         }
+    }
+}
+
+/// How long a call waits for other processes, counted from when it first does.
+pub struct Patience {
+    most: Duration,
+    since: Option<Instant>,
+}
+
+impl Patience {
+    /// So much of it.
+    #[must_use]
+    pub fn new(most: Duration) -> Self {
+        Patience { most, since: None }
+    }
+
+    /// Whether it is over.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.since.is_some_and(|since| since.elapsed() >= self.most)
+    }
+
+    /// What is left of it. The first time it begins.
+    pub fn left(&mut self) -> Duration {
+        let since = self.since.get_or_insert_with(Instant::now);
+        self.most.saturating_sub(since.elapsed())
     }
 }
 

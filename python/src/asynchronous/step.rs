@@ -1,208 +1,19 @@
-//! Calls of coroutine functions.
-//!
-//! `f(x)` gives an object that does nothing until it is awaited: the call begins then, and what a clear removed before is not
-//! seen. A hit ends it at once. Everything else is a coroutine of `quickcache.aio`, which asks a `Step` what to do next;
-//! so asyncio's own tasks and futures do the waiting.
+//! The steps of an asynchronous call, for `quickcache.aio`.
 
-use crate::call::{Call, Lead, Op, Spread, User, patience};
-use crate::cell::GilCell;
+use crate::call::{Lead, Op, Spread, User, patience};
 use crate::clock;
 use crate::fault;
-use crate::ffi::{self, PyObject};
 use crate::flight::{self, Cell, FlightKey, Outcome};
-use crate::function::Function;
 use crate::helper;
-use crate::hit;
 use crate::memory::served;
 use crate::plan::Plan;
 use crate::stack::{Native, Stack, TextKey, Tiers};
 use crate::state::{FLIGHTS, add};
-use crate::testing;
-use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple};
 use quickcache::protocol::machine::{self, Enter, Following, KeyOf, Seq, Ticket};
-use quickcache::tier::store::{Next, Seen, Waiting};
-use std::ptr::null_mut;
+use quickcache::tier::store::{Next, Patience, Seen, Waiting};
 use std::sync::Arc;
-use std::time::Instant;
-
-/// A call that has not begun, runs, or is over.
-#[pyclass(module = "quickcache", immutable_type)]
-pub struct CachedCall {
-    state: State,
-}
-
-enum State {
-    New {
-        function: Py<PyAny>,
-        args: Vec<Py<PyAny>>,
-        kwnames: Option<Py<PyTuple>>,
-        positional: usize,
-    },
-    /// Handed on to this coroutine.
-    Running(Py<PyAny>),
-    Over,
-}
-
-/// The object for a call.
-///
-/// # Safety
-/// `function` is one of ours, `call` came with it, the GIL is held.
-pub unsafe fn begin(function: *mut PyObject, call: Call) -> *mut PyObject {
-    Python::attach(|py| unsafe {
-        let n = call.nargs()
-            + if call.kwnames.is_null() {
-                0
-            } else {
-                ffi::PyTuple_GET_SIZE(call.kwnames) as usize
-            };
-        let own = |o: *mut PyObject| Bound::from_borrowed_ptr(py, o).unbind();
-        let state = State::New {
-            function: own(function),
-            args: (0..n).map(|i| own(*call.args.add(i))).collect(),
-            kwnames: (!call.kwnames.is_null()).then(|| {
-                Bound::from_borrowed_ptr(py, call.kwnames)
-                    .cast_into_unchecked::<PyTuple>()
-                    .unbind()
-            }),
-            positional: call.nargs(),
-        };
-        match Py::new(py, CachedCall { state }) {
-            Ok(o) => o.into_ptr(),
-            Err(e) => {
-                e.restore(py);
-                null_mut()
-            }
-        }
-    })
-}
-
-fn drive<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-    static MODULE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let module = MODULE.get_or_try_init(py, || {
-        PyResult::Ok(py.import("quickcache.aio")?.into_any().unbind())
-    })?;
-    module.bind(py).getattr(name)
-}
-
-impl CachedCall {
-    /// The first step: a hit, or the coroutine that goes on.
-    fn first<'py>(
-        py: Python<'py>,
-        state: State,
-    ) -> PyResult<Result<Bound<'py, PyAny>, Bound<'py, PyAny>>> {
-        let State::New {
-            function,
-            args,
-            kwnames,
-            positional,
-        } = state
-        else {
-            return Err(PyRuntimeError::new_err(
-                "cannot reuse already awaited coroutine",
-            ));
-        };
-        let call = Call {
-            // `Py` is a pointer to the object and nothing else.
-            args: args.as_ptr() as *const *mut PyObject,
-            nargsf: positional,
-            kwnames: kwnames.as_ref().map_or(null_mut(), |n| n.as_ptr()),
-        };
-        // SAFETY: `function` is one of ours (`begin`), and we hold it and the arguments.
-        unsafe {
-            let f = &*(function.as_ptr() as *const Function);
-            let found = hit::or_else(f, call, |_| null_mut());
-            if let Some(v) = Bound::from_owned_ptr_or_opt(py, found) {
-                return Ok(Ok(v));
-            }
-            if let Some(e) = PyErr::take(py) {
-                return Err(e);
-            }
-            let helper = Bound::from_borrowed_ptr(py, f.helper);
-            let (args, kwargs) = call.spread(py)?;
-            Ok(Err(drive(py, "call")?.call1((helper, args, kwargs))?))
-        }
-    }
-}
-
-#[pymethods]
-impl CachedCall {
-    fn __await__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
-
-    fn __iter__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
-
-    fn __next__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        let py = slf.py();
-        Self::send(slf, py.None().bind(py))
-    }
-
-    fn send<'py>(slf: &Bound<'py, Self>, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let py = slf.py();
-        let state = std::mem::replace(&mut slf.borrow_mut().state, State::Over);
-        let coroutine = match state {
-            State::Running(c) => c.into_bound(py),
-            state => match Self::first(py, state)? {
-                Ok(v) => return Err(PyStopIteration::new_err((v.unbind(),))),
-                Err(coroutine) => coroutine,
-            },
-        };
-        slf.borrow_mut().state = State::Running(coroutine.clone().unbind());
-        let result = ffi::method(&coroutine, pyo3::intern!(py, "send"), &[value]);
-        if result.is_err() {
-            slf.borrow_mut().state = State::Over;
-        }
-        result
-    }
-
-    #[pyo3(signature = (*args))]
-    fn throw<'py>(
-        slf: &Bound<'py, Self>,
-        args: &Bound<'py, PyTuple>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let py = slf.py();
-        let state = std::mem::replace(&mut slf.borrow_mut().state, State::Over);
-        let State::Running(coroutine) = state else {
-            // Never begun, or over: what is thrown comes straight out, as from a coroutine. A coroutine of Python's own says
-            // how its three forms are read.
-            return drive(py, "nothing")?.call0()?.call_method1("throw", args);
-        };
-        slf.borrow_mut().state = State::Running(coroutine.clone_ref(py));
-        let result = coroutine.into_bound(py).call_method1("throw", args);
-        if result.is_err() {
-            slf.borrow_mut().state = State::Over;
-        }
-        result
-    }
-
-    fn close(slf: &Bound<Self>) -> PyResult<()> {
-        let state = std::mem::replace(&mut slf.borrow_mut().state, State::Over);
-        match state {
-            State::Running(c) => c.call_method0(slf.py(), "close").map(|_| ()),
-            _ => Ok(()),
-        }
-    }
-
-    fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
-        match &self.state {
-            State::New { function, args, .. } => {
-                visit.call(function)?;
-                args.iter().try_for_each(|a| visit.call(a))
-            }
-            State::Running(c) => visit.call(c),
-            State::Over => Ok(()),
-        }
-    }
-
-    fn __clear__(&mut self) {
-        self.state = State::Over;
-    }
-}
 
 /// One asynchronous call on its way: what the protocol says, for `quickcache.aio` to do.
 #[pyclass(module = "quickcache._native", immutable_type)]
@@ -221,7 +32,7 @@ pub struct Step {
     /// What is known of the key in the store, and whose lease it waits for.
     seen: Option<Seen>,
     waiting: Option<Waiting>,
-    since: Option<Instant>,
+    waits: Option<Patience>,
     following: Option<Following>,
     cell: Option<Arc<Cell>>,
 }
@@ -282,8 +93,11 @@ impl Step {
         else {
             return Ok(("run", py.None()));
         };
-        let patience = patience(op.counts());
-        let over = self.since.is_some_and(|since| since.elapsed() >= patience);
+        let counts = op.counts();
+        let waits = self
+            .waits
+            .get_or_insert_with(|| Patience::new(patience(counts)));
+        let over = waits.is_over();
         match at.step(py, &mut seen, op.counts(), self.waiting.as_ref(), over)? {
             Next::Found(found) => {
                 let (key, parts) = (self.key(py)?, self.parts(&op));
@@ -298,7 +112,8 @@ impl Step {
                 Ok(("run", py.None()))
             }
             Next::Wait(waiting) => {
-                self.since.get_or_insert_with(Instant::now);
+                // It begins now, if it has not yet.
+                let _left = waits.left();
                 self.waiting = Some(waiting);
                 self.seen = Some(seen);
                 Ok(("wait", py.None()))
@@ -340,7 +155,7 @@ impl Step {
             ticket: None,
             seen: None,
             waiting: None,
-            since: None,
+            waits: None,
             following: None,
             cell: None,
         };
@@ -454,7 +269,7 @@ impl Step {
             ticket: None,
             seen: None,
             waiting: None,
-            since: None,
+            waits: None,
             following: None,
             cell: self.cell.clone(),
         }
@@ -587,104 +402,5 @@ impl Drop for Step {
                 e.write_unraisable(py, None);
             }
         });
-    }
-}
-
-/// `with Execution(helper):` around one run of its function, whichever way it ends: what `stats` counts.
-#[pyclass(module = "quickcache._native", frozen)]
-pub struct Execution {
-    plan: Option<Py<Plan>>,
-    start: Instant,
-}
-
-#[pymethods]
-impl Execution {
-    #[new]
-    fn new(helper: &Bound<PyAny>) -> PyResult<Execution> {
-        Ok(Execution {
-            plan: helper::plan_of(helper)?.map(Bound::unbind),
-            start: Instant::now(),
-        })
-    }
-
-    fn __enter__(&self) {}
-
-    fn __exit__(
-        &self,
-        py: Python,
-        _kind: &Bound<PyAny>,
-        _error: &Bound<PyAny>,
-        _traceback: &Bound<PyAny>,
-    ) {
-        if let Some(p) = &self.plan {
-            let counts = &p.bind(py).get().counts;
-            add(&counts.executions);
-            counts
-                .compute_nanos
-                .set(counts.compute_nanos.get() + self.start.elapsed().as_nanos() as u64);
-        }
-    }
-
-    fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
-        visit.call(&self.plan)
-    }
-}
-
-/// A call that `skip_arg` sends past the cache.
-#[pyfunction]
-pub fn skipped(helper: &Bound<PyAny>) -> PyResult<()> {
-    if let Some(p) = helper::plan_of(helper)? {
-        add(&p.get().counts.skips);
-    }
-    Ok(())
-}
-
-/// The moment before an execution that stores without a flight (skip, refresh).
-#[pyclass(module = "quickcache._native", frozen)]
-pub struct Anew {
-    token: Seq,
-    began: u64,
-    seen: GilCell<Option<Seen>>,
-}
-
-#[pymethods]
-impl Anew {
-    #[new]
-    fn new(helper: &Bound<PyAny>, args: &Bound<PyTuple>, kwargs: &Bound<PyDict>) -> PyResult<Anew> {
-        let py = helper.py();
-        let token = FLIGHTS.with(py, |m| m.begin());
-        let seen = match helper::ready(helper)? {
-            Some(op) => op.see(Spread::new(args, kwargs)?.call())?,
-            None => None,
-        };
-        Ok(Anew {
-            token,
-            began: clock::now(),
-            seen: GilCell::new(seen),
-        })
-    }
-
-    /// Stores the value that the function gave, under the key that the arguments have now.
-    fn store(
-        &self,
-        helper: &Bound<PyAny>,
-        args: &Bound<PyTuple>,
-        kwargs: &Bound<PyDict>,
-        value: &Bound<PyAny>,
-    ) -> PyResult<()> {
-        if testing::disabled() {
-            return Ok(());
-        }
-        if let Some(op) = helper::ready(helper)? {
-            let parts = op.key(&op.values(Spread::new(args, kwargs)?.call())?)?;
-            let seen = self.seen.with(value.py(), Option::take);
-            let store = || op.store(&parts, self.token, seen, self.began, value);
-            return fault::contained(store).map(|_| ());
-        }
-        let key = helper.getattr("get_cache_key")?.call(args, Some(kwargs))?;
-        let (tiers, key) = helper::text(helper, &key)?;
-        tiers
-            .supersede(&key, self.token, self.began, value, || ())
-            .map(|_| ())
     }
 }

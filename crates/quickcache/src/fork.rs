@@ -1,0 +1,59 @@
+//! What a fork needs: handlers around it, and guards that whoever forks holds across it, so that the child finds every lock free.
+
+use std::cell::UnsafeCell;
+
+type Handler = unsafe extern "C" fn();
+
+unsafe extern "C" {
+    fn pthread_atfork(
+        prepare: Option<Handler>,
+        parent: Option<Handler>,
+        child: Option<Handler>,
+    ) -> std::ffi::c_int;
+}
+
+/// Has these called before a fork, and after it in each process. If there is no memory for it, a child may hang as it would have
+/// without it.
+///
+/// # Safety
+/// The handlers are functions of this library, which is then never unloaded: it leaks what points to it.
+pub(crate) unsafe fn at_fork(before: Handler, in_parent: Handler, in_child: Handler) {
+    // SAFETY: by the caller.
+    unsafe { pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
+}
+
+/// A guard, of whatever.
+pub(crate) trait Held {}
+
+impl<T> Held for T {}
+
+/// What is held across a fork.
+pub(crate) struct Hand(UnsafeCell<Vec<Box<dyn Held>>>);
+
+// SAFETY: used as its methods say, it is one thread's.
+unsafe impl Sync for Hand {}
+
+impl Hand {
+    pub(crate) const fn new() -> Self {
+        Hand(UnsafeCell::new(Vec::new()))
+    }
+
+    /// Takes guards, which are dropped in their order.
+    ///
+    /// # Safety
+    /// The last of them is that of a lock under which alone this hand is used.
+    pub(crate) unsafe fn take_up(&self, held: Vec<Box<dyn Held>>) {
+        // SAFETY: this thread holds the lock.
+        unsafe { *self.0.get() = held };
+    }
+
+    /// Drops them.
+    ///
+    /// # Safety
+    /// This thread, or in the child of a fork the one it is a copy of, has taken them up.
+    pub(crate) unsafe fn let_go(&self) {
+        // SAFETY: this thread holds the lock until it is dropped here.
+        let held = unsafe { std::mem::take(&mut *self.0.get()) };
+        drop(held);
+    }
+}
