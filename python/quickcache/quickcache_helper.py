@@ -166,13 +166,8 @@ class QuickCacheHelper:
             store = functools.partial(_native.text_set, self, key)
         return _Settable(lambda value: store(value))
 
-    def clear(self, /, *args, **kwargs):
-        """
-        Clears the cached value: a call that starts afterwards never gets a value computed before
-        """
-        if not _native.clear(self, args, kwargs):
-            key = self.get_cache_key(*args, **kwargs)
-            _native.text_clear(self, key)
+    # `def clear(self, /, *args, **kwargs)`, in one step: the key as `get_cache_key` gives it, then out of every tier.
+    clear = _native.clear
 
     def refresh(self, /, *args, **kwargs):
         """

@@ -10,6 +10,7 @@ use std::ffi::c_int;
 
 unsafe extern "C" {
     pub fn PyMethod_New(func: *mut PyObject, self_: *mut PyObject) -> *mut PyObject;
+    pub fn PyInstanceMethod_New(func: *mut PyObject) -> *mut PyObject;
     /// A borrowed reference, or null without an exception.
     pub fn _PyType_Lookup(of: *mut PyTypeObject, name: *mut PyObject) -> *mut PyObject;
 }

@@ -1,9 +1,10 @@
 //! What the helper's methods ask of the engine. Each answers "not mine" when the plan does not hold, and the method does it in
 //! Python.
 
-use crate::call::{Op, Ready, Spread, User};
+use crate::call::{Call, Op, Ready, Spread, User, answer};
 use crate::clock;
 use crate::fault;
+use crate::ffi::{self, PyObject};
 use crate::function;
 use crate::plan::Plan;
 use crate::stack::{TextKey, Tiers};
@@ -53,7 +54,7 @@ fn get_cache_key<'py>(
     };
     let spread = Spread::new(args, kwargs)?;
     let parts = op.key(&op.values(spread.call())?)?;
-    Ok(Some(op.text_key(&parts)?.text))
+    Ok(Some(op.text_key(&parts)?.object().clone()))
 }
 
 /// `(True, value or Ellipsis)`, or `(False, None)`.
@@ -73,20 +74,69 @@ fn get_cached_value<'py>(
     Ok((true, cached.map_or_else(|| py.Ellipsis(), Bound::unbind)))
 }
 
-#[pyfunction]
-fn clear<'py>(
-    helper: &Bound<'py, PyAny>,
-    args: &Bound<'py, PyTuple>,
-    kwargs: &Bound<'py, PyDict>,
-) -> PyResult<bool> {
-    let Some(op) = ready(helper)? else {
-        return Ok(false);
-    };
-    let spread = Spread::new(args, kwargs)?;
-    let parts = op.key(&op.values(spread.call())?)?;
-    fault::contained(|| op.clear(&parts))?;
-    Ok(true)
+/// The method `clear` of helpers: with the arguments as the caller gave them, neither a tuple nor a dict is made of them.
+unsafe extern "C" fn clear(
+    _module: *mut PyObject,
+    args: *const *mut PyObject,
+    nargs: ffi::Py_ssize_t,
+    kwnames: *mut PyObject,
+) -> *mut PyObject {
+    answer(|py| {
+        if nargs == 0 {
+            return Err(PyTypeError::new_err(
+                "clear() missing 1 required positional argument: 'self'",
+            ));
+        }
+        // SAFETY: those of a vectorcall, of which the first is the helper.
+        let (helper, call) = unsafe {
+            let call = Call {
+                args: args.add(1),
+                nargsf: nargs as usize - 1,
+                kwnames,
+            };
+            (Bound::from_borrowed_ptr(py, *args), call)
+        };
+        match ready(&helper)? {
+            Some(op) => op.clear(&op.key(&op.values(call)?)?)?,
+            None => {
+                let (args, kwargs) = call.spread(py)?;
+                let key = helper
+                    .getattr(intern!(py, "get_cache_key"))?
+                    .call(args, Some(&kwargs))?;
+                text_clear(&helper, &key)?;
+            }
+        }
+        Ok(py.None().into_bound(py))
+    })
 }
+
+/// `clear` as a class keeps it: as a function in Python would, it binds to the object that it is got from.
+fn method_clear<'py>(m: &Bound<'py, PyModule>) -> PyResult<Bound<'py, PyAny>> {
+    static CLEAR: Definition = Definition(ffi::PyMethodDef {
+        ml_name: c"clear".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer {
+            PyCFunctionFastWithKeywords: clear,
+        },
+        ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
+        ml_doc: c"clear($self, /, *args, **kwargs)\n--\n\n\
+            Clears the cached value: a call that starts afterwards never gets a value computed before"
+            .as_ptr(),
+    });
+    // SAFETY: CPython only reads the definition, which lives for ever; the function is of that kind.
+    unsafe {
+        let function = ffi::PyCFunction_NewEx(
+            (&raw const CLEAR.0).cast_mut(),
+            std::ptr::null_mut(),
+            m.name()?.as_ptr(),
+        );
+        let function = Bound::from_owned_ptr_or_err(m.py(), function)?;
+        Bound::from_owned_ptr_or_err(m.py(), ffi::PyInstanceMethod_New(function.as_ptr()))
+    }
+}
+
+struct Definition(ffi::PyMethodDef);
+// SAFETY: constant texts and the address of a function.
+unsafe impl Sync for Definition {}
 
 /// A function that stores its argument under the key of these arguments, which is made now.
 #[pyfunction]
@@ -162,7 +212,7 @@ pub fn text<'py>(
         true => Tiers::Tiered(cache.unbind()),
         false => Tiers::One(cache.unbind()),
     };
-    Ok((tiers, TextKey::of_any(key)?))
+    Ok((tiers, TextKey::of_any(key)))
 }
 
 pub fn plan_of<'py>(helper: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, Plan>>> {
@@ -224,7 +274,6 @@ fn text_set<'py>(
         .map_or_else(|| py.None(), |(returned, _)| returned.unbind()))
 }
 
-#[pyfunction]
 fn text_clear<'py>(helper: &Bound<'py, PyAny>, key: &Bound<'py, PyAny>) -> PyResult<()> {
     let (tiers, key) = text(helper, key)?;
     if let Some(plan) = plan_of(helper)? {
@@ -262,14 +311,13 @@ pub fn register(m: &Bound<PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(is_function, m)?)?;
     m.add_function(wrap_pyfunction!(get_cache_key, m)?)?;
     m.add_function(wrap_pyfunction!(get_cached_value, m)?)?;
-    m.add_function(wrap_pyfunction!(clear, m)?)?;
+    m.add("clear", method_clear(m)?)?;
     m.add_function(wrap_pyfunction!(setter, m)?)?;
     m.add_function(wrap_pyfunction!(refresh, m)?)?;
     m.add_function(wrap_pyfunction!(md5, m)?)?;
     m.add_function(wrap_pyfunction!(text_call, m)?)?;
     m.add_function(wrap_pyfunction!(text_get, m)?)?;
     m.add_function(wrap_pyfunction!(text_set, m)?)?;
-    m.add_function(wrap_pyfunction!(text_clear, m)?)?;
     m.add_function(wrap_pyfunction!(text_skip, m)?)?;
     m.add_function(wrap_pyfunction!(state::set_pristine_v1, m)?)?;
     m.add_function(wrap_pyfunction!(state::set_pristine, m)?)

@@ -6,11 +6,11 @@
 
 use crate::encoding;
 use crate::part::{Part, Tag};
-use crate::plan::{Chosen, Compiled};
+use crate::plan::{Chosen, Compiled, Few};
 use crate::text::{self, utf8};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use quickcache::key::{seed, v1};
+use quickcache::key::v1;
 use std::sync::Arc;
 
 /// Whose keys they are, and of which scheme.
@@ -26,7 +26,7 @@ impl Keys {
     /// The text of a key.
     pub fn text(&self, parts: &[Part]) -> PyResult<String> {
         match self {
-            Keys::Seed(prefix) => Ok(seed::finish(prefix, &text::args(parts)?)),
+            Keys::Seed(prefix) => text::key(prefix, parts),
             Keys::V1(function) => Ok(digest(function, parts)?.text()),
         }
     }
@@ -34,7 +34,11 @@ impl Keys {
     /// What one part is in the text: of `v1` its bytes, with an escape for what is not printed as it is.
     pub fn shown(&self, part: Part) -> PyResult<String> {
         match self {
-            Keys::Seed(_) => text::args(&[part]),
+            Keys::Seed(_) => {
+                let mut text = String::new();
+                text::write_part(&mut text, part)?;
+                Ok(text)
+            }
             Keys::V1(_) => {
                 let mut encoded = Vec::new();
                 encoding::write_part(&mut encoded, part)?;
@@ -73,8 +77,8 @@ pub fn v1_start(text: &str) -> Option<usize> {
 
 /// The parts of one key, with the objects that they point to.
 pub struct KeyParts<'py> {
-    pub parts: Vec<Part>,
-    held: Vec<Bound<'py, PyAny>>,
+    pub parts: Few<Part>,
+    held: Few<Bound<'py, PyAny>>,
 }
 
 impl<'py> KeyParts<'py> {
@@ -84,8 +88,8 @@ impl<'py> KeyParts<'py> {
         values: &[Bound<'py, PyAny>],
         other: impl Fn(usize) -> PyResult<(Part, Option<Bound<'py, PyAny>>)>,
     ) -> PyResult<KeyParts<'py>> {
-        let mut parts = Vec::with_capacity(values.len());
-        let mut held = Vec::new();
+        let mut parts = Few::with_capacity(values.len());
+        let mut held = Few::new();
         for (i, v) in values.iter().enumerate() {
             // SAFETY: `v` is alive and the GIL is held.
             let plain = unsafe { Part::of(v.as_ptr()) }.filter(|part| {
@@ -112,8 +116,8 @@ impl<'py> KeyParts<'py> {
 
 /// The parts of one key, kept beyond the call: what was a mutable value is its text by now.
 pub struct Kept {
-    parts: Vec<Part>,
-    held: Vec<Py<PyAny>>,
+    parts: Few<Part>,
+    held: Few<Py<PyAny>>,
 }
 
 impl Kept {

@@ -18,9 +18,13 @@ use pyo3::exceptions::PyAttributeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyFunction, PyList, PyString, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
+use smallvec::SmallVec;
 use std::cell::{Cell, UnsafeCell};
 use std::ptr::null;
 use std::sync::Arc;
+
+/// The values or the parts of one key: most have so few that they need no allocation.
+pub type Few<T> = SmallVec<[T; 4]>;
 
 /// Functions with more parameters, or keys with more parts, take the slow path: it allocates.
 pub const MAX_PARAMS: usize = 16;

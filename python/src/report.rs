@@ -170,7 +170,7 @@ fn explain<'py>(
     let values = op.values(Spread::new(args, kwargs)?.call())?;
     let parts = op.key(&values)?;
     let key = op.text_key(&parts)?;
-    out.set_item("key", &key.text)?;
+    out.set_item("key", key.object())?;
     let texts = parts
         .parts
         .iter()
@@ -324,10 +324,10 @@ fn hold<'py>(
     let key = op.text_key(&op.key(&op.values(Spread::new(args, kwargs)?.call())?)?)?;
     let py = op.py;
     let held = GilCell::new(Some(FLIGHTS.with(py, |m| m.clear_begin(key.of()))));
-    let (text, function, c) = (key.text.clone().unbind(), key.function, op.c.clone());
+    let (text, function, c) = (key.shown().to_owned(), key.function, op.c.clone());
     let release = move |args: &Bound<PyTuple>, _: Option<&Bound<PyDict>>| -> PyResult<()> {
         let py = args.py();
-        let key = crate::stack::TextKey::new(text.bind(py).clone().cast_into()?, function)?;
+        let key = crate::stack::TextKey::new(py, &text, function);
         // What other processes have computed in this time is void.
         if let Stack::Native(n) = &c.stack
             && let Some(at) = &n.store

@@ -10,14 +10,14 @@ use crate::state::{self, FLIGHTS, debug, debugging, home};
 use crate::store::At;
 use crate::tier::{self, NativeTier};
 use crate::value::is_ellipsis;
-use pyo3::Borrowed;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyString, PyTuple};
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 use quickcache::protocol::machine::{Clearing, KeyOf, Seq};
 use quickcache::tier::memory::NEVER;
 use quickcache::tier::store::Seen;
+use std::cell::OnceCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
@@ -69,20 +69,23 @@ pub struct Source {
 
 impl Source {
     fn is_current(&self, py: Python) -> PyResult<bool> {
-        let cache = self.cache.bind(py);
-        let now = cache.getattr(intern!(py, "caches"))?;
-        let same = |of: Borrowed<PyTuple>| {
-            of.len() == self.tiers.len()
-                && of.iter_borrowed().zip(&self.tiers).all(|(a, b)| a.is(b))
+        let Some(now) = caches(self.cache.bind(py))? else {
+            return Ok(false);
         };
-        let same = match now.cast_exact::<PyTuple>() {
-            Ok(now) => same(now.as_borrowed()),
-            Err(_) => match now.cast_exact::<PyList>() {
-                Ok(now) => same(now.to_tuple().as_borrowed()),
-                Err(_) => false,
-            },
-        };
-        Ok(same && drivable(cache)?)
+        let mut was = self.tiers.iter();
+        Ok(if let Ok(now) = now.cast_exact::<PyTuple>() {
+            now.len() == was.len()
+                && now
+                    .iter_borrowed()
+                    .all(|tier| was.next().is_some_and(|t| tier.is(t)))
+        } else if let Ok(now) = now.cast_exact::<PyList>() {
+            now.len() == was.len()
+                && now
+                    .iter()
+                    .all(|tier| was.next().is_some_and(|t| tier.is(t)))
+        } else {
+            false
+        })
     }
 }
 
@@ -118,8 +121,9 @@ impl Stack {
             return Ok((Stack::Foreign(Tiers::One(cache.clone().unbind())), guarded));
         }
         guarded.push(home.tiered.clone_ref(py));
-        let caches = cache.getattr(intern!(py, "caches"))?;
-        if drivable(cache)? && is_plain_sequence(&caches) {
+        if let Some(caches) = caches(cache)?
+            && is_plain_sequence(&caches)
+        {
             let caches: Vec<Bound<PyAny>> = caches.try_iter()?.collect::<PyResult<_>>()?;
             if let Some((first, rest)) = caches.split_first()
                 && let Some(native) = NativeTier::of(first, &mut guarded)?
@@ -181,41 +185,47 @@ impl Stack {
 
 /// A text key in the words of the protocol.
 pub struct TextKey<'py> {
-    /// A str, but for helpers that make other keys.
-    pub text: Bound<'py, PyAny>,
+    pub py: Python<'py>,
+    object: OnceCell<Bound<'py, PyAny>>,
     pub flight: FlightKey,
     pub hash: u64,
     pub function: u32,
 }
 
 impl<'py> TextKey<'py> {
-    pub fn new(text: Bound<'py, PyString>, function: u32) -> PyResult<TextKey<'py>> {
-        let shared: Arc<str> = text.to_str()?.into();
-        let hash = crate::memory::hash_text(&shared);
-        Ok(TextKey {
-            text: text.into_any(),
-            flight: FlightKey::Text(shared),
-            hash,
+    pub fn new(py: Python<'py>, text: &str, function: u32) -> TextKey<'py> {
+        TextKey {
+            py,
+            object: OnceCell::new(),
+            hash: crate::memory::hash_text(text),
+            flight: FlightKey::Text(text.into()),
             function,
-        })
+        }
     }
 
     /// Whatever a helper of the user's makes. Keys that look alike share flights and clears, which is safe.
-    pub fn of_any(key: &Bound<'py, PyAny>) -> PyResult<TextKey<'py>> {
+    pub fn of_any(key: &Bound<'py, PyAny>) -> TextKey<'py> {
         if let Ok(text) = key.cast_exact::<PyString>()
-            && text.to_str().is_ok()
+            && let Ok(own) = text.to_str()
         {
-            return TextKey::new(text.clone(), 0);
+            return TextKey::as_object(key, own, 0);
         }
         let shown = key.repr().map(|r| r.to_string_lossy().into_owned());
-        let shared: Arc<str> = shown.unwrap_or_default().into();
-        let hash = crate::memory::hash_text(&shared);
-        Ok(TextKey {
-            text: key.clone(),
-            flight: FlightKey::Text(shared),
-            hash,
-            function: 0,
-        })
+        TextKey::as_object(key, &shown.unwrap_or_default(), 0)
+    }
+
+    /// The key that caches are asked by is there already.
+    pub fn as_object(object: &Bound<'py, PyAny>, text: &str, function: u32) -> TextKey<'py> {
+        TextKey {
+            object: object.clone().into(),
+            ..TextKey::new(object.py(), text, function)
+        }
+    }
+
+    /// What caches are asked by: a str, but for helpers that make other keys.
+    pub fn object(&self) -> &Bound<'py, PyAny> {
+        self.object
+            .get_or_init(|| PyString::new(self.py, self.shown()).into_any())
     }
 
     /// For messages.
@@ -244,14 +254,14 @@ struct Ending<'a, 'py, T>(
 impl<T> Ending<'_, '_, T> {
     fn end(mut self) -> PyResult<bool> {
         let begun = self.1.take().expect("ended once");
-        self.2(self.0.text.py(), self.0, begun)
+        self.2(self.0.py, self.0, begun)
     }
 }
 
 impl<T> Drop for Ending<'_, '_, T> {
     fn drop(&mut self) {
         if let Some(begun) = self.1.take() {
-            let py = self.0.text.py();
+            let py = self.0.py;
             // An error is on its way out already.
             if let Err(e) = self.2(py, self.0, begun) {
                 e.write_unraisable(py, None);
@@ -294,7 +304,7 @@ impl Tiers {
     fn whole<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         match self {
             Tiers::One(c) => Ok(Some(c.bind(py).clone())),
-            Tiers::Tiered(c) if !drivable(c.bind(py))? => Ok(Some(c.bind(py).clone())),
+            Tiers::Tiered(c) if caches(c.bind(py))?.is_none() => Ok(Some(c.bind(py).clone())),
             _ => Ok(None),
         }
     }
@@ -332,17 +342,17 @@ impl Tiers {
         key: &TextKey<'py>,
         token: Seq,
     ) -> PyResult<Option<(Bound<'py, PyAny>, u64)>> {
-        let py = key.text.py();
+        let py = key.py;
         if FLIGHTS.with(py, |m| m.doubt(key.of())) {
             return Ok(None);
         }
         if let Some(cache) = self.whole(py)? {
-            let content = tier::get(&cache, &key.text)?;
+            let content = tier::get(&cache, key.object())?;
             return Ok((!is_ellipsis(&content)).then_some((content, NEVER)));
         }
         let tiers = self.list(py)?;
         for (i, tier) in tiers.iter().enumerate() {
-            let content = tier::get(tier, &key.text)?;
+            let content = tier::get(tier, key.object())?;
             if is_ellipsis(&content) {
                 continue;
             }
@@ -375,8 +385,8 @@ impl Tiers {
 
     /// The class name of the first tier that has the key; backfills nothing.
     pub fn holder<'py>(&self, key: &TextKey<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        for tier in self.list(key.text.py())? {
-            if !is_ellipsis(&tier::get(&tier, &key.text)?) {
+        for tier in self.list(key.py)? {
+            if !is_ellipsis(&tier::get(&tier, key.object())?) {
                 return tier::class_name(&tier).map(Some);
             }
         }
@@ -411,7 +421,7 @@ impl Tiers {
         value: &Bound<'py, PyAny>,
         inner: impl Fn(),
     ) -> PyResult<Option<(Bound<'py, PyAny>, bool)>> {
-        let py = key.text.py();
+        let py = key.py;
         let Some(clearing) = FLIGHTS.with(py, |m| m.supersede_begin(key.of(), token)) else {
             return Ok(None);
         };
@@ -437,7 +447,7 @@ impl Tiers {
             // A clear_all came between, which knows of our own memories only.
             for tier in self.list(py)? {
                 if let Ok(memory) = tier.cast_exact::<Memory>() {
-                    memory.get().delete(&key.text)?;
+                    memory.get().delete(key.object())?;
                 }
             }
         }
@@ -465,7 +475,7 @@ impl Tiers {
     /// `inner` removes it from the memory tier in front, as the very last. The first error of a tier comes out when all
     /// have been asked.
     pub fn clear(&self, key: &TextKey, inner: impl Fn()) -> PyResult<()> {
-        let py = key.text.py();
+        let py = key.py;
         let clearing = FLIGHTS.with(py, |m| m.clear_begin(key.of()));
         let ending = Ending(key, Some(clearing), end_clear);
         wait_for_stores(py, &ending)?;
@@ -479,7 +489,7 @@ impl Tiers {
 
     /// Deletes a key, the outermost tier first, even if one fails; then the first error comes out.
     fn delete_all(&self, key: &TextKey) -> PyResult<()> {
-        let py = key.text.py();
+        let py = key.py;
         match self.whole(py)? {
             Some(cache) => delete_from(&[cache], key),
             None => delete_from(&self.list(py)?, key),
@@ -491,7 +501,7 @@ fn delete_from(tiers: &[Bound<PyAny>], key: &TextKey) -> PyResult<()> {
     let mut failed = None;
     for tier in tiers.iter().rev() {
         let name = intern!(tier.py(), "delete");
-        if let Err(e) = tier::call_method(tier, name, &[key.text.as_any()]) {
+        if let Err(e) = tier::call_method(tier, name, &[key.object()]) {
             failed.get_or_insert(e);
         }
     }
@@ -518,7 +528,7 @@ fn announced<'py, R>(
     store: impl FnOnce() -> PyResult<R>,
     remove: impl FnOnce() -> PyResult<()>,
 ) -> PyResult<Option<R>> {
-    let py = key.text.py();
+    let py = key.py;
     let Some(id) = FLIGHTS.with(py, |m| m.store_begin(key.of(), token)) else {
         return Ok(None);
     };
@@ -544,13 +554,20 @@ fn is_plain_sequence(o: &Bound<PyAny>) -> bool {
     o.is_exact_instance_of::<PyList>() || o.is_exact_instance_of::<PyTuple>()
 }
 
-/// Whether an exact `TieredCache` is as it was made: neither its class nor itself has been patched.
-fn drivable(cache: &Bound<PyAny>) -> PyResult<bool> {
+/// What an exact `TieredCache` has as its tiers, if it is as it was made: neither its class nor itself has been patched.
+fn caches<'py>(cache: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = cache.py();
-    let own = cache.getattr(intern!(py, "__dict__"))?;
-    if own.len()? != 1 || !own.contains(intern!(py, "caches"))? {
-        return Ok(false);
-    }
+    // SAFETY: an object with a `__dict__` of its own; both calls give a new reference or null with an error.
+    let own = unsafe {
+        let own = ffi::PyObject_GenericGetDict(cache.as_ptr(), std::ptr::null_mut());
+        Bound::from_owned_ptr_or_err(py, own)?.cast_into_unchecked::<PyDict>()
+    };
+    let Some(caches) = own
+        .get_item(intern!(py, "caches"))?
+        .filter(|_| own.len() == 1)
+    else {
+        return Ok(None);
+    };
     // The version of the class when it was last looked at whole.
     static SEEN: AtomicU32 = AtomicU32::new(0);
     let class = home(py)?.tiered.bind(py);
@@ -558,12 +575,12 @@ fn drivable(cache: &Bound<PyAny>) -> PyResult<bool> {
     // SAFETY: a class is a type, and alive.
     let version = unsafe { ffi::type_version(class_of) };
     if version != 0 && version == SEEN.load(Relaxed) {
-        return Ok(true);
+        return Ok(Some(caches));
     }
     let as_made = state::as_made(class)?;
     if as_made {
         // SAFETY: as above. To ask for a number costs as much as all the rest of this, so it is done when something has changed only.
         SEEN.store(unsafe { state::version_of(class_of) }, Relaxed);
     }
-    Ok(as_made)
+    Ok(as_made.then_some(caches))
 }

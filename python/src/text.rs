@@ -53,24 +53,21 @@ fn number(text: &str) -> Option<Part> {
     (again == text).then(|| Part::float(f))
 }
 
-/// The arguments' part of the text key: serialisations joined by commas, hashed when they are long.
-pub fn args(parts: &[Part]) -> PyResult<String> {
-    let mut out = String::with_capacity(40 * parts.len());
+/// The text key of these parts.
+pub fn key(prefix: &str, parts: &[Part]) -> PyResult<String> {
+    let mut key = seed::begin(prefix, 40 * parts.len());
+    let start = key.len();
     for (i, p) in parts.iter().enumerate() {
         if i > 0 {
-            out.push(',');
+            key.push(',');
         }
-        write_part(&mut out, *p)?;
+        write_part(&mut key, *p)?;
     }
-    if out.len() > LONGEST && out.chars().count() > LONGEST {
-        let mut hashed = String::with_capacity(33);
-        seed::close_list(&mut hashed, &out, 'H');
-        return Ok(hashed);
-    }
-    Ok(out)
+    seed::close_args_at(&mut key, start);
+    Ok(key)
 }
 
-fn write_part(out: &mut String, p: Part) -> PyResult<()> {
+pub fn write_part(out: &mut String, p: Part) -> PyResult<()> {
     match p.tag {
         Tag::None => seed::write_none(out),
         Tag::Bool => seed::write_bool(out, p.bits != 0),
@@ -83,9 +80,6 @@ fn write_part(out: &mut String, p: Part) -> PyResult<()> {
     }
     Ok(())
 }
-
-/// The longest arguments text, in characters, that stands in a key as it is.
-const LONGEST: usize = 150;
 
 /// The UTF-8 of an exact str; UnicodeEncodeError for a lone surrogate.
 ///

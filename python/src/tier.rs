@@ -222,7 +222,7 @@ pub fn set_for<'py>(
     let py = tier.py();
     if let Ok(memory) = tier.cast_exact::<Memory>() {
         let memory = memory.get();
-        let text = text_key("Memory", &key.text)?;
+        let text = text_key("Memory", key.object())?;
         let due = deadline(began, memory.timeout).min(until);
         let good = |py| {
             token.is_none_or(|token| FLIGHTS.with(py, |m| m.good(key.function, key.hash, token)))
@@ -230,7 +230,7 @@ pub fn set_for<'py>(
         match Stored::of(value, memory.copy == Some(true)) {
             Ok(stored) => memory.put(&text, &stored, due, good),
             Err(e) => {
-                warn::cannot_copy(py, prefix_of(&key.text), value, e)?;
+                warn::cannot_copy(py, prefix_of(key.object()), value, e)?;
                 // What cannot be stored must not leave an older value behind.
                 if good(py) {
                     memory.delete(&text)?;
@@ -240,19 +240,19 @@ pub fn set_for<'py>(
         return Ok(py.None().into_bound(py));
     }
     let Some(timeout) = timeout_of(tier)? else {
-        return set(tier, &key.text, value);
+        return set(tier, key.object(), value);
     };
     let (due, now) = (deadline(began, timeout).min(until), clock::now());
     if due == deadline(now, timeout) {
-        return set(tier, &key.text, value);
+        return set(tier, key.object(), value);
     }
     // 0 when its time has come: that takes an older value along.
     let timeout = [("timeout", due.saturating_sub(now) as f64 / 1e3)].into_py_dict(py)?;
     if tier.get_type().is(&home(py)?.presets) {
         let shorter = tier.call_method(intern!(py, "_replace"), (), Some(&timeout))?;
-        return set(&shorter, &key.text, value);
+        return set(&shorter, key.object(), value);
     }
-    tier.call_method(intern!(py, "set"), (&key.text, value), Some(&timeout))
+    tier.call_method(intern!(py, "set"), (key.object(), value), Some(&timeout))
 }
 
 /// The timeout of a tier of ours that takes another one with each `set`, in milliseconds.
@@ -277,7 +277,7 @@ pub fn due<'py>(tier: &Bound<'py, PyAny>, key: &TextKey<'py>) -> PyResult<u64> {
         return Ok(NEVER);
     };
     let text = if native.key_prefix.is_empty() {
-        key.text.clone()
+        key.object().clone()
     } else {
         let full = format!("{}{}", native.key_prefix, key.shown());
         PyString::new(tier.py(), &full).into_any()

@@ -56,10 +56,12 @@ impl Step {
     }
 
     fn key<'py>(&self, py: Python<'py>) -> PyResult<TextKey<'py>> {
-        let text = self.text.bind(py);
-        match text.cast::<PyString>() {
-            Ok(t) if self.compiled.is_some() => TextKey::new(t.clone(), self.function),
-            _ => TextKey::of_any(text),
+        let object = self.text.bind(py);
+        match object.cast::<PyString>() {
+            Ok(text) if self.compiled.is_some() => {
+                Ok(TextKey::as_object(object, text.to_str()?, self.function))
+            }
+            _ => Ok(TextKey::of_any(object)),
         }
     }
 
@@ -163,14 +165,14 @@ impl Step {
             let values = op.values(Spread::new(args, kwargs)?.call())?;
             let parts = op.key(&values)?;
             let key = op.text_key(&parts)?;
-            step.text = key.text.unbind();
+            step.text = key.object().clone().unbind();
             step.function = key.function;
             step.kept = Some(parts.keep());
             step.compiled = Some(op.c);
         } else {
             let key = helper.getattr("get_cache_key")?.call(args, Some(kwargs))?;
             let (tiers, key) = helper::text(helper, &key)?;
-            step.text = key.text.unbind();
+            step.text = key.object().clone().unbind();
             step.tiers = tiers;
         }
         Ok(step)

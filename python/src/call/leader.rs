@@ -33,7 +33,7 @@ impl Lead<'_, '_> {
     }
 
     pub(super) fn end(mut self, outcome: Outcome) -> PyResult<()> {
-        let py = self.key.text.py();
+        let py = self.key.py;
         let landed = FLIGHTS.with(py, |m| m.land(self.ticket.take().expect("landed once")));
         match landed.left {
             Some((_, cell)) => cell.wake(py, outcome),
@@ -44,7 +44,7 @@ impl Lead<'_, '_> {
 
 impl Drop for Lead<'_, '_> {
     fn drop(&mut self) {
-        let py = self.key.text.py();
+        let py = self.key.py;
         let Some(ticket) = self.ticket.take() else {
             return;
         };

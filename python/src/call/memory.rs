@@ -104,7 +104,7 @@ impl<'py> Op<'py> {
             return Ok(false);
         };
         if n.key_prefix.is_empty() {
-            return Ok(memory.adopt(py, &n.space, &parts.parts, key.text.cast()?, guard));
+            return Ok(memory.adopt(py, &n.space, &parts.parts, key.object().cast()?, guard));
         }
         let full = PyString::new(py, &format!("{}{}", n.key_prefix, key.shown()));
         Ok(memory.adopt(py, &n.space, &parts.parts, &full, guard))

@@ -17,13 +17,12 @@ use crate::ffi::PyObject;
 use crate::function::Function;
 use crate::hit::Values;
 use crate::keys::KeyParts;
-use crate::plan::{Chosen, Compiled, Plan, Skip};
+use crate::params::Bindings;
+use crate::plan::{Chosen, Compiled, Few, Plan, Skip, Source};
 use crate::stack::{Stack, TextKey};
 use crate::state::{self, Home, add, debug, debugging, home};
 use crate::{fault, testing};
 use pyo3::prelude::*;
-use pyo3::types::PyString;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::null_mut;
 use std::sync::Arc;
 use std::time::Instant;
@@ -35,31 +34,29 @@ use std::time::Instant;
 #[cold]
 #[inline(never)]
 pub unsafe fn slow(f: &Function, call: Call, values: Option<Values>) -> *mut PyObject {
-    let run = || {
-        Python::attach(|py| {
-            let result = unsafe { f.op(py) }.and_then(|op| match op {
-                Ready::Op(op) => match &values {
-                    Some(v) => {
-                        let bound = |o: &*mut PyObject| unsafe { Bound::from_borrowed_ptr(py, *o) };
-                        let values = v.objects().iter().map(bound).collect::<Vec<_>>();
-                        op.call_for(&values, call)
-                    }
-                    None => op.call(call),
-                },
-                Ready::Helper(helper) => call.apply(&helper),
-            });
-            match result {
-                Ok(v) => v.into_ptr(),
-                Err(e) => {
-                    e.restore(py);
-                    null_mut()
-                }
+    answer(|py| match unsafe { f.op(py) }? {
+        Ready::Op(op) => match &values {
+            Some(v) => {
+                let bound = |o: &*mut PyObject| unsafe { Bound::from_borrowed_ptr(py, *o) };
+                let values = v.objects().iter().map(bound).collect::<Few<_>>();
+                op.call_for(&values, call)
             }
-        })
-    };
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-        Python::attach(|py| fault::error(&*panic).restore(py));
-        null_mut()
+            None => op.call(call),
+        },
+        Ready::Helper(helper) => call.apply(&helper),
+    })
+}
+
+/// What CPython is given by a function of ours that it calls: a new reference, or null with the error set, a panic's among them.
+pub fn answer(
+    run: impl for<'py> FnOnce(Python<'py>) -> PyResult<Bound<'py, PyAny>>,
+) -> *mut PyObject {
+    Python::attach(|py| match fault::contained(|| run(py)) {
+        Ok(value) => value.into_ptr(),
+        Err(error) => {
+            error.restore(py);
+            null_mut()
+        }
     })
 }
 
@@ -156,7 +153,45 @@ impl<'py> Op<'py> {
     }
 
     /// The values that this call varies on.
-    pub fn values(&self, call: Call) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    pub fn values(&self, call: Call) -> PyResult<Few<Bound<'py, PyAny>>> {
+        match self.plain_values(call)? {
+            Some(values) => Ok(values),
+            None => self.any_values(call),
+        }
+    }
+
+    /// As `values`, of the calls that most calls are: bound without an allocation.
+    fn plain_values(&self, call: Call) -> PyResult<Option<Few<Bound<'py, PyAny>>>> {
+        let Compiled {
+            chosen: Chosen::Names,
+            params,
+            sources,
+            ..
+        } = &*self.c
+        else {
+            return Ok(None);
+        };
+        if sources.iter().any(|source| source.param >= params.named()) {
+            return Ok(None);
+        }
+        let mut bound = Bindings::new();
+        // SAFETY: `call` is that of a vectorcall.
+        let Some(bound) = (unsafe { params.bind_plain(&mut bound, call) }) else {
+            return Ok(None);
+        };
+        // All are ours before the first attribute is read: that may run code which gives the function other defaults.
+        let own =
+            |source: &Source| unsafe { Bound::from_borrowed_ptr(self.py, bound[source.param]) };
+        let mut values: Few<Bound<PyAny>> = sources.iter().map(own).collect();
+        for (value, source) in values.iter_mut().zip(sources) {
+            for attr in &source.attrs {
+                *value = value.getattr(attr.bind(self.py))?;
+            }
+        }
+        Ok(Some(values))
+    }
+
+    fn any_values(&self, call: Call) -> PyResult<Few<Bound<'py, PyAny>>> {
         let py = self.py;
         let bound = self.c.params.bind(py, call)?;
         let named = match &bound {
@@ -166,7 +201,7 @@ impl<'py> Op<'py> {
         if let Chosen::Function(f) = &self.c.chosen {
             return call.apply(f.bind(py))?.try_iter()?.collect();
         }
-        let mut values = Vec::with_capacity(self.c.sources.len());
+        let mut values = Few::with_capacity(self.c.sources.len());
         for source in &self.c.sources {
             let mut value = match (&bound, &named) {
                 (Some(b), _) => b[source.param].clone(),
@@ -188,12 +223,12 @@ impl<'py> Op<'py> {
     }
 
     pub fn text_key(&self, parts: &KeyParts) -> PyResult<TextKey<'py>> {
-        let text = PyString::new(self.py, &self.c.keys.text(&parts.parts)?);
         let function = match &self.c.stack {
             Stack::Native(n) => n.space.function,
             Stack::Foreign(_) => 0,
         };
-        TextKey::new(text, function)
+        let text = self.c.keys.text(&parts.parts)?;
+        Ok(TextKey::new(self.py, &text, function))
     }
 
     pub fn call_for(

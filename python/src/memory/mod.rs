@@ -26,7 +26,7 @@ use quickcache::tier::memory::{Inserted, Life, Limits, NEVER, Table};
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock};
 
 /// The space of entries that were set by text.
 const BY_TEXT: u32 = 0;
@@ -98,8 +98,8 @@ fn random() -> u64 {
 }
 
 pub fn hash_text(text: &str) -> u64 {
-    static STATE: OnceLock<RandomState> = OnceLock::new();
-    STATE.get_or_init(RandomState::new).hash_one(text)
+    static STATE: LazyLock<foldhash::quality::RandomState> = LazyLock::new(Default::default);
+    STATE.hash_one(text)
 }
 
 /// What a space is kept under. With a store behind it a space is another one: its entries are good for as long as nobody on the machine

@@ -78,19 +78,31 @@ pub fn prefix(name: &str, source: &str) -> String {
 /// The whole key for `args`, which are the texts of the values joined by commas.
 #[must_use]
 pub fn finish(prefix: &str, args: &str) -> String {
-    let mut key = String::with_capacity(
-        "quickcache.".len() + prefix.len() + 1 + args.len().min(4 * LONGEST_ARGS),
-    );
+    let mut key = begin(prefix, args.len());
+    let start = key.len();
+    key.push_str(args);
+    close_args_at(&mut key, start);
+    key
+}
+
+/// What a key begins with, and room for `args` bytes behind it: the texts of the values, joined by commas, which
+/// [`close_args_at`] makes a key of.
+#[must_use]
+pub fn begin(prefix: &str, args: usize) -> String {
+    let mut key = String::with_capacity("quickcache.".len() + prefix.len() + 1 + args);
     key.push_str("quickcache.");
     key.push_str(prefix);
     key.push('/');
+    key
+}
+
+/// Makes a key of what stands from `start` on behind its beginning.
+pub fn close_args_at(key: &mut String, start: usize) {
+    let args = &key[start..];
     // Bytes bound characters from above: most texts need no count.
     if args.len() > LONGEST_ARGS && args.chars().count() > LONGEST_ARGS {
-        close_list(&mut key, args, 'H');
-    } else {
-        key.push_str(args);
+        close_list_at(key, start, 'H');
     }
-    key
 }
 
 /// The key of a call with these values.
@@ -98,9 +110,11 @@ pub fn finish(prefix: &str, args: &str) -> String {
 /// # Errors
 /// A value that the scheme refuses, see [`Refused`].
 pub fn key(prefix: &str, values: &[Value<'_>]) -> Result<String, Refused> {
-    let mut args = String::new();
-    write_joined(&mut args, values)?;
-    Ok(finish(prefix, &args))
+    let mut key = begin(prefix, 40 * values.len());
+    let start = key.len();
+    write_joined(&mut key, values)?;
+    close_args_at(&mut key, start);
+    Ok(key)
 }
 
 /// Appends the text of one value.

@@ -147,17 +147,19 @@ impl Digest {
     #[must_use]
     pub fn text(&self) -> String {
         const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-        let mut text = String::with_capacity(TEXT_LEN);
-        text.push_str(TEXT_START);
-        for five in self.0[..IN_TEXT].chunks_exact(5) {
+        let mut text = [0; TEXT_LEN];
+        let (start, digits) = text.split_at_mut(TEXT_START.len());
+        start.copy_from_slice(TEXT_START.as_bytes());
+        let fives = self.in_text().chunks_exact(5);
+        for (eight, five) in digits.chunks_exact_mut(8).zip(fives) {
             let bits = five
                 .iter()
                 .fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
-            for at in (0..8).rev() {
-                text.push(char::from(ALPHABET[(bits >> (5 * at)) as usize & 31]));
+            for (digit, at) in eight.iter_mut().zip((0..8).rev()) {
+                *digit = ALPHABET[(bits >> (5 * at)) as usize & 31];
             }
         }
-        text
+        String::from_utf8(text.into()).expect("ASCII")
     }
 
     /// The 160 bits that the text has.
