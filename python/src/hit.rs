@@ -80,7 +80,7 @@ macro_rules! entry {
                         return any(callable, $args, $nargsf, $kwnames);
                     }
                     // What another process has cleared is a miss.
-                    $find.filter(|found| (*$hot.space).holds(found.guard()))
+                    $find.filter(|found| (*$hot.space).holds(found))
                 };
                 let $plan = plan_of(callable);
                 match found {
@@ -258,7 +258,7 @@ pub unsafe fn or_else(
             _ => None,
         };
         match found {
-            Some(found) if (*hot.space).holds(found.guard()) && found.visit(clock::passed) => {
+            Some(found) if (*hot.space).holds(&found) && found.visit(clock::passed) => {
                 serve(plan, found.payload())
             }
             _ if matches!(hot.shape, Shape::Never) || hot.is_plain(call) => miss(None),
@@ -427,7 +427,7 @@ unsafe fn with_attributes(
             && hot.guards_hold()
             && std::ptr::eq(hot.compiled, compiled)
             && let Some(found) = find(hot, &parts[..n])
-            && (*hot.space).holds(found.guard())
+            && (*hot.space).holds(&found)
             && found.visit(clock::passed)
         {
             let hit = serve(plan, found.payload());

@@ -16,7 +16,7 @@ use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 use quickcache::protocol::machine::{Clearing, KeyOf, Seq};
 use quickcache::tier::memory::NEVER;
-use quickcache::tier::store::Seen;
+use quickcache::tier::store::{Guard, Seen};
 use std::cell::OnceCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -52,10 +52,10 @@ impl Native {
     }
 
     /// What an entry of the memory tier is to carry; `None`: it may not be kept, since a clear of it would not be seen.
-    pub fn guard(&self, seen: Option<&Seen>) -> Option<u64> {
+    pub fn guard(&self, seen: Option<&Seen>) -> Option<Guard> {
         match &self.store {
-            None => Some(0),
-            Some(_) => seen.map(|seen| seen.guard().to_bits()),
+            None => Some(Guard::NONE),
+            Some(_) => seen.map(Seen::guard),
         }
     }
 }

@@ -16,7 +16,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 use quickcache::protocol::machine::{self, Enter, Ticket};
 use quickcache::tier::memory::NEVER;
-use quickcache::tier::store::Seen;
+use quickcache::tier::store::{Guard, Seen};
 
 impl<'py> Op<'py> {
     pub(super) fn hit(&self, n: &Native, parts: &KeyParts) -> PyResult<Option<Bound<'py, PyAny>>> {
@@ -288,7 +288,7 @@ impl<'py> Op<'py> {
                 late = true;
                 add(&counts.refused);
             } else {
-                let guard = guard.unwrap_or_default();
+                let guard = guard.unwrap_or(Guard::NONE);
                 n.memory
                     .get()
                     .fill(py, &n.space, id, &parts.parts, s, deadline, guard);

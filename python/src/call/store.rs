@@ -11,7 +11,7 @@ use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use quickcache::protocol::machine::Seq;
 use quickcache::tier::memory::NEVER;
-use quickcache::tier::store::Seen;
+use quickcache::tier::store::{Guard, Seen};
 
 impl<'py> Op<'py> {
     /// Computes anew whatever is stored, and stores that.
@@ -135,7 +135,7 @@ impl<'py> Op<'py> {
                 self.adopt(n, parts, &key)?;
                 match stored {
                     Some(s) if due > clock::now() => {
-                        let guard = n.guard(seen.as_ref()).unwrap_or_default();
+                        let guard = n.guard(seen.as_ref()).unwrap_or(Guard::NONE);
                         n.memory
                             .get()
                             .fill(py, &n.space, id, &parts.parts, &s, due, guard);

@@ -156,7 +156,7 @@ impl Memory {
         };
         Ok(self.state.with(py, |m| {
             let same = |e: &Entry| is_typed(e, &space, &text[space.own_from..]);
-            let e = m.find(hash, same, |guard| space.holds(guard))?;
+            let e = m.find(hash, same, |found| space.holds(found))?;
             Some((
                 unsafe { Bound::from_borrowed_ptr(py, e.value) },
                 e.encoded(),

@@ -6,7 +6,8 @@ use crate::keys::{Keys, v1_start};
 use crate::part::{self, Part, Tag};
 use crate::value::{self, is_ellipsis};
 use pyo3::prelude::*;
-use quickcache::tier::store::{Guard, Watch};
+use quickcache::tier::memory::Found;
+use quickcache::tier::store::Watch;
 use std::cell::Cell;
 use std::collections::HashMap;
 
@@ -125,9 +126,8 @@ pub struct Space {
 impl Space {
     /// Whether an entry may be handed out: nobody on the machine has cleared it.
     #[inline(always)]
-    pub fn holds(&self, guard: u64) -> bool {
-        !self.at_store
-            || (self.watch.get()).is_some_and(|watch| watch.holds(Guard::from_bits(guard)))
+    pub fn holds(&self, found: &Found<'_, Entry, ()>) -> bool {
+        !self.at_store || (self.watch.get()).is_some_and(|watch| found.holds(&watch))
     }
 
     /// Whether a text key is of this space. A key of scheme `v1` does not say of which function it is: it may be of any.

@@ -22,7 +22,8 @@ use crate::state::FLIGHTS;
 use crate::testing;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
-use quickcache::tier::memory::{Inserted, Life, Limits, NEVER, Table};
+use quickcache::tier::memory::{Found, Inserted, Life, Limits, NEVER, Table};
+use quickcache::tier::store::Guard;
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -47,10 +48,10 @@ impl Inner {
         &self,
         hash: u64,
         eq: impl FnMut(&Entry) -> bool,
-        holds: impl FnOnce(u64) -> bool,
+        holds: impl FnOnce(&Found<'_, Entry, ()>) -> bool,
     ) -> Option<&Entry> {
         let found = self.table.look(hash, eq)?;
-        (holds(found.guard()) && found.visit(clock::passed)).then(|| found.payload())
+        (holds(&found) && found.visit(clock::passed)).then(|| found.payload())
     }
 
     /// The spaces of a name: with a store behind them, and without.
@@ -195,7 +196,7 @@ impl Memory {
         unsafe {
             let hash = hash_parts(space.seed.get(), parts);
             self.state.with(py, |m| {
-                let e = m.find(hash, |e| e.has_key(id, parts), |guard| space.holds(guard))?;
+                let e = m.find(hash, |e| e.has_key(id, parts), |found| space.holds(found))?;
                 Some((Bound::from_borrowed_ptr(py, e.value), e.encoded()))
             })
         }
@@ -213,7 +214,7 @@ impl Memory {
         space: &Space,
         parts: &[Part],
         text: &Bound<PyString>,
-        guard: u64,
+        guard: Guard,
     ) -> bool {
         let key = [Part {
             tag: Tag::Str,
@@ -257,7 +258,7 @@ impl Memory {
         parts: &[Part],
         stored: &Stored,
         deadline: u64,
-        guard: u64,
+        guard: Guard,
     ) -> Inserted {
         self.settle(py);
         let mut out = Vec::new();
@@ -308,7 +309,7 @@ impl Memory {
             self.state.with(py, |m| {
                 let same = |e: &Entry| e.has_key(id, parts);
                 let (found, s) = m.table.look_with_standing(hash, same)?;
-                let good = space.holds(found.guard()) && s.deadline > clock::now();
+                let good = space.holds(&found) && s.deadline > clock::now();
                 good.then_some((s.deadline, s.lifetime, bytes_of(s.weight)))
             })
         }
@@ -340,7 +341,7 @@ impl Memory {
             if s.deadline <= clock::now() {
                 Some(Why::Expired)
             } else {
-                (!space.holds(found.guard())).then_some(Why::Cleared)
+                (!space.holds(&found)).then_some(Why::Cleared)
             }
         })
     }

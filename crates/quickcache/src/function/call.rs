@@ -12,7 +12,7 @@ use crate::probe::Outcome;
 use crate::protocol::blocking;
 use crate::protocol::guarded::{Asked, Steps};
 use crate::stats::Miss;
-use crate::tier::memory::KeyHash;
+use crate::tier::memory::{Held, KeyHash};
 
 /// What a call wants of the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl<O: Outcome, F: Fn() -> O + Copy> Call<F> {
             // SAFETY: `Site::function` gives one function, with a number of its own, for these very types.
             let hit = unsafe {
                 let copy = kind.hooks().copy;
-                let holds = |guard| function.holds(guard);
+                let holds = |found: &Held<'_>| function.holds(found);
                 tables.hit(copy, function.stamp(), hash, key, holds, &function.clock)
             };
             if let Some(value) = hit {
@@ -174,7 +174,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
         // SAFETY: the types are those that `Site::function` was asked with.
         unsafe {
             let same = |key: &K| *key == self.key;
-            let holds = |guard| self.function.holds(guard);
+            let holds = |found: &Held<'_>| self.function.holds(found);
             tables.standing::<K, O::Value>(self.function.stamp(), self.hash, same, holds)
         }
         .is_some()

@@ -13,7 +13,7 @@ use crate::probe::{Outcome, Whole};
 use crate::protocol::blocking;
 use crate::protocol::machine::KeyOf;
 use crate::stats::{Event, Explanation};
-use crate::tier::memory::{KeyHash, Left};
+use crate::tier::memory::{Held, KeyHash, Left};
 
 /// How a clear ended. A call that starts after an applied clear returned gets a value computed after the clear began.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -245,7 +245,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
         if let Some(tables) = &self.function.tables {
             let same = |key: &K| *key == self.key;
             // SAFETY: the types are those that `Site::function` was asked with.
-            let holds = |guard| self.function.holds(guard);
+            let holds = |found: &Held<'_>| self.function.holds(found);
             let standing = unsafe {
                 tables.standing::<K, O::Value>(self.function.stamp(), self.hash, same, holds)
             };

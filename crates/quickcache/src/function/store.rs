@@ -12,7 +12,7 @@ use crate::key::v1::Digest;
 use crate::probe::Outcome;
 use crate::protocol::guarded::Found;
 use crate::stats::count;
-use crate::tier::memory::Stored;
+use crate::tier::memory::{Held, Stored};
 use crate::tier::store::{Guard, Next, Patience, Seen, StoreKey, Waiting};
 
 /// What messages call it.
@@ -31,8 +31,8 @@ impl Function {
 
     /// Whether an entry of the memory tier may be handed out.
     #[inline(always)]
-    pub(super) fn holds(&self, guard: Guard) -> bool {
-        self.store.as_ref().is_none_or(|store| store.holds(guard))
+    pub(super) fn holds(&self, found: &Held<'_>) -> bool {
+        self.store.as_ref().is_none_or(|store| store.holds(found))
     }
 
     /// What an entry in the memory tier is to carry; `None`: it may not be kept.

@@ -15,7 +15,7 @@ use crate::protocol::blocking;
 use crate::protocol::guarded::Found;
 use crate::protocol::machine::{KeyOf, Seq};
 use crate::stats::{Event, count};
-use crate::tier::memory::{KeyHash, Left, Stamp, Stored};
+use crate::tier::memory::{Held, KeyHash, Left, Stamp, Stored};
 use crate::tier::store::Seen;
 
 /// The result of a flight that this call may not have.
@@ -126,7 +126,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         // SAFETY: the types are those that `Site::function` was asked with.
         let stored = unsafe {
             let same = |key: &K| key == wanted;
-            let holds = |guard| self.function.holds(guard);
+            let holds = |found: &Held<'_>| self.function.holds(found);
             tables.peek::<K, O::Value>(
                 self.function.stamp(),
                 self.hash,

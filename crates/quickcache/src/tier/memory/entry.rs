@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::table::leaps;
+use crate::tier::store::Guard;
 
 /// The deadline of an entry that does not expire.
 pub const NEVER: u64 = u64::MAX;
@@ -123,8 +124,8 @@ pub struct Life {
     pub deadline: u64,
     /// From when on its life is counted.
     pub born: u64,
-    /// Whatever the owner wants to find with a hit before it looks at the payload: with a store behind the table, the generation of the key.
-    pub guard: u64,
+    /// With a store behind the table, the generation of the key.
+    pub guard: Guard,
 }
 
 /// Nothing but an alignment: the entries of a `Table<P, CacheLine>` begin at a cache line. Use it where they fill one.
@@ -135,7 +136,8 @@ pub struct CacheLine;
 #[repr(C)]
 pub(super) struct Entry<P, A> {
     align: [A; 0],
-    pub guard: u64,
+    /// The mark of its guard. Readers may renew it.
+    pub mark: AtomicU64,
     pub word: AtomicU64,
     /// Initialised exactly while `word` has the bit `LIVE`.
     payload: MaybeUninit<P>,
@@ -175,7 +177,7 @@ impl<P, A> Entry<P, A> {
 
     /// Counts one visit. Readers may race here: they write the same word but for the visits, of which one may be lost.
     #[inline]
-    pub fn mark(&self, word: u64) {
+    pub fn visited(&self, word: u64) {
         if word & word::VISITS < word::VISITS {
             self.word.store(word + 1, Relaxed);
         }
@@ -205,6 +207,8 @@ pub(super) struct Slab<P, A> {
     entries: Vec<Entry<P, A>>,
     /// As many.
     cold: Vec<Cold>,
+    /// The stamps of their guards: as many, if there is a store behind the table, else none.
+    stamps: Vec<u64>,
     vacant: u32,
 }
 
@@ -213,6 +217,7 @@ impl<P, A> Slab<P, A> {
         Self {
             entries: Vec::new(),
             cold: Vec::new(),
+            stamps: Vec::new(),
             vacant: NIL,
         }
     }
@@ -225,14 +230,21 @@ impl<P, A> Slab<P, A> {
     pub fn bytes(&self) -> usize {
         self.entries.capacity() * size_of::<Entry<P, A>>()
             + self.cold.capacity() * size_of::<Cold>()
+            + self.stamps.capacity() * size_of::<u64>()
     }
 
     /// Fills a vacant entry, or a new one. `most` is how many there will ever be, so that growth does not overshoot it.
-    pub fn fill(&mut self, cold: Cold, word: u64, guard: u64, payload: P, most: usize) -> u32 {
+    pub fn fill(&mut self, cold: Cold, word: u64, guard: Guard, payload: P, most: usize) -> u32 {
+        let slot = self.put(cold, word, payload, most);
+        self.set_guard(slot, guard);
+        slot
+    }
+
+    fn put(&mut self, cold: Cold, word: u64, payload: P, most: usize) -> u32 {
         debug_assert!(word & word::LIVE != 0);
         let entry = Entry {
             align: [],
-            guard,
+            mark: AtomicU64::new(0),
             word: AtomicU64::new(word),
             payload: MaybeUninit::new(payload),
         };
@@ -257,6 +269,23 @@ impl<P, A> Slab<P, A> {
         self.entries.push(entry);
         self.cold.push(cold);
         len as u32
+    }
+
+    pub fn set_guard(&mut self, slot: u32, guard: Guard) {
+        *self[slot].mark.get_mut() = guard.mark;
+        if guard != Guard::NONE || !self.stamps.is_empty() {
+            let missing = self.entries.capacity() - self.stamps.len();
+            self.stamps.reserve_exact(missing);
+            self.stamps.resize(self.entries.len(), 0);
+            self.stamps[slot as usize] = guard.stamp;
+        }
+    }
+
+    /// The stamp of the guard of an entry of this slab.
+    pub fn stamp_of(&self, entry: &Entry<P, A>) -> u64 {
+        let offset = std::ptr::from_ref(entry).addr() - self.entries.as_ptr().addr();
+        let slot = offset / size_of::<Entry<P, A>>();
+        self.stamps.get(slot).copied().unwrap_or(0)
     }
 
     /// Takes the payload out of a live entry and makes the entry vacant.
@@ -323,6 +352,7 @@ impl<P, A> Slab<P, A> {
     pub fn clear(&mut self, mut each: impl FnMut(P)) {
         let mut entries = std::mem::take(&mut self.entries);
         self.cold = Vec::new();
+        self.stamps = Vec::new();
         self.vacant = NIL;
         for entry in &mut entries {
             if entry.is_live() {

@@ -18,7 +18,7 @@ pub use policy::Policy;
 pub use shards::Memory;
 pub(crate) use stored::{Stamp, Stored};
 pub use table::{Found, Inserted, Limits, Table};
-pub(crate) use tables::{KeyHash, Left, Tables, number};
+pub(crate) use tables::{Held, KeyHash, Left, Tables, number};
 
 /// Makes the hash of a key that is one word: two words in, 64 well-mixed bits out, by one wide multiplication.
 ///

@@ -79,7 +79,7 @@ impl<K, W> Kept<K, W> {
 }
 
 /// A [`Kept`] that has forgotten its types.
-pub(super) struct Payload {
+pub(crate) struct Payload {
     stamp: Stamp,
     /// A `Kept<K, W>`, or a box of one. In a cell, since a key may have one inside.
     body: UnsafeCell<MaybeUninit<[u64; WORDS]>>,

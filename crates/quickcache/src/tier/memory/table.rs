@@ -7,6 +7,8 @@ use super::ghost::Ghost;
 use super::index::Index;
 use super::policy::Policy;
 use super::queue::Queue;
+use crate::tier::store::{Guard, Watch};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Slots that an insert looks over for expired entries: with one the sweep keeps pace with the inserts, with more it gains on them.
 const SWEEP_PER_INSERT: usize = 4;
@@ -78,28 +80,41 @@ pub struct Table<P, A = ()> {
 }
 
 /// An entry of a table, expired perhaps: see [`Table::look`].
-pub struct Found<'t, P, A>(&'t Entry<P, A>);
+pub struct Found<'t, P, A> {
+    entry: &'t Entry<P, A>,
+    slab: &'t Slab<P, A>,
+}
 
 impl<'t, P, A> Found<'t, P, A> {
-    /// What [`Table::insert_for`] was told.
+    /// Whether nobody has cleared it, as the guard tells that [`Table::insert_for`] was told.
     #[inline(always)]
-    pub fn guard(&self) -> u64 {
-        self.0.guard
+    pub fn holds(&self, watch: &Watch<'_>) -> bool {
+        watch.is_quiet(self.entry.mark.load(Relaxed)) || self.renew(watch)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn renew(&self, watch: &Watch<'_>) -> bool {
+        let renewed = watch.renewed(self.slab.stamp_of(self.entry));
+        if let Some(mark) = renewed {
+            self.entry.mark.store(mark, Relaxed);
+        }
+        renewed.is_some()
     }
 
     #[inline(always)]
     pub fn payload(&self) -> &'t P {
         // SAFETY: who makes one has seen that the entry is live, and the table is borrowed.
-        unsafe { self.0.payload() }
+        unsafe { self.entry.payload() }
     }
 
     /// Counts a visit, unless the entry has expired: then it says false. `passed` tells whether a deadline has come, and is called only
     /// if the entry has one.
     #[inline(always)]
     pub fn visit(&self, passed: impl FnOnce(u64) -> bool) -> bool {
-        let fresh = !word::expired(self.0.word(), passed);
+        let fresh = !word::expired(self.entry.word(), passed);
         if fresh {
-            self.0.mark(self.0.word());
+            self.entry.visited(self.entry.word());
         }
         fresh
     }
@@ -155,17 +170,21 @@ impl<P, A> Table<P, A> {
     /// has as little to keep over the call as it likes.
     #[inline(always)]
     pub fn look(&self, hash: u64, eq: impl FnMut(&P) -> bool) -> Option<Found<'_, P, A>> {
-        self.entry(hash as u32, eq).map(Found)
+        self.entry(hash as u32, eq).map(|entry| self.found(entry))
     }
 
     /// As [`look`](Table::look), of the entry in a slot that [`slot_of`](Table::slot_of) once gave: for a caller that asks for one key
     /// again and again. The slot may be another key's by now, or out of use.
     #[inline(always)]
     pub fn look_at(&self, slot: u32) -> Option<Found<'_, P, A>> {
-        self.slab
-            .get(slot)
-            .filter(|entry| entry.is_live())
-            .map(Found)
+        let entry = self.slab.get(slot).filter(|entry| entry.is_live())?;
+        Some(self.found(entry))
+    }
+
+    #[inline(always)]
+    fn found<'t>(&'t self, entry: &'t Entry<P, A>) -> Found<'t, P, A> {
+        let slab = &self.slab;
+        Found { entry, slab }
     }
 
     /// As [`look`](Table::look), with what [`standing`](Table::standing) says.
@@ -175,7 +194,7 @@ impl<P, A> Table<P, A> {
         eq: impl FnMut(&P) -> bool,
     ) -> Option<(Found<'_, P, A>, Standing)> {
         let slot = self.slot(hash as u32, eq)?;
-        Some((Found(&self.slab[slot]), self.slab.standing(slot)))
+        Some((self.found(&self.slab[slot]), self.slab.standing(slot)))
     }
 
     /// The slot of a key, of one that has expired too. It may be another key's after the next change.
@@ -210,7 +229,7 @@ impl<P, A> Table<P, A> {
         if word::expired(word, passed) {
             return None;
         }
-        entry.mark(word);
+        entry.visited(word);
         // SAFETY: slots in the index are live.
         Some(unsafe { entry.payload_mut() })
     }
@@ -241,7 +260,7 @@ impl<P, A> Table<P, A> {
         let life = Life {
             deadline,
             born: now,
-            guard: 0,
+            guard: Guard::NONE,
         };
         self.insert_for(hash, payload, weight, life, now, eq, out)
     }
@@ -323,16 +342,16 @@ impl<P, A> Table<P, A> {
         slot: u32,
         payload: P,
         weight: u32,
-        (word, guard): (u64, u64),
+        (word, guard): (u64, Guard),
         now: u64,
         out: &mut Vec<P>,
     ) {
         let entry = &mut self.slab[slot];
-        entry.mark(entry.word());
+        entry.visited(entry.word());
         let kept = entry.word() & (word::VISITS | word::MAIN);
         self.mortal -= usize::from(word::mortal(entry.word()));
         self.mortal += usize::from(word::mortal(word));
-        entry.guard = guard;
+        self.slab.set_guard(slot, guard);
         if weight == self.slab.cold(slot).weight {
             let entry = &mut self.slab[slot];
             *entry.word.get_mut() = word | kept;

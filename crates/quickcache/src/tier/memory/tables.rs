@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use super::shards::Shard;
 use super::stored::{Kept, Payload, Stamp, Stored};
-use super::{CacheLine, Life, Standing, Table};
+use super::{CacheLine, Found, Life, Standing, Table};
 use crate::clock::Clock;
 use crate::key::KeyPart;
 use crate::tier::store::Guard;
 
 /// A hash of a key: the upper half chooses a shard, the lower half is for its table.
 pub(crate) type KeyHash = u64;
+
+/// An entry that was found.
+pub(crate) type Held<'t> = Found<'t, Payload, CacheLine>;
 
 /// What leaves a table: to be dropped when every lock is released.
 pub(crate) struct Left {
@@ -66,7 +69,7 @@ impl Tables {
         stamp: Stamp,
         hash: KeyHash,
         key: &K,
-        holds: impl Fn(Guard) -> bool,
+        holds: impl Fn(&Held<'_>) -> bool,
         clock: &Clock,
     ) -> Option<V> {
         debug_assert_eq!(copy, self.copy);
@@ -90,7 +93,7 @@ impl Tables {
         stamp: Stamp,
         hash: KeyHash,
         key: &K,
-        holds: impl Fn(Guard) -> bool,
+        holds: impl Fn(&Held<'_>) -> bool,
         clock: &Clock,
         take: fn(&W) -> W,
     ) -> Option<W> {
@@ -100,9 +103,7 @@ impl Tables {
             // SAFETY: by the caller.
             unsafe { payload.get::<K::Owned, W>(stamp) }.is_some_and(|kept| key.eq_owned(&kept.key))
         })?;
-        if !holds(Guard::from_bits(found.guard()))
-            || !found.visit(|deadline| clock.passed(deadline))
-        {
+        if !holds(&found) || !found.visit(|deadline| clock.passed(deadline)) {
             return None;
         }
         hits.count(self.seat);
@@ -119,7 +120,7 @@ impl Tables {
         stamp: Stamp,
         hash: KeyHash,
         eq: impl FnMut(&K) -> bool,
-        holds: impl Fn(Guard) -> bool,
+        holds: impl Fn(&Held<'_>) -> bool,
         clock: &Clock,
     ) -> Option<Arc<Stored<V>>> {
         let now = clock.now();
@@ -148,7 +149,7 @@ impl Tables {
         stamp: Stamp,
         hash: KeyHash,
         eq: impl FnMut(&K) -> bool,
-        holds: impl Fn(Guard) -> bool,
+        holds: impl Fn(&Held<'_>) -> bool,
     ) -> Option<Standing> {
         // SAFETY: by the caller.
         let found = unsafe {
@@ -168,7 +169,7 @@ impl Tables {
         stamp: Stamp,
         hash: KeyHash,
         mut eq: impl FnMut(&K) -> bool,
-        holds: impl Fn(Guard) -> bool,
+        holds: impl Fn(&Held<'_>) -> bool,
         take: impl FnOnce(&W, Standing) -> R,
     ) -> Option<(R, Standing)> {
         let table = self.shard(hash).read();
@@ -176,7 +177,7 @@ impl Tables {
             // SAFETY: by the caller.
             unsafe { payload.get::<K, W>(stamp) }.is_some_and(|kept| eq(&kept.key))
         })?;
-        if !holds(Guard::from_bits(found.guard())) {
+        if !holds(&found) {
             return None;
         }
         // SAFETY: by the caller.
@@ -204,7 +205,7 @@ impl Tables {
         let life = Life {
             deadline: stored.deadline,
             born: stored.started,
-            guard: guard.to_bits(),
+            guard,
         };
         let stamp = stored.stamp;
         // SAFETY: by the caller.

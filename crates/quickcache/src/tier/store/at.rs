@@ -7,6 +7,7 @@ use super::later;
 use super::{Guard, Lease, Opened, Shared, Spot, Stamp, StoreKey, Turn, Unstored, Waiting, Watch};
 use crate::clock::Millis;
 use crate::entry::{Entry, Rejected};
+use crate::tier::memory::Found;
 
 /// A function at a store.
 pub struct AtStore {
@@ -42,10 +43,10 @@ impl AtStore {
 
     /// Whether an entry of the memory tier may be handed out: nobody on the machine has cleared it. What a hit asks.
     #[inline(always)]
-    pub fn holds(&self, guard: Guard) -> bool {
+    pub fn holds<P, A>(&self, found: &Found<'_, P, A>) -> bool {
         // SAFETY: what is put here is leaked.
         let bound = unsafe { self.bound.load(Ordering::Acquire).as_ref() };
-        bound.is_some_and(|bound| bound.watch.holds(guard))
+        bound.is_some_and(|bound| found.holds(&bound.watch))
     }
 
     /// At the store as it is open now; `None` if it cannot be opened, which has been counted and, once, logged.

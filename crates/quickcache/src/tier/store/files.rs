@@ -83,9 +83,7 @@ const NEVER_AGAIN: u64 = 1 << 62;
 /// Tells everybody who has a table open to open it anew. No stamp that was read before is the present one any more.
 pub(super) fn poison(generations: &Generations<'_>) {
     generations.replaced.store(1, Ordering::Release);
-    generations
-        .everything
-        .fetch_add(random().unwrap_or(NEVER_AGAIN) | 1, Ordering::AcqRel);
+    generations.leap(random().unwrap_or(NEVER_AGAIN) | 1);
 }
 
 pub(super) struct ValuesFile {

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::files::{TableFile, ValuesFile, boot_id, poison};
 use super::folder::{Folder, Identity, Kind};
-use super::generations::{Generations, HEADER, Head, LEASE_WORDS, Stamp, Watch, move_on};
+use super::generations::{Generations, HEADER, Head, LEASE_WORDS, Stamp, Watch};
 use super::key::StoreKey;
 use super::map::Map;
 use super::ring::{Refused, Ring};
@@ -226,7 +226,7 @@ impl Opened {
 
     /// Clears every key of a function.
     pub fn clear_function(&self, function: u32) {
-        move_on(self.generations.function(function));
+        self.generations.clear_function(function);
     }
 
     /// Clears everything.
