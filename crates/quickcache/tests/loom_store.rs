@@ -15,9 +15,11 @@ mod leases;
 
 mod shim {
     pub(super) use loom::sync::atomic::{AtomicU64, Ordering};
+
+    pub(super) const REGIONS: usize = 1;
 }
 
-use generations::{Generations, Guard, LEASE_WORDS, Stamp, move_on};
+use generations::{Generations, LEASE_WORDS, Stamp};
 use leases::{Claim, Claimant, Line, Waited, Worker};
 use loom::cell::UnsafeCell;
 use loom::sync::{Condvar, Mutex};
@@ -50,8 +52,9 @@ const EACH: [Of; 3] = [Of::Key, Of::Function, Of::Everything];
 
 /// A machine: one key, its table, its store, the memory tier of one process, and the database behind the function.
 struct World {
-    everything: AtomicU64,
     replaced: AtomicU64,
+    everything: AtomicU64,
+    regions: [AtomicU64; 1],
     functions: [AtomicU64; 1],
     slots: [AtomicU64; 1],
     /// The version that the function reads.
@@ -59,7 +62,25 @@ struct World {
     /// The newest version whose clear has returned.
     floor: AtomicU64,
     records: [Record; 2],
-    memory: Mutex<Option<(Guard, u64)>>,
+    memory: Mutex<Option<Arc<Kept>>>,
+}
+
+/// An entry of the memory tier. Readers renew its mark, under a lock that does not order them.
+struct Kept {
+    mark: AtomicU64,
+    stamp: u64,
+    version: u64,
+}
+
+impl Kept {
+    fn new(stamp: Stamp, version: u64) -> Arc<Kept> {
+        let guard = stamp.guard();
+        Arc::new(Kept {
+            mark: AtomicU64::new(guard.mark),
+            stamp: guard.stamp,
+            version,
+        })
+    }
 }
 
 /// A value in the store, and the word of the index that leads to it.
@@ -96,8 +117,9 @@ impl Record {
 impl World {
     fn new() -> Arc<World> {
         Arc::new(World {
-            everything: AtomicU64::new(0),
             replaced: AtomicU64::new(0),
+            everything: AtomicU64::new(0),
+            regions: [AtomicU64::new(0)],
             functions: [AtomicU64::new(0)],
             slots: [AtomicU64::new(0)],
             database: AtomicU64::new(0),
@@ -109,8 +131,9 @@ impl World {
 
     fn generations(&self) -> Generations<'_> {
         Generations::of_parts(
-            &self.everything,
             &self.replaced,
+            &self.everything,
+            &self.regions,
             &self.functions,
             &self.slots,
         )
@@ -123,7 +146,7 @@ impl World {
     fn clear(&self, of: Of) {
         match of {
             Of::Key => self.generations().clear(0),
-            Of::Function => move_on(&self.functions[0]),
+            Of::Function => self.generations().clear_function(0),
             Of::Everything => self.generations().clear_everything(),
         }
     }
@@ -150,7 +173,20 @@ impl World {
     fn fill_memory(&self) {
         let stamp = self.stamp();
         let version = self.execute();
-        *self.memory.lock().unwrap() = Some((stamp.guard(), version));
+        self.keep(stamp, version);
+    }
+
+    fn keep(&self, stamp: Stamp, version: u64) {
+        *self.memory.lock().unwrap() = Some(Kept::new(stamp, version));
+    }
+
+    /// A call that computes anew, storing in the memory tier.
+    fn refresh_memory(&self) {
+        let stamp = self.stamp();
+        let version = self.execute();
+        if let Some(stamp) = self.generations().supersede(stamp) {
+            self.keep(stamp, version);
+        }
     }
 
     /// A call that computes anew.
@@ -175,8 +211,13 @@ impl World {
 
     /// What a call finds in the memory tier.
     fn find_in_memory(&self) -> Option<u64> {
-        let (guard, version) = (*self.memory.lock().unwrap())?;
-        self.generations().watch(0).holds(guard).then_some(version)
+        let kept = self.memory.lock().unwrap().clone()?;
+        let watch = self.generations().watch(0);
+        if !watch.is_quiet(kept.mark.load(Ordering::Relaxed)) {
+            kept.mark
+                .store(watch.renewed(kept.stamp)?, Ordering::Relaxed);
+        }
+        Some(kept.version)
     }
 
     /// F, for a call that begins now.
@@ -205,6 +246,49 @@ fn f_holds_for_what_the_memory_tier_has() {
             world.is_fresh(World::find_in_memory);
         });
     }
+}
+
+/// Who renews the mark of an entry may do so for hits of others.
+#[test]
+fn f_holds_for_an_entry_whose_mark_is_renewed() {
+    for of in EACH {
+        for other in EACH {
+            check_with(2, move || {
+                let world = World::new();
+                world.fill_memory();
+                beside(&world, World::find_in_memory);
+                beside(&world, move |world| world.clear(other));
+                beside(&world, move |world| world.change(of));
+                world.is_fresh(World::find_in_memory);
+            });
+        }
+    }
+}
+
+/// What took the key over is of the region as it was before: a clear between the two steps moves that on.
+#[test]
+fn f_holds_for_what_a_refresh_keeps_in_memory() {
+    for of in EACH {
+        check(move || {
+            let world = World::new();
+            beside(&world, World::refresh_memory);
+            beside(&world, move |world| world.change(of));
+            world.is_fresh(World::find_in_memory);
+        });
+    }
+}
+
+#[test]
+fn an_entry_that_nothing_cleared_is_found_while_its_region_moves() {
+    loom::model(|| {
+        let world = World::new();
+        world.fill_memory();
+        world.generations().leap(0);
+        assert_eq!(world.find_in_memory(), Some(0));
+        assert_eq!(world.find_in_memory(), Some(0));
+        world.clear(Of::Key);
+        assert_eq!(world.find_in_memory(), None);
+    });
 }
 
 #[test]
@@ -245,7 +329,7 @@ fn f_holds_for_a_backfill_from_the_store() {
             beside(&world, move |world| world.change(of));
             let stamp = world.stamp();
             let Some(version) = world.find() else { return };
-            *world.memory.lock().unwrap() = Some((stamp.guard(), version));
+            world.keep(stamp, version);
             world.is_fresh(World::find_in_memory);
         });
     }
