@@ -375,6 +375,21 @@ fn what_a_refresh_stored_is_found() {
 }
 
 #[test]
+fn what_a_refresh_took_over_is_in_no_memory() {
+    check(|| {
+        let world = World::new();
+        world.fill_memory();
+        beside(&world, |world| {
+            world.database.store(1, Ordering::Relaxed);
+            if world.refresh(0) {
+                world.floor.store(1, Ordering::Release);
+            }
+        });
+        world.is_fresh(World::find_in_memory);
+    });
+}
+
+#[test]
 fn of_two_refreshes_of_a_generation_one_is_stored() {
     check(|| {
         let world = World::new();
