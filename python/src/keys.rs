@@ -61,12 +61,11 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn digest(function: &v1::Function, parts: &[Part]) -> PyResult<v1::Digest> {
-    let mut message = Vec::with_capacity(128);
-    function.begin(&mut message, parts.len());
-    for part in parts {
-        encoding::write_part(&mut message, *part)?;
-    }
-    Ok(function.finish(&message))
+    function.key_of(parts.len(), |message| {
+        parts
+            .iter()
+            .try_for_each(|part| encoding::write_part(message, *part))
+    })
 }
 
 /// Where in a text the key of scheme `v1` begins that it ends with, if it does.

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use quickcache::clock;
 use quickcache::entry::Head;
-use quickcache::tier::store::{AtStore, Bound, Guard, Next, Seen, Shared, StoreKey};
+use quickcache::tier::memory::{Life, Limits, NEVER, Table, mix};
+use quickcache::tier::store::{AtStore, Bound, Next, Seen, Shared, StoreKey};
 
 use crate::subject::Subject;
 use crate::worker::execute;
@@ -62,7 +63,8 @@ impl Mutant {
 pub struct Wrong {
     mutant: Mutant,
     store: AtStore,
-    memory: Mutex<HashMap<u64, (Guard, u64)>>,
+    /// Versions by key.
+    memory: Mutex<Table<(u64, u64)>>,
     flights: Mutex<HashMap<u64, Arc<Flight>>>,
     /// Clears that have returned and are yet to be done.
     owed: Mutex<Vec<u64>>,
@@ -90,7 +92,7 @@ impl Wrong {
         Wrong {
             mutant,
             store: AtStore::new(shared, b"verified"),
-            memory: Mutex::default(),
+            memory: Mutex::new(Table::new(Limits::NONE)),
             flights: Mutex::default(),
             owed: Mutex::default(),
         }
@@ -101,12 +103,25 @@ impl Wrong {
     }
 
     fn in_memory(&self, key: u64) -> Option<u64> {
-        let (guard, version) = *lock(&self.memory).get(&key)?;
-        (self.mutant == Mutant::Memory || self.store.holds(guard)).then_some(version)
+        let memory = lock(&self.memory);
+        let found = memory.look(mix(key, 0), |(of, _)| *of == key)?;
+        let holds = self.mutant == Mutant::Memory || self.store.holds(&found);
+        holds.then(|| found.payload().1)
     }
 
     fn keep(&self, key: u64, seen: &Seen, version: u64) {
-        lock(&self.memory).insert(key, (seen.guard(), version));
+        let life = Life {
+            deadline: NEVER,
+            born: 0,
+            guard: seen.guard(),
+        };
+        let same = |(of, _): &(u64, u64)| *of == key;
+        let mut out = Vec::new();
+        lock(&self.memory).insert_for(mix(key, 0), (key, version), 0, life, 0, same, &mut out);
+    }
+
+    fn forget(&self, key: u64) {
+        lock(&self.memory).remove(mix(key, 0), |(of, _)| *of == key);
     }
 
     /// The value of the store or of an execution.
@@ -253,27 +268,27 @@ impl Subject for Wrong {
             Mutant::Delete => {
                 // What the store has of the key is over at once.
                 put(&self.bound().see(key_of(key)), 0, 0);
-                lock(&self.memory).remove(&key);
+                self.forget(key);
             }
             Mutant::Order => {
-                lock(&self.memory).remove(&key);
+                self.forget(key);
                 lock(&self.owed).push(key);
             }
             _ => {
                 self.bound().clear(key_of(key));
-                lock(&self.memory).remove(&key);
+                self.forget(key);
             }
         }
     }
 
     fn clear_all(&self) {
         self.bound().clear_all();
-        lock(&self.memory).clear();
+        lock(&self.memory).drain(&mut Vec::new());
     }
 
     fn clear_everything(&self) {
         let opened = self.store.shared().open();
         opened.expect("the store can be opened").clear_everything();
-        lock(&self.memory).clear();
+        lock(&self.memory).drain(&mut Vec::new());
     }
 }

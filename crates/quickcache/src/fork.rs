@@ -1,6 +1,8 @@
 //! What a fork needs: handlers around it, and guards that whoever forks holds across it, so that the child finds every lock free.
 
 use std::cell::UnsafeCell;
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 type Handler = unsafe extern "C" fn();
 
@@ -20,6 +22,21 @@ unsafe extern "C" {
 pub(crate) unsafe fn at_fork(before: Handler, in_parent: Handler, in_child: Handler) {
     // SAFETY: by the caller.
     unsafe { pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
+}
+
+/// How many forks lie between this process and the one that first asked: what was begun at another count will never end. (The number
+/// of the process would say it too, by a call to the system.)
+pub(crate) fn count() -> u32 {
+    static ONCE: Once = Once::new();
+    static FORKS: AtomicU32 = AtomicU32::new(0);
+
+    unsafe extern "C" fn nothing() {}
+    unsafe extern "C" fn in_child() {
+        FORKS.fetch_add(1, Ordering::Relaxed);
+    }
+    // SAFETY: handlers of this library, which leaks its functions.
+    ONCE.call_once(|| unsafe { at_fork(nothing, nothing, in_child) });
+    FORKS.load(Ordering::Relaxed)
 }
 
 /// A guard, of whatever.

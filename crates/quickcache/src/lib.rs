@@ -34,6 +34,7 @@ pub mod probe;
 #[doc(hidden)]
 #[allow(missing_docs)]
 pub mod protocol;
+mod scratch;
 mod stats;
 #[doc(hidden)]
 #[allow(missing_docs)]

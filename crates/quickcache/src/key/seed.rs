@@ -22,7 +22,7 @@
 //! assert_eq!(seed::finish("f.01234567", &args), "quickcache.f.01234567/n7,Ld9c5e304d800795f125b56bec4bb3be5");
 //! ```
 
-use std::fmt::{self, Write};
+use std::fmt;
 
 use md5::{Digest, Md5};
 
@@ -187,8 +187,8 @@ pub fn write_bool(out: &mut String, value: bool) {
 
 /// Appends the text of an integer.
 pub fn write_int(out: &mut String, value: i64) {
-    // Writing to a String cannot fail.
-    let _ = write!(out, "n{value}");
+    out.push('n');
+    out.push_str(itoa::Buffer::new().format(value));
 }
 
 /// Appends the text of an integer of any size.

@@ -13,9 +13,12 @@
 //! ```
 //!
 //! The functions named after one type append straight to the message, for who walks objects of another language:
-//! [`Function::begin`], the values, [`Function::finish`].
+//! [`Function::key_of`].
+
+use std::convert::Infallible;
 
 use super::{BigInt, Date, DateTime, Time, Value};
+use crate::scratch::Scratch;
 
 /// Length of a key's text in bytes, all of them ASCII.
 pub const TEXT_LEN: usize = 36;
@@ -108,25 +111,27 @@ impl Function {
     /// The key of a call with these values.
     #[must_use]
     pub fn key(&self, values: &[Value<'_>]) -> Digest {
-        let mut message = Vec::with_capacity(128);
-        self.begin(&mut message, values.len());
-        for value in values {
-            write(&mut message, value);
-        }
-        self.finish(&message)
+        let write = |message: &mut Vec<u8>| values.iter().for_each(|value| write(message, value));
+        self.key_of(values.len(), |message| Ok::<_, Infallible>(write(message)))
+            .unwrap_or_else(|never| match never {})
     }
 
-    /// Begins a message in the empty `message`, for exactly `count` values that the caller appends.
-    pub fn begin(&self, message: &mut Vec<u8>, count: usize) {
+    /// The key of a call with `count` values, which `write` appends to the message.
+    ///
+    /// # Errors
+    /// That of `write`.
+    pub fn key_of<E>(
+        &self,
+        count: usize,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<Digest, E> {
+        let mut message = Scratch::take();
+        let message = &mut message.0;
         message.push(b'K');
         message.extend_from_slice(&self.id);
         put_len(message, count);
-    }
-
-    /// The key of a finished message.
-    #[must_use]
-    pub fn finish(&self, message: &[u8]) -> Digest {
-        Digest(blake3::keyed_hash(&self.key, message).into())
+        write(message)?;
+        Ok(Digest(blake3::keyed_hash(&self.key, message).into()))
     }
 }
 
@@ -263,12 +268,8 @@ pub fn write_bool(out: &mut Vec<u8>, value: bool) {
 
 /// Appends an integer.
 pub fn write_int(out: &mut Vec<u8>, value: i64) {
-    use std::io::Write;
-    // At most twenty characters, so the length is one byte, put in when it is known. A Vec takes every write.
-    out.extend_from_slice(b"i\0");
-    let start = out.len();
-    let _ = write!(out, "{value}");
-    out[start - 1] = (out.len() - start) as u8;
+    out.push(b'i');
+    put_run(out, itoa::Buffer::new().format(value).as_bytes());
 }
 
 /// Appends an integer of any size; the same bytes as [`write_int`] for the same number.

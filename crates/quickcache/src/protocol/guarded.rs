@@ -9,7 +9,7 @@ use super::machine::{
     Call, Clearing, Enter, FlightId, Following, Join, KeyOf, Machine, Seq, StoreId, Ticket,
     ValidFrom,
 };
-use super::shim::{Mutex, MutexGuard, thread_local};
+use super::shim::{Mutex, MutexGuard, forks, thread_local};
 use super::signal::Signal;
 
 /// No code of a user runs under these locks but `K::eq`, and no transition is half done when that panics.
@@ -20,7 +20,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The protocol of this process. One for all functions if it can be: cycles of functions are seen inside one only.
 pub struct Guarded<K: Eq + Clone, V: Clone> {
     machine: Mutex<Machine<K, Arc<Cell<V>>>>,
-    /// The process the flights belong to.
+    /// The process the flights belong to, by `forks`.
     process: AtomicU32,
     /// Raised when a store ends for which a clear may be waiting.
     pub(super) stores_ended: Signal,
@@ -96,7 +96,7 @@ impl<K: Eq + Clone, V: Clone> Guarded<K, V> {
     pub fn new() -> Self {
         Guarded {
             machine: Mutex::new(Machine::new()),
-            process: AtomicU32::new(std::process::id()),
+            process: AtomicU32::new(forks()),
             stores_ended: Signal::default(),
         }
     }
@@ -164,8 +164,10 @@ impl<K: Eq + Clone, V: Clone> Guarded<K, V> {
     /// In the child of a fork: nothing that a thread of the parent had begun will ever end. (Asked once a call, at its
     /// beginning; a fork at the very moment that another thread holds the guard is beyond help.)
     fn forget_the_parent(&self) {
-        let process = std::process::id();
-        if self.process.swap(process, Ordering::Relaxed) != process {
+        let process = forks();
+        if self.process.load(Ordering::Relaxed) != process
+            && self.process.swap(process, Ordering::Relaxed) != process
+        {
             let left = self.lock().after_fork_in_child();
             drop(left);
         }

@@ -3,3 +3,11 @@
 
 pub(super) use std::sync::{Condvar, Mutex, MutexGuard};
 pub(super) use std::thread_local;
+
+#[cfg(unix)]
+pub(super) use crate::fork::count as forks;
+
+#[cfg(not(unix))]
+pub(super) const fn forks() -> u32 {
+    0
+}

@@ -26,6 +26,10 @@ mod stores;
 mod shim {
     pub(crate) use shuttle::sync::{Condvar, Mutex, MutexGuard};
     pub(crate) use shuttle::thread_local;
+
+    pub(crate) const fn forks() -> u32 {
+        0
+    }
 }
 
 mod drivers;

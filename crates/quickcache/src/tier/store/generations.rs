@@ -202,6 +202,12 @@ pub struct Watch<'a> {
 }
 
 impl Watch<'_> {
+    /// Whether an entry with this guard may be handed out. (A hit asks the two halves itself, and keeps the mark that it gets.)
+    #[must_use]
+    pub fn holds(&self, guard: Guard) -> bool {
+        self.is_quiet(guard.mark) || self.renewed(guard.stamp).is_some()
+    }
+
     /// Whether nothing in the region of a mark has been cleared since it was made: what a hit asks, when it has found the entry.
     ///
     /// Relaxed: the word has this value once only. Who made the mark read it there, and acquired the clears before it.

@@ -14,6 +14,7 @@ use super::ring::{Refused, Ring};
 use super::workers::Workers;
 use crate::clock::Millis;
 use crate::entry::{self, Entry, Rejected, Seal};
+use crate::scratch::Scratch;
 
 /// An open store. The memory tier's hits look into its table at any time, so it is never dropped; the file of values can be.
 pub struct Opened {
@@ -269,7 +270,7 @@ impl Opened {
         let Some(values) = self.values() else {
             return Ok(None);
         };
-        let mut buffer = Buffer::take();
+        let mut buffer = Scratch::take();
         let mut rejected = None;
         let found = values.ring.get(
             spot.hash,
@@ -306,7 +307,7 @@ impl Opened {
     #[must_use]
     pub fn function_of(&self, spot: &Spot) -> Option<u32> {
         let values = self.values()?;
-        let mut buffer = Buffer::take();
+        let mut buffer = Scratch::take();
         let found = values.ring.get(
             spot.hash,
             &mut buffer.0,
@@ -346,27 +347,5 @@ impl Opened {
     pub fn standing(&self) -> (u64, u64) {
         self.values()
             .map_or((0, 0), |values| values.ring.standing())
-    }
-}
-
-/// A buffer of this thread's, kept for the next read unless it has become large.
-struct Buffer(Vec<u8>);
-
-thread_local! {
-    static BUFFER: std::cell::Cell<Vec<u8>> = const { std::cell::Cell::new(Vec::new()) };
-}
-
-impl Buffer {
-    fn take() -> Self {
-        Buffer(BUFFER.take())
-    }
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        const KEPT: usize = 64 << 10;
-        if self.0.capacity() <= KEPT {
-            BUFFER.set(std::mem::take(&mut self.0));
-        }
     }
 }
