@@ -91,6 +91,30 @@ fn p2_a_clear_in_one_process_is_seen_by_the_memory_tier_of_another() {
 }
 
 /// A process that has just started has called nothing yet.
+/// Clears move the words of regions, which many entries share: those are looked at more closely, once, and stay.
+#[test]
+fn a_clear_of_one_key_leaves_the_others_in_the_memory_tiers() {
+    const KEYS: u64 = 3000;
+    in_both!("neighbours", one, two, |n| -> (u64, u64) { ask(n) });
+    let before: Vec<_> = (0..KEYS).map(one).collect();
+    assert_eq!((0..KEYS).map(two).collect::<Vec<_>>(), before);
+    NOW.fetch_add(1, Ordering::SeqCst);
+    for n in (0..KEYS).step_by(10) {
+        assert!(one::clear(n).is_applied());
+    }
+    for round in 0..2 {
+        let hits = two::stats().memory_hits;
+        for (n, before) in (0..KEYS).zip(&before) {
+            let (_, version) = two(n);
+            assert!(n % 10 != 0 || version > before.1);
+        }
+        let hits = two::stats().memory_hits - hits;
+        // A few share the slot of one that was cleared.
+        let all = if round == 0 { KEYS - KEYS / 10 } else { KEYS };
+        assert!(hits > all - 50 && hits <= all, "{hits} of {all}");
+    }
+}
+
 #[test]
 fn p2_clear_all_reaches_what_this_process_has_never_called() {
     in_both!("never called", one, two, |n| -> (u64, u64) { ask(n) });
