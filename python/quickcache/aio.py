@@ -38,8 +38,8 @@ async def call(helper, args, kwargs):
         return await refresh(helper, args, kwargs)
     step = _native.Step(helper, args, kwargs)
     loop = asyncio.get_running_loop()
-    if step.is_to_open():
-        await loop.run_in_executor(None, step.open)
+    if step.takes_time():
+        await loop.run_in_executor(None, step.fetch)
     # A follower waits for two flights at most.
     for _ in range(3):
         found, value = step.look()

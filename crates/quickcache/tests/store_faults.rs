@@ -21,6 +21,36 @@ const VALUES: &str = "values-1";
 const TABLE_BYTES: u64 = 2_400 << 10;
 const FOLDERS: u64 = 64 << 10;
 
+// ---- a slow disk ----
+
+#[test]
+fn what_the_disk_has_to_be_asked_for_is_known_before() {
+    const TMPFS: i64 = 0x0102_1994;
+    let place = Place::new();
+    let at = AtStore::new(&place.store(), 8 << 20);
+    let opened = at.opened().unwrap();
+    let (small, large) = (AtStore::spot(opened, 1), AtStore::spot(opened, 2));
+    // What this process has looked at would stay.
+    assert!(in_a_process(|| {
+        let at = AtStore::new(&place.store(), 8 << 20);
+        at.put(1, 11).unwrap();
+        at.put_sized(2, 22, 100_000).unwrap();
+    }));
+    if rustix::fs::statfs(&place.store()).unwrap().f_type as i64 == TMPFS {
+        assert!(opened.is_near(&small) && opened.is_near(&large));
+        return;
+    }
+    let values = place.open_file(VALUES);
+    values.sync_all().unwrap();
+    rustix::fs::fadvise(&values, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    assert!(!opened.is_near(&small) && !opened.is_near(&large));
+    for (spot, n) in [(small, 1), (large, 2)] {
+        opened.fetch(&spot);
+        assert!(opened.is_near(&spot));
+        assert_eq!(at.get(n), Some(11 * n));
+    }
+}
+
 // ---- what goes away while it is open ----
 
 /// Whatever is done to the files of an open store, it works again soon, with one table for all.

@@ -225,19 +225,22 @@ impl Step {
         Ok(if leads { "lead" } else { "alone" })
     }
 
-    /// Whether the store is to be opened, which takes longer than a loop may wait.
-    fn is_to_open(&self, py: Python) -> bool {
-        let closed = |n: &Native| n.store.as_ref().is_some_and(|at| at.takes_time());
-        self.native(py, |_, n| closed(n)).unwrap_or(false)
+    /// Whether a look takes longer than a loop may wait.
+    fn takes_time(&self, py: Python) -> PyResult<bool> {
+        let key = self.key(py)?;
+        let takes_time = |n: &Native| n.store.as_ref().is_some_and(|at| at.takes_time(&key));
+        Ok(self.native(py, |_, n| takes_time(n)).unwrap_or(false))
     }
 
-    /// Opens it, in a thread that is not the loop's.
-    fn open(&self, py: Python) {
-        self.native(py, |op, n| {
+    /// Does what takes so long, in a thread that is not the loop's.
+    fn fetch(&self, py: Python) -> PyResult<()> {
+        let key = self.key(py)?;
+        self.native(py, |_, n| {
             if let Some(at) = &n.store {
-                op.py.detach(|| at.is_open());
+                at.fetch(py, &key);
             }
         });
+        Ok(())
     }
 
     /// `('run', None)`; or `('found', value)` when the store has it, and then the flight is over; or `('wait', None)` as long as another

@@ -58,14 +58,25 @@ impl At {
         }
     }
 
-    /// Whether it is to be opened, which takes time.
-    pub fn takes_time(&self) -> bool {
-        self.at.shared().takes_time()
-    }
-
     /// Whether it can be opened now.
     pub fn is_open(&self) -> bool {
         self.at.bound().is_some()
+    }
+
+    /// Whether a look at a key takes time: it is to be opened, or the disk to be read.
+    pub fn takes_time(&self, key: &TextKey) -> bool {
+        let waits = || Some(!self.at.bound()?.is_near(self.store_key(key)));
+        self.at.shared().takes_time() || waits().unwrap_or(false)
+    }
+
+    /// Does what takes time.
+    pub fn fetch(&self, py: Python, key: &TextKey) {
+        let key = self.store_key(key);
+        py.detach(|| {
+            if let Some(bound) = self.at.bound() {
+                bound.fetch(key);
+            }
+        });
     }
 
     fn store_key(&self, key: &TextKey) -> StoreKey {

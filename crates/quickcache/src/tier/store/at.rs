@@ -93,6 +93,17 @@ impl Bound {
         }
     }
 
+    /// Whether a key can be looked for without waiting for the disk.
+    #[must_use]
+    pub fn is_near(&self, key: StoreKey) -> bool {
+        self.opened.is_near(&self.opened.spot(key))
+    }
+
+    /// Reads what there is of a key, so that it is near.
+    pub fn fetch(&self, key: StoreKey) {
+        self.opened.fetch(&self.opened.spot(key));
+    }
+
     /// Clears a key in every process.
     pub fn clear(&self, key: StoreKey) {
         self.opened.clear(&self.opened.spot(key));

@@ -80,6 +80,10 @@ pub(super) mod folder {
         Err(unsupported())
     }
 
+    pub(in super::super) fn is_near(_file: &File, _at: u64) -> bool {
+        true
+    }
+
     pub(in super::super) fn write_at(_file: &File, _bytes: &[u8], _at: u64) -> io::Result<()> {
         Err(unsupported())
     }

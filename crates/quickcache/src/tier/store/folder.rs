@@ -328,6 +328,22 @@ pub(super) fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<
     file.read_exact_at(bytes, offset)
 }
 
+/// Whether what is at a place of a file can be read without waiting for the disk. True also where that cannot be told.
+pub(super) fn is_near(file: &File, offset: u64) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        let mut byte = [0];
+        let mut into = [io::IoSliceMut::new(&mut byte)];
+        let flags = rustix::io::ReadWriteFlags::NOWAIT;
+        rustix::io::preadv2(file, &mut into, offset, flags) != Err(rustix::io::Errno::AGAIN)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (file, offset);
+        true
+    }
+}
+
 /// Writes at a place of a file: a full disk is an error, where storing into a mapping would end the process.
 pub(super) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     file.write_all_at(bytes, offset)

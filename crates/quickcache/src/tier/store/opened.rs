@@ -270,11 +270,11 @@ impl Opened {
         let Some(values) = self.values() else {
             return Ok(None);
         };
-        let mut buffer = Scratch::take();
+        let mut scratch = Scratch::take();
         let mut rejected = None;
         let found = values.ring.get(
             spot.hash,
-            &mut buffer.0,
+            &mut scratch.0,
             |function, header: &[u8; entry::HEADER]| {
                 entry::generation_of(header).is_some_and(|of| wanted(function, of))
             },
@@ -295,7 +295,7 @@ impl Opened {
         );
         match (found, rejected) {
             (Some((value, place)), _) => {
-                values.ring.renew(&place, &buffer.0);
+                values.ring.renew(&place, &scratch.0);
                 Ok(Some(value))
             }
             (None, Some(why)) => Err(why),
@@ -303,14 +303,33 @@ impl Opened {
         }
     }
 
+    /// Whether a key can be looked for without waiting for the disk: for callers that may not, who else ask another thread to
+    /// [`fetch`](Opened::fetch) it before. Two or three calls to the system.
+    #[must_use]
+    pub fn is_near(&self, spot: &Spot) -> bool {
+        self.values()
+            .is_none_or(|values| values.ring.is_near(spot.hash))
+    }
+
+    /// Reads what there is of a key, so that it is in memory.
+    pub fn fetch(&self, spot: &Spot) {
+        if let Some(values) = self.values() {
+            let mut scratch = Scratch::take();
+            let read = |_, _: &[u8]| None::<()>;
+            values
+                .ring
+                .get(spot.hash, &mut scratch.0, |_, _| true, read);
+        }
+    }
+
     /// Which function an entry of this key is of, whatever its generation.
     #[must_use]
     pub fn function_of(&self, spot: &Spot) -> Option<u32> {
         let values = self.values()?;
-        let mut buffer = Scratch::take();
+        let mut scratch = Scratch::take();
         let found = values.ring.get(
             spot.hash,
-            &mut buffer.0,
+            &mut scratch.0,
             |_, header| entry::generation_of(header).is_some(),
             |function, bytes| {
                 let read = self.seal.read(spot.key.bytes(), 0, bytes);

@@ -25,7 +25,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::folder::{may_be_long, read_at, write_at};
+use super::folder::{is_near, may_be_long, read_at, write_at};
 use super::map::Map;
 use crate::entry::HEADER;
 
@@ -202,6 +202,42 @@ impl Ring {
         ((start + (word & POSITION) % self.shape.units[ring]) * (UNIT / 8)) as usize
     }
 
+    /// The words of the index that may lead to the key's record, and where they are.
+    fn candidates(&self, hash: u64) -> impl Iterator<Item = (usize, u64)> {
+        let (start, tag) = self.bucket(hash);
+        (start..start + WAYS)
+            .map(|at| (at, self.map.words()[at].load(Ordering::Acquire)))
+            .filter(move |&(_, word)| {
+                word >> TAG_SHIFT == tag && word != 0 && self.age(word).is_some()
+            })
+    }
+
+    /// What the head of a record says: the bytes of its entry and the function; `None` if it says more than there can be.
+    fn said(&self, word: u64) -> Option<(usize, u32)> {
+        let record = self.at(word);
+        let first = self.map.words()[record].load(Ordering::Relaxed);
+        let (len, function) = (first as u32 as usize, (first >> 32) as u32);
+        let end = [0, self.shape.units[0]][ring(word)] + self.shape.units[ring(word)];
+        let end = ((self.shape.index_end() / UNIT + end) * (UNIT / 8)) as usize;
+        (len >= HEADER && record + (HEAD + len).div_ceil(8) <= end).then_some((len, function))
+    }
+
+    /// Whether a key can be looked for without waiting for the disk.
+    pub(super) fn is_near(&self, hash: u64) -> bool {
+        let is_near = |word: usize| is_near(&self.file, word as u64 * 8);
+        let page = PAGE as usize / 8;
+        is_near(self.bucket(hash).0)
+            && self.candidates(hash).all(|(_, word)| {
+                let record = self.at(word);
+                is_near(record)
+                    && self.said(word).is_none_or(|(len, _)| {
+                        let next = (record + 1).next_multiple_of(page);
+                        let end = record + (HEAD + len).div_ceil(8);
+                        (next..end).step_by(page).all(is_near)
+                    })
+            })
+    }
+
     /// Reads the entries that may be the key's, one after the other, until `whole` takes one. `wanted` is given the function of an entry
     /// and its header, and says whether to go on; `whole` is given all of it, in `buffer`.
     pub(super) fn get<T>(
@@ -211,21 +247,12 @@ impl Ring {
         mut wanted: impl FnMut(u32, &[u8; HEADER]) -> bool,
         mut whole: impl FnMut(u32, &[u8]) -> Option<T>,
     ) -> Option<(T, Read)> {
-        let (start, tag) = self.bucket(hash);
         let words = self.map.words();
-        for at in start..start + WAYS {
-            let word = words[at].load(Ordering::Acquire);
-            if word >> TAG_SHIFT != tag || word == 0 || self.age(word).is_none() {
-                continue;
-            }
+        for (at, word) in self.candidates(hash) {
             let record = self.at(word);
-            let first = words[record].load(Ordering::Relaxed);
-            let (len, function) = (first as u32 as usize, (first >> 32) as u32);
-            let end = [0, self.shape.units[0]][ring(word)] + self.shape.units[ring(word)];
-            let end = ((self.shape.index_end() / UNIT + end) * (UNIT / 8)) as usize;
-            if len < HEADER || record + (HEAD + len).div_ceil(8) > end {
+            let Some((len, function)) = self.said(word) else {
                 continue;
-            }
+            };
             let body = record + HEAD / 8;
             let mut header = [0; HEADER];
             copy(&words[body..], &mut header);
