@@ -6,8 +6,11 @@ There is no bound here: what else runs on the machine is in these figures too. T
 calls need.
 """
 import asyncio
+import os
+import random
 import tempfile
 import time
+from multiprocessing import get_context
 from pathlib import Path
 
 from quickcache import get_local_quickcache
@@ -61,10 +64,46 @@ async def measure(size, calls, folder):
     assert (await stored.stats()).store_hits - before > calls // 2, 'these were to be hits of the store'
 
 
+def noise(a):
+    return random.Random(a).randbytes(100_000)
+
+
+def stored_noise(folder):
+    return get_local_quickcache(path=folder)(['a'], name='noise', version=1)
+
+
+def fill(folder, calls):
+    f = stored_noise(folder)(noise)
+    for a in range(calls):
+        f(a)
+
+
+async def measure_disk(calls, folder):
+    """Values that another process has stored, and that are in nobody's memory."""
+    @stored_noise(folder)
+    async def f(a):
+        raise AssertionError('it is not in the store')
+    f.clear(0)
+    filling = get_context('spawn').Process(target=fill, args=(folder, calls))
+    filling.start()
+    filling.join()
+    with open(folder / 'values-1', 'rb') as values:
+        os.fsync(values.fileno())
+        os.posix_fadvise(values.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+    async def in_no_order():
+        for a in random.sample(range(calls), calls):
+            await f(a)
+    show('hits that the disk is read for', await gaps(in_no_order()))
+
+
 def main():
     for size, calls in SIZES.items():
         with tempfile.TemporaryDirectory() as folder:
             asyncio.run(measure(size, calls, Path(folder) / 'store'))
+    if hasattr(os, 'posix_fadvise'):
+        with tempfile.TemporaryDirectory() as folder:
+            asyncio.run(measure_disk(1_000, Path(folder) / 'store'))
 
 
 if __name__ == '__main__':
