@@ -1,8 +1,10 @@
-//! What is verified: two cached functions by the public attribute, with a memory tier in front and without one.
+//! What is verified: cached functions by the public attribute, with a memory tier in front, blocking and async, and without one.
 
+use std::convert::identity;
 use std::path::PathBuf;
 use std::sync::{LazyLock, OnceLock};
 
+use pollster::block_on;
 use quickcache::{Memory, QuickCache, Store, TieredCache, quickcache};
 
 use crate::worker;
@@ -46,8 +48,14 @@ static BOTH: LazyLock<QuickCache> = LazyLock::new(|| {
 static STORE: LazyLock<QuickCache> =
     LazyLock::new(|| QuickCache::builder(store()).patience(PATIENCE).build());
 
-#[quickcache(cache = BOTH, vary_on = [key], skip_arg = anew)]
+#[quickcache(cache = BOTH, name = "in both", version = 1, vary_on = [key], skip_arg = anew)]
 fn in_both(key: u64, anew: bool) -> u64 {
+    worker::execute(key)
+}
+
+/// Its entries are those of the one above; what it stores another thread writes.
+#[quickcache(cache = BOTH, name = "in both", version = 1, vary_on = [key], skip_arg = anew)]
+async fn in_both_async(key: u64, anew: bool) -> u64 {
     worker::execute(key)
 }
 
@@ -59,33 +67,38 @@ fn in_store(key: u64, anew: bool) -> u64 {
 /// Memory in front of the store.
 pub struct Both;
 
+/// The same, of an async function.
+pub struct BothAsync;
+
 /// The store alone.
 pub struct StoreAlone;
 
 macro_rules! subject {
-    ($subject:ident, $function:ident, $cache:ident) => {
+    ($subject:ident, $function:ident, $cache:ident, $get:ident) => {
         impl Subject for $subject {
             #[inline]
             fn call(&self, key: u64) -> u64 {
-                $function(key, false)
+                $get($function(key, false))
             }
             fn call_anew(&self, key: u64) -> u64 {
-                $function(key, true)
+                $get($function(key, true))
             }
             fn refresh(&self, key: u64) -> u64 {
-                $function::refresh(key, false)
+                $get($function::refresh(key, false))
             }
             fn peek(&self, key: u64) -> Option<u64> {
-                $function::get_cached_value(key)
+                $get($function::get_cached_value(key))
             }
             fn set(&self, key: u64, version: u64) {
-                $function::set_cached_value(key).to(version);
+                $get($function::set_cached_value(key).to(version));
             }
             fn clear(&self, key: u64) {
-                assert!($function::clear(key).is_applied(), "the store is there");
+                let cleared = $get($function::clear(key));
+                assert!(cleared.is_applied(), "the store is there");
             }
             fn clear_all(&self) {
-                assert!($function::clear_all().is_applied(), "the store is there");
+                let cleared = $get($function::clear_all());
+                assert!(cleared.is_applied(), "the store is there");
             }
             fn clear_everything(&self) {
                 $cache.clear_everything();
@@ -94,5 +107,6 @@ macro_rules! subject {
     };
 }
 
-subject!(Both, in_both, BOTH);
-subject!(StoreAlone, in_store, STORE);
+subject!(Both, in_both, BOTH, identity);
+subject!(BothAsync, in_both_async, BOTH, block_on);
+subject!(StoreAlone, in_store, STORE, identity);

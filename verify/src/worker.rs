@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::history::{Choices, Count, Event, History, Lane};
 use crate::mutant::{Mutant, Wrong};
-use crate::subject::{self, Both, StoreAlone, Subject};
+use crate::subject::{self, Both, BothAsync, StoreAlone, Subject};
 
 /// What a worker is told.
 #[derive(Clone, Debug)]
@@ -73,7 +73,7 @@ pub fn run(orders: &Orders) {
         .map(|mutant| Wrong::new(mutant, &orders.folder));
     let subjects: Vec<&dyn Subject> = match &wrong {
         Some(wrong) => vec![wrong],
-        None => vec![&Both, &StoreAlone],
+        None => vec![&Both, &BothAsync, &StoreAlone],
     };
     let own_keys = Mutex::new(());
     let started = crate::history::now();
