@@ -133,7 +133,7 @@ impl<'py> Op<'py> {
         let began = clock::now();
         if let Some((v, until)) = n.rest.get_until(lead.key, token)? {
             add(&self.counts().outer_hits);
-            self.put(n, seen.as_mut(), &v, began, until, false)?;
+            self.put(n, lead.key, seen.as_mut(), &v, began, until, false)?;
             let due = deadline(began, n.timeout).min(until);
             let stored = match due > clock::now() {
                 true => self.stored(n, &v)?,
@@ -186,10 +186,15 @@ impl<'py> Op<'py> {
     }
 
     /// Stores a value in the store, if there is one, at the generation that was seen before it was computed; `later`: by another
-    /// thread, if the memory tier has it meanwhile.
+    /// thread, if the memory tier has it meanwhile. Not while a clear settles.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "what a value to store is made of"
+    )]
     fn put(
         &self,
         n: &Native,
+        key: &TextKey,
         seen: Option<&mut Seen>,
         value: &Bound<PyAny>,
         began: u64,
@@ -197,6 +202,7 @@ impl<'py> Op<'py> {
         later: bool,
     ) -> PyResult<()> {
         if let (Some(at), Some(seen)) = (&n.store, seen)
+            && !FLIGHTS.with(self.py, |m| m.clearing(key.function, key.hash))
             && let Some(entry) =
                 at.entry((&self.c, self.counts()), &*seen, value, (began, until))?
         {
@@ -234,7 +240,7 @@ impl<'py> Op<'py> {
         if !n.rest.is_none() && n.rest.fill(key, lead.token(), began, value)?.is_none() {
             add(&self.counts().refused);
         }
-        self.put(n, seen.as_mut(), value, began, NEVER, is_async)?;
+        self.put(n, key, seen.as_mut(), value, began, NEVER, is_async)?;
         let due = deadline(began, n.timeout);
         self.land(n, parts, &mut lead, id, seen.as_ref(), stored, due)
     }

@@ -69,10 +69,13 @@ impl<'py> Op<'py> {
         let Some(now) = n.see(key) else {
             return Ok(false);
         };
-        let mut before = seen.take().filter(|seen| seen.key() == now.key());
+        let settles = FLIGHTS.with(self.py, |m| m.clearing(key.function, key.hash));
+        let mut before = seen
+            .take()
+            .filter(|seen| seen.key() == now.key() && !settles);
         if !before.as_mut().is_some_and(Seen::supersede) {
-            // The arguments have another key by now, of which nothing was seen before; or something came between, and then this has been
-            // done.
+            // The arguments have another key by now, of which nothing was seen before; or a clear settles; or something came between, and
+            // then this has been done.
             at.clear(&n.space, key);
             return Ok(false);
         }

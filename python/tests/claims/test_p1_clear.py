@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from quickcache import Memory, TieredCache
+from quickcache import Memory, Store, TieredCache
 
 from .tools import (
     Event,
@@ -598,9 +598,12 @@ def test_clearing_the_whole_cache_beats_a_running_flight(make):
     assert f(1) == 2
 
 
-def test_settle_keeps_what_is_computed_too_soon_from_being_stored():
+@pytest.mark.parametrize('tiers', ['memory', 'store', 'both'])
+def test_settle_keeps_what_is_computed_too_soon_from_being_stored(tmp_path, tiers):
+    store = Store(tmp_path / 'store')
     source = Source()
-    f = source.cached(Memory())
+    cache = {'memory': Memory(), 'store': store, 'both': TieredCache([Memory(), store])}[tiers]
+    f = source.cached(cache, skip_arg='force')
     f(1)
     threads = set(threading.enumerate())
     assert f.clear_with(settle=3600)(1) == 'applied'
@@ -608,13 +611,15 @@ def test_settle_keeps_what_is_computed_too_soon_from_being_stored():
     source.value = 2
     assert f(1) == 2
     source.value = 3
-    assert f(1) == 3
-    assert source.executions == 3
+    assert f(1) == f.refresh(1) == f(1, force=True) == 3
+    f.set_cached_value(1).to(4)
+    assert f.get_cached_value(1) is Ellipsis and store.get(f.get_cache_key(1)) is None
+    assert source.executions == 5
     # An hour later.
     timer.cancel()
     timer.function()
     assert f(1) == f(1) == 3
-    assert source.executions == 4
+    assert source.executions == 6
 
 
 # ---- after fork ----

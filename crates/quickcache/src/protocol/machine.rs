@@ -338,6 +338,12 @@ impl<K: Eq + Clone, C: Clone> Machine<K, C> {
         stores.is_some_and(|id| self.stores.overtaken(key.hash, id))
     }
 
+    /// Does a clear of this key run? Until it ends nothing is stored. For tiers that go by generations of their own, and so need
+    /// not announce their stores.
+    pub fn clearing(&self, function: FunctionId, hash: u64) -> bool {
+        self.generations.clearing(function, hash) > 0
+    }
+
     /// Ends a clear, or a superseding store: whoever read a slower tier since the begin may have read the old value, so
     /// the generation moves again. Remove the key from the tiers written under the guard, in the same hold.
     pub fn clear_end(&mut self, key: KeyOf<'_, K>, clearing: Clearing) -> Ended<K> {
