@@ -107,6 +107,14 @@ impl Misses {
         });
     }
 
+    fn all_cleared(&self, py: Python) {
+        self.0.with(py, |notes| {
+            for note in notes.iter_mut().filter(|n| n.last == Last::Filled) {
+                note.last = Last::Cleared;
+            }
+        });
+    }
+
     fn why(&self, py: Python, key: u64) -> Option<&'static str> {
         self.0.with(py, |notes| {
             notes.iter().find(|n| n.key == key)?.why.map(Why::text)
@@ -251,6 +259,7 @@ fn clear_all(helper: &Bound<PyAny>) -> PyResult<()> {
                 add(&op.plan.get().counts.pending);
             }
             n.memory.get().clear_space(py, &n.space);
+            op.plan.get().counts.why.all_cleared(py);
             Ok(())
         }
         Stack::Foreign(Tiers::Tiered(c)) => {

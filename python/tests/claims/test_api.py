@@ -129,6 +129,9 @@ def test_explain_remembers_why_the_last_miss_was_one():
     memory.clear()
     f(1)
     assert f.explain(1).last_miss == 'evicted'
+    f.clear_all()
+    f(1)
+    assert f.explain(1).last_miss == 'cleared'
     source.gate = lambda: f.clear(2)
     f(2)
     source.gate = lambda: None
