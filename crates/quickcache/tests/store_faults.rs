@@ -219,6 +219,24 @@ fn a_disk_that_is_full_when_it_is_opened_is_no_fault_of_the_call_and_heals() {
 }
 
 #[test]
+fn a_store_that_is_larger_than_its_disk_and_than_memory_keeps_no_values() {
+    let keeps_none = |place: &Place| {
+        assert!(in_a_process(|| {
+            let at = AtStore::new(&place.store(), u64::MAX / 4);
+            assert!(at.put(1, 1).is_ok() && at.get(1).is_none());
+            at.clear(1);
+            warned_once(place, "it keeps no values");
+            assert_eq!(place.names(), ["generations"]);
+        }));
+    };
+    keeps_none(&Place::new());
+    let place = Place::new();
+    let disk = Disk::mount(place.around(), "16m");
+    keeps_none(&place);
+    drop(disk);
+}
+
+#[test]
 fn p10_a_disk_that_fills_while_it_is_written_to_refuses_values_and_gives_nothing_wrong() {
     let place = Place::new();
     let Some(disk) = Disk::mount(place.around(), "4m") else {

@@ -88,6 +88,10 @@ pub(super) mod folder {
         Err(unsupported())
     }
 
+    pub(in super::super) fn has_room(_file: &File, _bytes: u64) -> io::Result<()> {
+        Err(unsupported())
+    }
+
     pub(in super::super) fn may_be_long(_bytes: u64) -> io::Result<()> {
         Err(unsupported())
     }

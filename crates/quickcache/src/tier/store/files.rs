@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::sync::atomic::Ordering;
 
-use super::folder::{Kind, Looked, may_be_long, read_at, write_all};
+use super::folder::{Kind, Looked, has_room, may_be_long, read_at, write_all};
 use super::generations::{Birth, Generations, HEADER, Head, Shape};
 use super::map::Map;
 use super::ring::{self, Ring};
@@ -109,10 +109,20 @@ impl Kind for ValuesFile {
     fn write(&self, file: &File) -> io::Result<()> {
         let shape = ring::Shape::of(self.max_bytes);
         may_be_long(shape.bytes)?;
-        let mut bytes = Ring::fresh(shape, self.epoch, self.max_bytes);
-        bytes.resize(Ring::mapped_bytes(shape) as usize, 0);
-        write_all(file, &bytes)?;
-        file.set_len(shape.bytes)
+        // What the file system or the disk can never hold is refused before anything is written.
+        file.set_len(shape.bytes)?;
+        let mapped = Ring::mapped_bytes(shape);
+        has_room(file, mapped)?;
+        let header = Ring::fresh(shape, self.epoch, self.max_bytes);
+        write_all(file, &header)?;
+        // In pieces: of a large store this is more than memory may have.
+        let (zeros, mut left) = (vec![0; 1 << 20], mapped - header.len() as u64);
+        while left > 0 {
+            let piece = left.min(zeros.len() as u64);
+            write_all(file, &zeros[..piece as usize])?;
+            left -= piece;
+        }
+        Ok(())
     }
 
     fn leave(&self, _file: &File) {}

@@ -305,7 +305,17 @@ impl Folder {
     }
 }
 
-/// Writes all of a file from its start.
+/// Whether so many bytes may still be written, as far as the file system says. A disk is not to be filled in order to find out.
+pub(super) fn has_room(file: &File, bytes: u64) -> io::Result<()> {
+    let of = rustix::fs::fstatvfs(file)?;
+    // Without a number of blocks it has no bound.
+    if of.f_blocks > 0 && bytes / of.f_frsize.max(1) > of.f_bavail {
+        return Err(Errno::NOSPC.into());
+    }
+    Ok(())
+}
+
+/// Writes to a file, from where the last one ended.
 pub(super) fn write_all(mut file: &File, bytes: &[u8]) -> io::Result<()> {
     may_be_long(bytes.len() as u64)?;
     file.write_all(bytes)
