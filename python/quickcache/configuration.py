@@ -84,31 +84,35 @@ class Configuration:
             tier if options[timeout] == self._own[timeout] else CacheWithPresets(tier, options[timeout])
             for tier, timeout in tiers])
 
-    def _with(self, where, options):
-        checked = {option: _check(where, option)(where, option, value) for option, value in options.items()}
+    def _with(self, where, options, own=()):
+        checked = {option: _check(where, option, own)(where, option, value) for option, value in options.items()}
         return Configuration(self._memory, self._shared, self._own, {**self._options, **checked})
 
 
-def _over(shared, constructor, memoize_timeout, timeout, options):
-    """The configuration over a memory tier of its own and `shared`, whose own timeout is `timeout`; for `constructor`."""
+def _over(shared, constructor, memoize_timeout, timeout, options, own=()):
+    """
+    The configuration over a memory tier of its own and `shared`, whose own timeout is `timeout`; for `constructor`, which has
+    options of its `own`
+    """
     timeouts = {name: _seconds(constructor, name, value)
                 for name, value in (('memoize_timeout', memoize_timeout), ('timeout', timeout))}
     memory = Memory(timeout=timeouts['memoize_timeout'])
-    return Configuration(memory, shared, timeouts, timeouts)._with(constructor, options)
+    return Configuration(memory, shared, timeouts, timeouts)._with(constructor, options, own)
 
 
 # ---- what may be given for an option ----
 
-def _check(where, option):
+def _check(where, option, own):
     if option in _CHECKS:
         return _CHECKS[option]
     if option == 'name':
         raise TypeError(
             "{}: name is one function's own; give it at the function: @quickcache([...], name='posts')".format(where))
     import difflib
-    near = difflib.get_close_matches(option, [*_CHECKS, 'name'], 1)
+    there_are = [*own, *_CHECKS]
+    near = difflib.get_close_matches(option, [*there_are, 'name'], 1, 0.75)
     raise TypeError('{}: there is no option {!r}{}; the options are {} and name'.format(
-        where, option, ', did you mean {}'.format(near[0]) if near else '', ', '.join(_CHECKS)))
+        where, option, ', did you mean {}'.format(near[0]) if near else '', ', '.join(there_are)))
 
 
 def _vary_on(where, option, value):

@@ -21,4 +21,5 @@ def get_local_quickcache(memoize_timeout=10, timeout=300, path=None, *, max_byte
     """
     # Not when the package is imported: whoever uses drop-in functions only does without it.
     from .configuration import _over
-    return _over(Store(path, timeout, max_bytes=max_bytes), 'get_local_quickcache', memoize_timeout, timeout, options)
+    return _over(Store(path, timeout, max_bytes=max_bytes), 'get_local_quickcache', memoize_timeout, timeout, options,
+                 ('path', 'max_bytes'))

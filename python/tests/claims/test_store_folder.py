@@ -345,7 +345,8 @@ def test_a_bad_option_is_one_error_that_names_it_and_what_it_may_be(options, kin
     (dict(path=3), TypeError, 'path must be'), (dict(timeout='10'), TypeError, 'timeout must be'),
     (dict(timeout=0), ValueError, 'timeout must be'), (dict(memoize_timeout=0), ValueError, 'memoize_timeout must be'),
     (dict(memoize_timeout='1'), TypeError, 'memoize_timeout must be'), (dict(max_bytes=0), ValueError, 'max_bytes must be'),
-    (dict(max_entries=1), TypeError, "there is no option 'max_entries'"), (dict(name='n'), TypeError, "name is one function's own"),
+    (dict(max_entries=1), TypeError, "there is no option 'max_entries'; the options are path, max_bytes, vary_on, skip_arg, "),
+    (dict(pth='/'), TypeError, "there is no option 'pth', did you mean path; "), (dict(name='n'), TypeError, "name is one function's own"),
 ])
 def test_a_bad_option_of_get_local_quickcache_is_one_error_that_names_it(options, kind, text):
     with pytest.raises(kind) as raised:
