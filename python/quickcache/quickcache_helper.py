@@ -189,9 +189,9 @@ class QuickCacheHelper:
         ``f.clear_with(...)(*args)``: clears as ``f.clear(*args)`` does, and says ``'applied'`` or ``'pending'``
 
         :param wait: return when the clear is in force on every machine
-        :param strict: raise where the answer would be ``'pending'``
+        :param strict: raise ``quickcache.ClearPending`` where the answer would be ``'pending'``
         :param settle: seconds for which values computed now are returned and not stored, for a function that reads
-            from a replica that is this far behind
+            from a replica that is this far behind; what other processes store meanwhile is cleared at the end
         """
         from .clearing import clear_with
         return clear_with(self, wait, strict, settle)

@@ -16,7 +16,7 @@ class Stats:
     outer_hits: int = 0
     #: Calls that no tier served and that led an execution.
     misses: int = 0
-    #: Values that were stored.
+    #: Values that were stored: of executions, and from the store in the memory tier.
     fills: int = 0
     #: Values that were returned and not stored: the key was cleared meanwhile, or they could not be stored.
     refused_fills: int = 0
@@ -71,8 +71,8 @@ class Explanation:
     time_left: Optional[float] = None
     #: What it weighs in the memory tier.
     bytes: Optional[int] = None
-    #: Why the last miss of this key was one: 'new', 'expired', 'cleared', 'refused', 'evicted'; None if it is not
-    #: among the last 256.
+    #: Why the memory tier of this process missed this key last, whether or not another tier had it: 'new', 'expired', 'cleared',
+    #: 'refused' (computed and not stored), 'evicted'; None if it is not among the last 256, or its function raised.
     last_miss: Optional[str] = None
 
     @classmethod
