@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use on_store::{Place, listen, logged};
-use quickcache::{Cleared, FakeClock, Memory, QuickCache, Store, TieredCache, quickcache};
+use quickcache::{Cleared, FakeClock, Memory, Miss, QuickCache, Store, TieredCache, quickcache};
 
 /// Never dropped: statics are not. It lies in the system's folder of temporary files.
 static FOLDER: LazyLock<Place> = LazyLock::new(Place::new);
@@ -81,6 +81,7 @@ fn p2_a_clear_in_one_process_is_seen_by_the_memory_tier_of_another() {
     assert_eq!(one::clear(1), Cleared::Applied);
     let after = two(1);
     assert!(after.1 > before.1, "a value of before the clear");
+    assert_eq!(two::explain(1).last_miss, Some(Miss::Cleared));
     assert_eq!(one(1), after);
     // The other way round, and every key of the function.
     let other = two(2);
@@ -88,9 +89,9 @@ fn p2_a_clear_in_one_process_is_seen_by_the_memory_tier_of_another() {
     NOW.fetch_add(1, Ordering::SeqCst);
     assert_eq!(two::clear_all(), Cleared::Applied);
     assert!(one(1).1 > after.1 && one(2).1 > other.1);
+    assert_eq!(one::explain(2).last_miss, Some(Miss::Cleared));
 }
 
-/// A process that has just started has called nothing yet.
 /// Clears move the words of regions, which many entries share: those are looked at more closely, once, and stay.
 #[test]
 fn a_clear_of_one_key_leaves_the_others_in_the_memory_tiers() {
@@ -115,6 +116,7 @@ fn a_clear_of_one_key_leaves_the_others_in_the_memory_tiers() {
     }
 }
 
+/// A process that has just started has called nothing yet.
 #[test]
 fn p2_clear_all_reaches_what_this_process_has_never_called() {
     in_both!("never called", one, two, |n| -> (u64, u64) { ask(n) });

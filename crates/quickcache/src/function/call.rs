@@ -2,6 +2,7 @@
 //! slower tiers, runs the function and stores. The blocking door is here, the async one in `asynchronous`; the steps of
 //! both are in `work`.
 
+use std::cell::Cell;
 use std::hash::{BuildHasher, Hasher};
 
 use super::work::{NotShared, Work};
@@ -159,25 +160,31 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
         if how != How::Alone {
             let known = match how {
                 How::Anew => Some(Miss::Skipped),
-                _ => pending.is_there().then_some(Miss::Expired),
+                _ => pending.why_not(),
             };
             function.counters.missed(hash, known);
         }
         pending
     }
 
-    /// Is there an entry, expired or not?
-    fn is_there(&self) -> bool {
-        let Some(tables) = &self.function.tables else {
-            return false;
-        };
+    /// Why the entry that is there is no hit, if one is.
+    fn why_not(&self) -> Option<Miss> {
+        let tables = self.function.tables.as_ref()?;
+        let holds = Cell::new(true);
         // SAFETY: the types are those that `Site::function` was asked with.
         unsafe {
             let same = |key: &K| *key == self.key;
-            let holds = |found: &Held<'_>| self.function.holds(found);
-            tables.standing::<K, O::Value>(self.function.stamp(), self.hash, same, holds)
-        }
-        .is_some()
+            let look = |found: &Held<'_>| {
+                holds.set(self.function.holds(found));
+                true
+            };
+            tables.standing::<K, O::Value>(self.function.stamp(), self.hash, same, look)
+        }?;
+        Some(match holds.get() {
+            true => Miss::Expired,
+            // By another process, or another cache over the same store.
+            false => Miss::Cleared,
+        })
     }
 
     /// Ends the call: `body` is the function. In a frame of its own: that of a hit is small.
