@@ -2,8 +2,8 @@
 //!
 //! # In this documentation
 //!
-//! [`macro@quickcache`] the attribute · [`QuickCache`] and its [`Builder`] the options of a cache · [`Memory`], [`Tier`], [`TieredCache`]
-//! where values are · [`KeyPart`](trait@KeyPart) what a function can vary on · [`Cache`], [`AsyncCache`], [`Codec`] what to implement
+//! [`macro@quickcache`] the attribute · [`QuickCache`] and its [`Builder`] the options of a cache · [`Memory`], [`Store`], [`Tier`],
+//! [`TieredCache`] where values are · [`KeyPart`](trait@KeyPart) what a function can vary on · [`Cache`], [`AsyncCache`], [`Codec`] what to implement
 //! for a store of your own · [`Cleared`], [`Entry`], [`Stats`], [`Explanation`] what the companions give · [`FakeClock`] for tests
 
 #![warn(missing_docs)]
