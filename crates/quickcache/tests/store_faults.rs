@@ -36,7 +36,7 @@ fn what_the_disk_has_to_be_asked_for_is_known_before() {
         at.put(1, 11).unwrap();
         at.put_sized(2, 22, 100_000).unwrap();
     }));
-    if rustix::fs::statfs(&place.store()).unwrap().f_type as i64 == TMPFS {
+    if rustix::fs::statfs(place.store()).unwrap().f_type as i64 == TMPFS {
         assert!(opened.is_near(&small) && opened.is_near(&large));
         return;
     }

@@ -112,7 +112,11 @@ impl Function {
     #[must_use]
     pub fn key(&self, values: &[Value<'_>]) -> Digest {
         let write = |message: &mut Vec<u8>| values.iter().for_each(|value| write(message, value));
-        self.key_of(values.len(), |message| Ok::<_, Infallible>(write(message)))
+        let write_all = |message: &mut Vec<u8>| {
+            write(message);
+            Ok::<_, Infallible>(())
+        };
+        self.key_of(values.len(), write_all)
             .unwrap_or_else(|never| match never {})
     }
 
