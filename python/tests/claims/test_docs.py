@@ -24,7 +24,8 @@ Post = types.SimpleNamespace(objects=types.SimpleNamespace(filter=lambda person:
 def runs(folder, page, before=''):
     blocks = re.findall(r'^```python\n(.*?)^```$', (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
     assert blocks
-    done = script(folder, before + '\n'.join(blocks))
+    # What a page leaves behind is removed with the test's folder.
+    done = script(folder, before + '\n'.join(blocks), TMPDIR=str(folder), XDG_CACHE_HOME=str(folder))
     assert (done.returncode, done.stderr) == (0, '')
 
 
