@@ -3,6 +3,8 @@
 Its life, its companions and its guard against patches are those of `QuickCacheHelper`; only the keys differ, and the errors,
 which no other library has fixed.
 """
+import os
+
 from . import _native
 from .quickcache_helper import QuickCacheHelper, isfunction, key_values
 
@@ -17,7 +19,7 @@ class V1Function(QuickCacheHelper):
         self.skip_arg = _checked_skip_arg(fn, skip_arg, arguments, self.vary_on)
         # Bytes are no text here, and need no UTF-8.
         self.encoding_assert = None
-        module, own_name = ('', name) if name is not None else (fn.__module__ or '', fn.__qualname__)
+        module, own_name = ('', name) if name is not None else (_module(fn), fn.__qualname__)
         source = b'' if name is not None or version is not None else _native.source_hash(_source_text(fn))
         self.keys = _native.V1Keys(module, own_name, '' if version is None else str(version), source, b'')
         # No part of a key, which shows nothing: what messages and people know the function by.
@@ -42,6 +44,20 @@ def check_function(fn):
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
         raise TypeError(
             '{}: a generator can be used once only, so it cannot be cached; return a list instead'.format(fn.__name__))
+
+
+def _module(fn):
+    """The function's module. That of a script, which is named as every other one, in the processes of a pool too, is its file."""
+    module = fn.__module__ or ''
+    if module not in ('__main__', '__mp_main__'):
+        return module
+    names = getattr(fn, '__globals__', {})
+    spec = names.get('__spec__')
+    if spec is not None:
+        # `python -m package.module`.
+        return spec.name
+    file = names.get('__file__')
+    return os.path.realpath(file) if file else module
 
 
 def _arguments(fn):

@@ -6,7 +6,11 @@ import decimal
 import enum
 import json
 import math
+import os
 import string
+import subprocess
+import sys
+import textwrap
 import uuid
 
 import pytest
@@ -17,7 +21,7 @@ from quickcache import Memory, TieredCache, _native
 from quickcache.quickcache import decorate
 from quickcache.v1 import V1Function
 
-from .tools import PACKAGE, UserCache
+from .tools import LONG, PACKAGE, UserCache
 
 GOLDEN = json.loads((PACKAGE.parent / 'crates/quickcache/tests/data/golden-keys-v1.json').read_text('utf-8'))['rows']
 UTC = datetime.timezone.utc
@@ -667,3 +671,42 @@ def test_explain_shows_the_parts_as_the_key_has_them():
     assert told.parts == (r'i\x011', r's\x02en', r'l\x02NT')
     assert told.tier == 'memory' and told.last_miss == 'new'
     assert f.prefix.startswith('test_explain_shows_the_parts_as_the_key_has_them.<locals>.f.')
+
+
+# ---- scripts ----
+
+SCRIPT = """
+    import multiprocessing, sys
+    from quickcache import get_local_quickcache
+
+    @get_local_quickcache(path=sys.argv[1], max_bytes=1 << 20)(['key'])
+    def f(key):
+        print('ran', flush=True)
+        return key
+
+    if __name__ == '__main__':
+        f(1)
+        for method in ('fork', 'spawn'):
+            process = multiprocessing.get_context(method).Process(target=f, args=(1,))
+            process.start()
+            process.join()
+"""
+
+
+def run_script(*args, cwd):
+    run = subprocess.run([sys.executable, *args], cwd=cwd, capture_output=True, text=True, timeout=LONG, check=True,
+                         env=dict(os.environ, PYTHONPATH=str(PACKAGE)))
+    assert run.stderr == ''
+    return run.stdout.split()
+
+
+def test_two_scripts_are_two_programs_and_the_processes_of_a_pool_are_one(tmp_path):
+    for name in ('one', 'two'):
+        (tmp_path / f'{name}.py').write_text(textwrap.dedent(SCRIPT))
+    # However it is started it is the same script, and whoever has run before it has stored its values.
+    assert run_script('one.py', 'store', cwd=tmp_path) == ['ran']
+    assert run_script(tmp_path / 'one.py', 'store', cwd=tmp_path) == []
+    assert run_script('two.py', 'store', cwd=tmp_path) == ['ran']
+    # As a module it is the one that others import.
+    assert run_script('-m', 'one', 'store', cwd=tmp_path) == ['ran']
+    assert run_script('-c', 'import one; one.f(1)', 'store', cwd=tmp_path) == []
