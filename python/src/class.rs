@@ -1,14 +1,14 @@
 //! Classes of the standard library, for whoever meets an object of one: importing them would cost those who use none.
 
 use crate::ffi::{self, PyTypeObject};
+use crate::once::Once;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 
 /// A class that nobody has an object of who has not imported its module.
 pub struct Class {
     module: &'static str,
     name: &'static str,
-    found: PyOnceLock<Py<PyAny>>,
+    found: Once<Py<PyAny>>,
 }
 
 pub static ENUM: Class = Class::new("enum", "Enum");
@@ -27,7 +27,7 @@ impl Class {
         Class {
             module,
             name,
-            found: PyOnceLock::new(),
+            found: Once::new(),
         }
     }
 
@@ -42,7 +42,7 @@ impl Class {
             let Some(class) = module.getattr_opt(self.name)? else {
                 return Ok(None);
             };
-            let _ = self.found.set(py, class.unbind());
+            self.found.set(py, class.unbind());
         }
         Ok(self.found.get(py).map(|class| class.bind(py)))
     }

@@ -3,9 +3,9 @@
 //! Followers wait on an event of the `threading` module, not on a lock of ours: it lets signals through, gives the GIL up,
 //! and is gevent's where gevent has patched the module.
 
+use crate::once::Once;
 use crate::state::FLIGHTS;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyTraceback};
 use quickcache::protocol::machine::FlightId;
 use std::cell::UnsafeCell;
@@ -139,7 +139,7 @@ fn wait(event: &Bound<PyAny>, at_most: Duration) -> PyResult<()> {
 }
 
 fn new_event(py: Python) -> PyResult<Py<PyAny>> {
-    static THREADING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static THREADING: Once<Py<PyAny>> = Once::new();
     let module = THREADING.get_or_try_init(py, || {
         PyResult::Ok(py.import("threading")?.into_any().unbind())
     })?;
@@ -177,16 +177,20 @@ pub fn wake_store_waiters(py: Python) -> PyResult<()> {
 
 // ---- what runs around a call, on this thread or task: a flight, a store ----
 
-struct Variable(PyOnceLock<Py<PyAny>>, &'static str);
+struct Variable(Once<Py<PyAny>>, &'static std::ffi::CStr);
 
-static FLIGHT: Variable = Variable(PyOnceLock::new(), "quickcache_flight");
-static STORE: Variable = Variable(PyOnceLock::new(), "quickcache_store");
+static FLIGHT: Variable = Variable(Once::new(), c"quickcache_flight");
+static STORE: Variable = Variable(Once::new(), c"quickcache_store");
 
 impl Variable {
     fn bind<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyAny>> {
         let make = || {
-            let class = py.import("contextvars")?.getattr("ContextVar")?;
-            PyResult::Ok(class.call1((self.1,))?.unbind())
+            // By no import, which opens a file: a call does without one.
+            // SAFETY: the name is a C text; the variable is a new reference, or null with the error set.
+            let made =
+                unsafe { pyo3::ffi::PyContextVar_New(self.1.as_ptr(), std::ptr::null_mut()) };
+            // SAFETY: as above.
+            unsafe { Bound::from_owned_ptr_or_err(py, made) }.map(Bound::unbind)
         };
         self.0.get_or_try_init(py, make).map(|v| v.bind(py))
     }

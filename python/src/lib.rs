@@ -22,6 +22,7 @@ mod keys;
 mod log;
 mod memo;
 mod memory;
+mod once;
 mod params;
 mod part;
 mod plan;

@@ -4,8 +4,8 @@ use crate::cell::GilCell;
 use crate::ffi::{self, PyTypeObject};
 use crate::flight::{Cell as FlightCell, FlightKey};
 use crate::function;
+use crate::once::Once;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyFunction};
 use quickcache::protocol::machine::Machine;
 use std::cell::Cell;
@@ -22,7 +22,7 @@ pub struct Home {
     pristine: Vec<(Py<PyAny>, Py<PyDict>)>,
 }
 
-static HOME: PyOnceLock<Home> = PyOnceLock::new();
+static HOME: Once<Home> = Once::new();
 
 pub fn home(py: Python<'_>) -> PyResult<&Home> {
     HOME.get(py).ok_or_else(|| {
@@ -61,18 +61,18 @@ pub fn set_pristine(
         pristine,
     };
     // A second import (a test that reloads the package) keeps the first classes: plans of the second ones never match.
-    let _ = HOME.set(py, home);
+    HOME.set(py, home);
     Ok(())
 }
 
 /// The helper class of scheme `v1`, with a copy of its namespace; set when `quickcache.v1` is imported.
-static V1: PyOnceLock<(Py<PyAny>, Py<PyDict>)> = PyOnceLock::new();
+static V1: Once<(Py<PyAny>, Py<PyDict>)> = Once::new();
 
 #[pyfunction]
 pub fn set_pristine_v1(class: Bound<PyAny>) -> PyResult<()> {
     let namespace = copy_of_namespace(&class)?;
     // As above: the first one stays.
-    let _ = V1.set(class.py(), (class.clone().unbind(), namespace));
+    V1.set(class.py(), (class.clone().unbind(), namespace));
     Ok(())
 }
 
@@ -196,7 +196,7 @@ pub type Flights = Machine<FlightKey, Arc<FlightCell>>;
 /// The flights, clears and stores of this process.
 pub static FLIGHTS: LazyLock<GilCell<Flights>> = LazyLock::new(|| GilCell::new(Flights::new()));
 
-static LOGGER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+static LOGGER: Once<Py<PyAny>> = Once::new();
 
 /// The logger; imports `logging`, which costs as much as all of us.
 pub fn logger(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {

@@ -5,12 +5,12 @@
 
 use crate::class::UUID;
 use crate::ffi::{self, PyObject};
+use crate::once::Once;
 use crate::part::{Part, Tag};
 use crate::state::home;
 use pyo3::exceptions::{PyRecursionError, PyTypeError, PyUnicodeDecodeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyFloat, PyInt, PyList, PySet, PyString, PyTuple};
 use quickcache::key::seed;
 use std::cell::Cell;
@@ -282,7 +282,7 @@ struct Types {
 }
 
 fn types(py: Python<'_>) -> PyResult<&Types> {
-    static TYPES: PyOnceLock<Types> = PyOnceLock::new();
+    static TYPES: Once<Types> = Once::new();
     TYPES.get_or_try_init(py, || {
         let get =
             |module: &str, name: &str| PyResult::Ok(py.import(module)?.getattr(name)?.unbind());

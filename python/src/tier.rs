@@ -4,6 +4,7 @@ use crate::clock;
 use crate::ffi;
 use crate::keys::Keys;
 use crate::memory::{Memory, Stored, deadline, millis, text_key};
+use crate::once::Once;
 use crate::stack::{Native, TextKey, Tiers};
 use crate::state::{FLIGHTS, home};
 use crate::store::{At, Store};
@@ -11,7 +12,6 @@ use crate::warn;
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{IntoPyDict, PyBool, PyFloat, PyInt, PyString, PyTuple, PyType};
 use quickcache::protocol::machine::Seq;
 use quickcache::tier::memory::NEVER;
@@ -195,7 +195,7 @@ pub fn class_name<'py>(tier: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> 
 /// `cache.get(key, default=...)`: the keyword is part of what a backend must understand.
 pub fn get<'py>(cache: &Bound<'py, PyAny>, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = cache.py();
-    static NAMES: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
+    static NAMES: Once<Py<PyTuple>> = Once::new();
     let names =
         NAMES.get_or_try_init(py, || PyResult::Ok(PyTuple::new(py, ["default"])?.unbind()))?;
     // SAFETY: three arguments follow the reserved place: the object, the key, and one keyword value.

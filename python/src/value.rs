@@ -1,8 +1,8 @@
 //! What the memory tier keeps of a Python value: the object itself, or its pickle where callers must not share it.
 
 use crate::ffi::{self, PyObject};
+use crate::once::Once;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyFrozenSet, PyTuple};
 use std::collections::HashSet;
 use std::ffi::{c_int, c_void};
@@ -51,7 +51,7 @@ fn plain(o: *mut PyObject) -> bool {
 
 /// A function of the module `pickle`.
 pub fn pickle<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-    static MODULE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static MODULE: Once<Py<PyAny>> = Once::new();
     let module = MODULE.get_or_try_init(py, || {
         PyResult::Ok(py.import("pickle")?.into_any().unbind())
     })?;

@@ -4,9 +4,9 @@ use crate::call::Call;
 use crate::ffi::{self, PyObject};
 use crate::function::Function;
 use crate::hit;
+use crate::once::Once;
 use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::PyTuple;
 use std::ptr::null_mut;
 
@@ -62,7 +62,7 @@ pub unsafe fn begin(function: *mut PyObject, call: Call) -> *mut PyObject {
 }
 
 fn drive<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-    static MODULE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static MODULE: Once<Py<PyAny>> = Once::new();
     let module = MODULE.get_or_try_init(py, || {
         PyResult::Ok(py.import("quickcache.aio")?.into_any().unbind())
     })?;

@@ -428,7 +428,7 @@ impl Store {
             beside,
             rejected: Cell::new(0),
             unstored: Cell::new(0),
-            nothing: pyo3::sync::PyOnceLock::new(),
+            nothing: crate::once::Once::new(),
         }
     }
 }

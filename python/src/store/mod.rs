@@ -7,8 +7,8 @@ pub use at::{At, Found};
 
 use crate::clock;
 use crate::memory::Memory;
+use crate::once::Once;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use quickcache::tier::store::{Shared, Unstored};
 use std::cell::Cell;
 use std::sync::{Mutex, PoisonError};
@@ -33,7 +33,7 @@ pub struct Store {
     rejected: Cell<u64>,
     unstored: Cell<u64>,
     /// The memory tier of functions that have no other: it holds nothing.
-    nothing: PyOnceLock<Py<Memory>>,
+    nothing: Once<Py<Memory>>,
 }
 
 // SAFETY: the cells are touched with the GIL held only.

@@ -13,7 +13,7 @@ import pytest
 
 from quickcache import Memory, TieredCache
 
-from .tools import LONG, Gate, Source, UserCache, Waits, cached, in_child, some_caches, start
+from .tools import LONG, Gate, Source, UserCache, Waits, cached, in_child, script, some_caches, start
 
 three = some_caches('memory', 'user', 'memory+user')
 
@@ -139,6 +139,32 @@ def test_a_value_whose_destructor_uses_the_cache(make_cache):
         f.clear(key)
     gc.collect()
     assert [f.get_cached_value(key + 100) for key in range(20)] == [key + 100 for key in range(20)]
+
+# ---- code that runs in the midst of a call ----
+
+def test_a_call_from_inside_an_import_that_a_call_does(tmp_path):
+    """A call imports what it needs when it first does; an import runs finders, finalizers and signals' handlers."""
+    done = script(tmp_path, """
+        import os, sys
+        from quickcache import get_local_quickcache
+
+        @get_local_quickcache(path=os.path.join(os.path.dirname(__file__), 'store'), max_bytes=1 << 20)(['key'])
+        def f(key):
+            return [key]
+
+        class Finder:
+            found = []
+
+            def find_spec(self, name, path=None, target=None):
+                if name == 'pickle' and not self.found:
+                    self.found.append(name)
+                    f(name)
+
+        sys.modules.pop('pickle', None)
+        sys.meta_path.insert(0, Finder())
+        print(f(1), f(1), Finder.found)
+    """, timeout=LONG)
+    assert (done.stdout, done.stderr) == ("[1] [1] ['pickle']\n", '')
 
 
 @three
