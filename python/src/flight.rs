@@ -1,7 +1,8 @@
 //! Flights in Python's terms: what they are keyed by, and where followers wait for a leader.
 //!
-//! Followers wait on an event of the `threading` module, not on a lock of ours: it lets signals through, gives the GIL up,
-//! and is gevent's where gevent has patched the module.
+//! Followers wait on a lock of the `threading` module, not on one of ours: it lets signals through, gives the GIL up, and is gevent's
+//! where gevent has patched the module. Each has its own, and not an event of that module together: a signal's handler runs in the midst
+//! of an event's code, which holds the event's lock there, and would wait for that lock for ever if it follows the same flight.
 
 use crate::once::Once;
 use crate::state::FLIGHTS;
@@ -35,8 +36,8 @@ pub struct Cell {
     outcome: UnsafeCell<Option<Arc<Outcome>>>,
     /// Of what the function raised, before anyone else raised it: from CPython 3.12 on it grows with each caller that does.
     traceback: UnsafeCell<Option<Py<PyTraceback>>>,
-    /// Made by the first follower that blocks.
-    event: UnsafeCell<Option<Py<PyAny>>>,
+    /// What each follower that blocks waits on.
+    waiting: UnsafeCell<Vec<Sleeper>>,
     /// Called at the end: followers that do not block.
     callbacks: UnsafeCell<Vec<Py<PyAny>>>,
     /// The task that runs an asynchronous flight, as `quickcache.aio` keeps it.
@@ -52,7 +53,7 @@ impl Cell {
         Arc::new(Cell {
             outcome: UnsafeCell::new(None),
             traceback: UnsafeCell::new(None),
-            event: UnsafeCell::new(None),
+            waiting: UnsafeCell::new(Vec::new()),
             callbacks: UnsafeCell::new(Vec::new()),
             owner: UnsafeCell::new(None),
         })
@@ -64,16 +65,16 @@ impl Cell {
             let traceback = e.traceback(py).map(Bound::unbind);
             unsafe { *self.traceback.get() = traceback };
         }
-        let (event, callbacks) = unsafe {
+        let (waiting, callbacks) = unsafe {
             *self.outcome.get() = Some(Arc::new(outcome));
-            let event = (*self.event.get()).as_ref().map(|e| e.clone_ref(py));
-            (event, std::mem::take(&mut *self.callbacks.get()))
+            (
+                std::mem::take(&mut *self.waiting.get()),
+                std::mem::take(&mut *self.callbacks.get()),
+            )
         };
         // The reference to the task would be a cycle through the flight.
         drop(unsafe { (*self.owner.get()).take() });
-        if let Some(e) = event {
-            crate::ffi::method(e.bind(py), pyo3::intern!(py, "set"), &[])?;
-        }
+        wake(py, waiting);
         // One loop that is gone must not keep the others waiting.
         for c in callbacks {
             if let Err(e) = crate::ffi::function(c.bind(py), &[]) {
@@ -119,40 +120,59 @@ impl Cell {
         if let Some(o) = self.taken(py) {
             return Ok(Some(o));
         }
-        let fresh = new_event(py)?;
-        // Another follower may have made one while ours was being made; and the leader may have landed.
-        let event = unsafe {
-            let slot = &mut *self.event.get();
-            slot.get_or_insert(fresh).clone_ref(py)
-        };
+        let own = Sleeper::new(py)?;
+        // The leader may have landed while it was made.
         if self.outcome().is_none() {
-            wait(event.bind(py), patience)?;
+            unsafe { (*self.waiting.get()).push(own.clone_ref(py)) };
+            own.sleep(py, patience)?;
         }
         Ok(self.taken(py))
     }
 }
 
-fn wait(event: &Bound<PyAny>, at_most: Duration) -> PyResult<()> {
-    let py = event.py();
-    let seconds = at_most.as_secs_f64().into_pyobject(py)?;
-    crate::ffi::method(event, pyo3::intern!(py, "wait"), &[seconds.as_any()]).map(|_| ())
+/// A lock that is held until its one waiter is to be woken.
+struct Sleeper(Py<PyAny>);
+
+impl Sleeper {
+    fn new(py: Python) -> PyResult<Sleeper> {
+        static THREADING: Once<Py<PyAny>> = Once::new();
+        let module = THREADING.get_or_try_init(py, || {
+            PyResult::Ok(py.import("threading")?.into_any().unbind())
+        })?;
+        // Taken from the module each time: gevent may have patched it since.
+        let lock = crate::ffi::method(module.bind(py), pyo3::intern!(py, "Lock"), &[])?;
+        crate::ffi::method(&lock, pyo3::intern!(py, "acquire"), &[])?;
+        Ok(Sleeper(lock.unbind()))
+    }
+
+    fn clone_ref(&self, py: Python) -> Sleeper {
+        Sleeper(self.0.clone_ref(py))
+    }
+
+    fn sleep(&self, py: Python, at_most: Duration) -> PyResult<()> {
+        let seconds = at_most.as_secs_f64().into_pyobject(py)?;
+        let blocking = PyBool::new(py, true);
+        let arguments = [blocking.as_any(), seconds.as_any()];
+        crate::ffi::method(self.0.bind(py), pyo3::intern!(py, "acquire"), &arguments).map(|_| ())
+    }
 }
 
-fn new_event(py: Python) -> PyResult<Py<PyAny>> {
-    static THREADING: Once<Py<PyAny>> = Once::new();
-    let module = THREADING.get_or_try_init(py, || {
-        PyResult::Ok(py.import("threading")?.into_any().unbind())
-    })?;
-    // Taken from the module each time: gevent may have patched it since.
-    crate::ffi::method(module.bind(py), pyo3::intern!(py, "Event"), &[]).map(Bound::unbind)
+/// Each once. One that cannot be woken must not keep the others waiting.
+fn wake(py: Python, waiting: Vec<Sleeper>) {
+    for Sleeper(lock) in waiting {
+        let released = crate::ffi::method(lock.bind(py), pyo3::intern!(py, "release"), &[]);
+        if let Err(e) = released {
+            e.write_unraisable(py, None);
+        }
+    }
 }
 
 /// Waits until `done` says so, which is asked again after each end of a store; false if `patience` ended first.
 pub fn wait_for_stores(py: Python, patience: Duration, done: impl Fn() -> bool) -> PyResult<bool> {
     let end = std::time::Instant::now() + patience;
     loop {
-        let event = new_event(py)?;
-        STORES_ENDED.with(py, |waiting| waiting.push(event.clone_ref(py)));
+        let own = Sleeper::new(py)?;
+        STORES_ENDED.with(py, |waiting| waiting.push(own.clone_ref(py)));
         if done() {
             return Ok(true);
         }
@@ -160,19 +180,15 @@ pub fn wait_for_stores(py: Python, patience: Duration, done: impl Fn() -> bool) 
         if left.is_zero() {
             return Ok(false);
         }
-        wait(event.bind(py), left)?;
+        own.sleep(py, left)?;
     }
 }
 
-static STORES_ENDED: crate::cell::GilCell<Vec<Py<PyAny>>> = crate::cell::GilCell::new(Vec::new());
+static STORES_ENDED: crate::cell::GilCell<Vec<Sleeper>> = crate::cell::GilCell::new(Vec::new());
 
 /// Some store ended while somebody may be waiting for that.
-pub fn wake_store_waiters(py: Python) -> PyResult<()> {
-    let waiting = STORES_ENDED.with(py, std::mem::take);
-    let set = pyo3::intern!(py, "set");
-    waiting
-        .iter()
-        .try_for_each(|e| crate::ffi::method(e.bind(py), set, &[]).map(|_| ()))
+pub fn wake_store_waiters(py: Python) {
+    wake(py, STORES_ENDED.with(py, std::mem::take));
 }
 
 // ---- what runs around a call, on this thread or task: a flight, a store ----

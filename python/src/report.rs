@@ -346,7 +346,7 @@ fn hold<'py>(
         if let Some(clearing) = held.with(py, Option::take)
             && FLIGHTS.with(py, |m| m.clear_end(key.of(), clearing)).wake
         {
-            crate::flight::wake_store_waiters(py)?;
+            crate::flight::wake_store_waiters(py);
         }
         Ok(())
     };

@@ -273,7 +273,7 @@ impl<T> Drop for Ending<'_, '_, T> {
 fn end_clear(py: Python, key: &TextKey, clearing: Clearing) -> PyResult<bool> {
     let ended = FLIGHTS.with(py, |m| m.clear_end(key.of(), clearing));
     if ended.wake {
-        flight::wake_store_waiters(py)?;
+        flight::wake_store_waiters(py);
     }
     Ok(ended.stands)
 }
@@ -535,7 +535,7 @@ fn announced<'py, R>(
     let ending = Ending(key, Some(id), |py, _, id| {
         let ended = FLIGHTS.with(py, |m| m.store_end(id));
         if ended.wake {
-            flight::wake_store_waiters(py)?;
+            flight::wake_store_waiters(py);
         }
         Ok(ended.stands)
     });

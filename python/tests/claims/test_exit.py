@@ -76,13 +76,22 @@ def test_with_leaders_that_come_back_while_it_ends(tmp_path, cache):
 def test_with_followers_that_wait(tmp_path, cache):
     ends_well(tmp_path, """
         waiting = threading.Semaphore(0)
-        Event = threading.Event
+        Lock = threading.Lock
 
-        class Watched(Event):
-            def wait(self, timeout=None):
-                if timeout is not None:
+        class Watched:
+            def __init__(self):
+                self.lock = Lock()
+                self.release = self.lock.release
+
+            def acquire(self, blocking=True, timeout=-1):
+                if timeout != -1:
                     waiting.release()
-                return super().wait(timeout)
+                return self.lock.acquire(blocking, timeout)
+
+            __enter__ = acquire
+
+            def __exit__(self, *_):
+                self.release()
 
         @get_quickcache(cache=cache)(['key'])
         def f(key):
@@ -91,7 +100,7 @@ def test_with_followers_that_wait(tmp_path, cache):
 
         threading.Thread(target=f, args=(1,), daemon=True).start()
         entered.wait()
-        threading.Event = Watched
+        threading.Lock = Watched
         for _ in range(3):
             threading.Thread(target=f, args=(1,), daemon=True).start()
         for _ in range(3):

@@ -167,6 +167,45 @@ def test_a_call_from_inside_an_import_that_a_call_does(tmp_path):
     assert (done.stdout, done.stderr) == ("[1] [1] ['pickle']\n", '')
 
 
+def test_a_call_of_the_same_key_from_a_signals_handler_while_its_thread_waits_for_another(tmp_path):
+    """Wherever in the wait the handler runs: while a lock of `threading` is held too, if that is what a follower waits by."""
+    done = script(tmp_path, """
+        import signal, sys, threading
+        from quickcache import Memory, get_quickcache
+
+        entered, gate = threading.Event(), threading.Event()
+
+        @get_quickcache(cache=Memory())(['key'])
+        def f(key):
+            entered.set()
+            gate.wait()
+            return key
+
+        threading.Thread(target=f, args=(1,)).start()
+        entered.wait()
+        begun, handled = [], []
+
+        def handler(*_):
+            begun.append(None)
+            if len(begun) == 3:
+                threading.Thread(target=gate.set).start()
+            handled.append(f(1))
+
+        def tracer(frame, event, _):
+            if frame.f_code is threading.Condition.wait.__code__ and not begun:
+                handler()
+
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+        sys.settrace(tracer)
+        f(1)
+        sys.settrace(None)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        print(len(handled) == len(begun) >= 3, set(handled))
+    """, timeout=LONG)
+    assert (done.stdout, done.stderr) == ('True {1}\n', '')
+
+
 @three
 def test_an_argument_that_changes_during_the_call_is_stored_as_it_was(make_cache):
     """Without a skip the key comes first (R2)."""

@@ -13,6 +13,7 @@ from .tools import (
     Source,
     UserCache,
     Waits,
+    WatchedLock,
     django_memory,
     every_cache,
     in_child,
@@ -274,20 +275,18 @@ def test_a_clear_that_a_store_wakes_is_not_overtaken_by_its_memory_tier(monkeypa
     cleared = Event()
     waits = Event()
 
-    class SlowToSet(Event):
-        def wait(self, timeout=None):
-            if timeout is not None:
-                waits.set()
-            return super().wait(timeout)
+    class SlowToRelease(WatchedLock):
+        def begins_to_wait(self):
+            waits.set()
 
-        def set(self):
-            super().set()
+        def release(self):
+            super().release()
             if waits.is_set() and threading.current_thread() is storing.thread:
                 cleared.wait(LONG)
 
     storing = start(f.set_cached_value(1).to, 'old')
     slow.before_set.reached()
-    monkeypatch.setattr(threading, 'Event', SlowToSet)
+    monkeypatch.setattr(threading, 'Lock', SlowToRelease)
     clear = start(f.clear, 1)
     assert waits.wait(LONG)
     slow.before_set.open()

@@ -14,6 +14,7 @@ import pytest
 from quickcache import Memory, TieredCache, get_quickcache
 
 Event = threading.Event
+Lock = threading.Lock
 #: Seconds after which a wait that an event should have ended is a failure. (Shorter when a wrong engine is tried.)
 LONG = float(os.environ.get('CLAIMS_LONG', 20))
 PACKAGE = Path(__file__).resolve().parents[2]
@@ -69,11 +70,34 @@ def start(function, *args, **kwargs):
     return Started(function, *args, **kwargs)
 
 
-class Waits:
-    """Counts the waits of followers and clears, so that a test knows that they have begun.
+class WatchedLock:
+    """In place of `threading.Lock`: the engine waits on such locks, and it alone with a timeout."""
 
-    The engine waits on events of the `threading` module, and always with a timeout.
-    """
+    def __init__(self):
+        self._lock = Lock()
+
+    def begins_to_wait(self):
+        pass
+
+    def acquire(self, blocking=True, timeout=-1):
+        if timeout != -1:
+            self.begins_to_wait()
+        return self._lock.acquire(blocking, timeout)
+
+    def release(self):
+        self._lock.release()
+
+    def locked(self):
+        return self._lock.locked()
+
+    __enter__ = acquire
+
+    def __exit__(self, *_):
+        self.release()
+
+
+class Waits:
+    """Counts the waits of followers and clears, so that a test knows that they have begun."""
 
     def __init__(self):
         self._begun = threading.Semaphore(0)
@@ -81,17 +105,15 @@ class Waits:
     def __enter__(self):
         begun = self._begun
 
-        class Watched(Event):
-            def wait(self, timeout=None):
-                if timeout is not None:
-                    begun.release()
-                return super().wait(timeout)
+        class Watched(WatchedLock):
+            def begins_to_wait(self):
+                begun.release()
 
-        threading.Event = Watched
+        threading.Lock = Watched
         return self
 
     def __exit__(self, *_):
-        threading.Event = Event
+        threading.Lock = Lock
 
     def reach(self, count):
         for _ in range(count):
