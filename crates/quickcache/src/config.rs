@@ -123,8 +123,10 @@ impl QuickCache {
     pub fn clear_everything(&self) {
         let all = all_functions();
         let own = |function: &&&Function| function.is_of(&self.config.enabled);
-        // A store that cannot be opened has been logged, and no function uses it.
-        if let Some(opened) = self.config.tiers.store().and_then(|of| of.shared().open()) {
+        // A store that cannot be opened has been logged, and no function uses it; it is cleared when it can.
+        if let Some(store) = self.config.tiers.store()
+            && let Some(opened) = store.shared().open_to_clear()
+        {
             opened.clear_everything();
         }
         let mut machine = protocol().lock();

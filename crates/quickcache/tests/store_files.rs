@@ -371,6 +371,32 @@ fn a_folder_that_others_may_write_to_is_refused_until_it_is_mended() {
     }
 }
 
+/// By whoever cleared, before it finds anything there; one that only looked has cleared nothing.
+#[test]
+fn p9_a_clear_that_finds_no_store_is_made_up_for_when_it_opens() {
+    for (clears, found) in [(false, Some(2)), (true, None)] {
+        let place = filled();
+        assert!(in_a_process(|| {
+            let at = AtStore::of(&place);
+            chmod(&place.store(), 0o777);
+            let opened = match clears {
+                true => at.shared.open_to_clear(),
+                false => at.shared.open(),
+            };
+            assert!(opened.is_none());
+            chmod(&place.store(), 0o700);
+            until("it is open", || at.opened().is_some());
+            assert_eq!(at.get(1), found);
+            is_sound(at);
+        }));
+        // Once.
+        assert!(in_a_process(|| assert_eq!(
+            AtStore::of(&place).get(1),
+            Some(3)
+        )));
+    }
+}
+
 #[test]
 fn a_folder_with_the_sticky_bit_around_it_will_do() {
     let place = filled();

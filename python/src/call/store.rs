@@ -67,6 +67,8 @@ impl<'py> Op<'py> {
             return Ok(true);
         };
         let Some(now) = n.see(key) else {
+            // What is there when it can be opened again is older.
+            at.clear(&n.space, key);
             return Ok(false);
         };
         let settles = FLIGHTS.with(self.py, |m| m.clearing(key.function, key.hash));

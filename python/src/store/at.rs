@@ -94,9 +94,15 @@ impl At {
         &self,
         space: &crate::memory::Space,
     ) -> Option<&'static quickcache::tier::store::Bound> {
-        let bound = self.at.bound()?;
-        space.watch.set(Some(bound.watch()));
-        Some(bound)
+        self.at.bound().inspect(|bound| watch(space, bound))
+    }
+
+    /// The same, for a clear: one that finds no store is made up for when there is one.
+    fn bound_to_clear(
+        &self,
+        space: &crate::memory::Space,
+    ) -> Option<&'static quickcache::tier::store::Bound> {
+        (self.at.bound_to_clear()).inspect(|bound| watch(space, bound))
     }
 
     /// The generation of a key, read now; `None` if the store cannot be opened.
@@ -106,7 +112,7 @@ impl At {
 
     /// Clears a key in every process; says whether the store could be reached.
     pub fn clear(&self, space: &crate::memory::Space, key: &TextKey) -> bool {
-        let bound = self.bound(space);
+        let bound = self.bound_to_clear(space);
         if let Some(bound) = bound {
             bound.clear(self.store_key(key));
         }
@@ -115,7 +121,7 @@ impl At {
 
     /// Clears every key of the function in every process; says whether the store could be reached.
     pub fn clear_all(&self, space: &crate::memory::Space) -> bool {
-        let bound = self.bound(space);
+        let bound = self.bound_to_clear(space);
         if let Some(bound) = bound {
             bound.clear_all();
         }
@@ -279,4 +285,9 @@ impl At {
             self.store.get().unstored(&why);
         }
     }
+}
+
+/// Hits of a space go by the table that its function is bound to.
+fn watch(space: &crate::memory::Space, bound: &quickcache::tier::store::Bound) {
+    space.watch.set(Some(bound.watch()));
 }

@@ -43,9 +43,20 @@ impl Store {
     /// `None` if it cannot be opened.
     fn at(&self, key: &Bound<PyString>) -> PyResult<Option<At>> {
         let text = key.to_str()?;
-        let Some(opened) = self.shared.open() else {
-            return Ok(None);
-        };
+        Ok(self
+            .shared
+            .open()
+            .map(|opened| self.at_opened(opened, text)))
+    }
+
+    /// The same, to take away what is there: that is made up for when it can be opened.
+    fn at_to_clear(&self, key: &Bound<PyString>) -> PyResult<Option<At>> {
+        let text = key.to_str()?;
+        let opened = self.shared.open_to_clear();
+        Ok(opened.map(|opened| self.at_opened(opened, text)))
+    }
+
+    fn at_opened(&self, opened: &'static Opened, text: &str) -> At {
         let spot = opened.spot(StoreKey::of_text(text).beside(self.beside));
         // A key of scheme v1 does not say of which function it is; what is stored there does.
         let nobodys = opened.function(b"");
@@ -54,12 +65,12 @@ impl Store {
             name if self.beside == 0 => opened.function(name),
             name => opened.function(&[name, &self.beside.to_le_bytes()].concat()),
         };
-        Ok(Some(At {
+        At {
             opened,
             spot,
             function,
             plain: function == nobodys,
-        }))
+        }
     }
 
     /// Holds a key for a change: between its new generation and its new value others would find nothing there. Whoever is
@@ -241,7 +252,7 @@ impl Store {
         value: &Bound<PyAny>,
         timeout: Lifetime<true>,
     ) -> PyResult<()> {
-        let Some(at) = self.at(&text_key("Store", key)?)? else {
+        let Some(at) = self.at_to_clear(&text_key("Store", key)?)? else {
             return Ok(());
         };
         let Some(due) = self.due(&timeout) else {
@@ -316,7 +327,7 @@ impl Store {
 
     /// Removes `key`, in every process; says whether it was there.
     pub fn delete(&self, key: &Bound<PyAny>) -> PyResult<bool> {
-        let Some(at) = self.at(&text_key("Store", key)?)? else {
+        let Some(at) = self.at_to_clear(&text_key("Store", key)?)? else {
             return Ok(false);
         };
         let was = self.read_settled(key.py(), &at)?.is_some();
@@ -368,7 +379,7 @@ impl Store {
 
     /// Removes everything that is in the store, of every function and process, at once.
     pub fn clear(&self) {
-        if let Some(opened) = self.shared.open() {
+        if let Some(opened) = self.shared.open_to_clear() {
             opened.clear_everything();
         }
     }

@@ -115,6 +115,30 @@ def test_a_folder_that_cannot_be_used_costs_the_cache_and_one_warning_and_heals_
     assert len(warnings(caplog)) == 1
 
 
+CLEARS = {
+    'clear': 'f.clear(1)',
+    'clear_all': 'f.clear_all()',
+    'set': "f.set_cached_value(1).to('not stored')",
+    'refresh': 'f.refresh(1)',
+    'everything': 'STORE.clear()',
+    'delete': 'STORE.delete(f.get_cache_key(1))',
+    'by text': "STORE.set(f.get_cache_key(1), 'not stored')",
+}
+
+
+@pytest.mark.parametrize('clear', CLEARS.values(), ids=CLEARS)
+def test_p9_what_was_cleared_while_the_store_could_not_be_opened_is_not_found_when_it_can(site, clear):
+    """Not by the process that cleared, and from then on by no other one either."""
+    old, new = site.start(PROGRAM), site.start(PROGRAM)
+    assert old.do('f(1)') == [1, 1]
+    site.folder.chmod(0o777)
+    new.do("source['value'] = 2")
+    new.do(clear)
+    site.folder.chmod(0o700)
+    until(lambda: new.do('STORE.stats()')['open'])
+    assert new.do('f(1)') == [1, 2] == old.do('f(1)')
+
+
 @pytest.mark.parametrize('spoil, mend, said', WRONG[:1])
 def test_as_an_ordinary_cache_it_holds_nothing_meanwhile_and_raises_nothing(tmp_path, spoil, mend, said):
     folder = tmp_path / 'in' / 'store'
@@ -145,6 +169,7 @@ PROGRAM = """
     import quickcache.reports
     if ARGUMENTS:
         os.setgid(12345), os.setuid(12345)
+    STORE = Store(FOLDER, max_bytes=1 << 20)
     quickcache = get_local_quickcache(path=FOLDER, max_bytes=1 << 20)
     source = {'value': 1}
 

@@ -51,7 +51,7 @@ impl Function {
 
     /// Clears a key in every process; what failed, if the store cannot be reached.
     pub(super) fn clear_in_store(&self, key: &Digest) -> Option<String> {
-        match self.store.as_ref()?.bound() {
+        match self.store.as_ref()?.bound_to_clear() {
             Some(bound) => {
                 bound.clear(StoreKey::of_digest(key));
                 None
@@ -94,7 +94,7 @@ impl Site {
     /// be reached.
     pub(super) fn clear_all_in_store(&self) -> Option<String> {
         let (shared, id) = self.at_store()?;
-        match shared.open() {
+        match shared.open_to_clear() {
             Some(opened) => {
                 opened.clear_function(opened.function(&id));
                 None
@@ -222,9 +222,14 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         if self.function.store.is_none() {
             return true;
         }
-        {
-            let mut hand = self.hand();
-            if !hand.seen.as_mut().is_some_and(Seen::supersede) {
+        // Apart: the hand is let go before anything else is asked.
+        let superseded = self.hand().seen.as_mut().map(Seen::supersede);
+        match superseded {
+            Some(true) => {}
+            Some(false) => return false,
+            None => {
+                // It could not be opened when the execution began: what is there is older.
+                let _pending = self.function.clear_in_store(&self.digest);
                 return false;
             }
         }

@@ -51,12 +51,20 @@ impl AtStore {
 
     /// At the store as it is open now; `None` if it cannot be opened, which has been counted and, once, logged.
     pub fn bound(&self) -> Option<&'static Bound> {
-        let opened = self.shared.open()?;
+        Some(self.bound_to(self.shared.open()?))
+    }
+
+    /// The same, for a clear: one that finds no store is made up for when there is one.
+    pub fn bound_to_clear(&self) -> Option<&'static Bound> {
+        Some(self.bound_to(self.shared.open_to_clear()?))
+    }
+
+    fn bound_to(&self, opened: &'static Opened) -> &'static Bound {
         // SAFETY: as above.
         let bound = unsafe { self.bound.load(Ordering::Acquire).as_ref() };
         match bound {
-            Some(bound) if ptr::eq(bound.opened, opened) => Some(bound),
-            _ => Some(self.bind(opened)),
+            Some(bound) if ptr::eq(bound.opened, opened) => bound,
+            _ => self.bind(opened),
         }
     }
 

@@ -62,6 +62,8 @@ pub struct Shared {
     next_look: AtomicU64,
     /// When to try again to open values that could not be.
     next_try: AtomicU64,
+    /// Something was cleared while it could not be opened. Changed by who has `opening`.
+    owes_a_clear: AtomicBool,
     warned: AtomicBool,
     warned_unstored: AtomicBool,
     failures: AtomicU64,
@@ -112,6 +114,7 @@ impl Shared {
             opening: Mutex::new(()),
             next_look: AtomicU64::new(0),
             next_try: AtomicU64::new(0),
+            owes_a_clear: AtomicBool::new(false),
             warned: AtomicBool::new(false),
             warned_unstored: AtomicBool::new(false),
             failures: AtomicU64::new(0),
@@ -148,6 +151,20 @@ impl Shared {
             return Some(opened);
         }
         self.look_after(opened)
+    }
+
+    /// As `open`, for a clear. One that finds no store is made up for as soon as this process can open it, before anybody here is served
+    /// from it: everything is cleared then, for which keys it was is not kept.
+    pub fn open_to_clear(&self) -> Option<&'static Opened> {
+        self.open().or_else(|| {
+            let _opening = lock(&self.opening);
+            // Another thread may have opened it meanwhile.
+            let opened = self.seen();
+            if opened.is_none() {
+                self.owes_a_clear.store(true, Ordering::Relaxed);
+            }
+            opened
+        })
     }
 
     /// Whether `open` would do more than look: an async call lets another thread do that.
@@ -213,6 +230,9 @@ impl Shared {
                 }
                 self.next_look.store(now + LOOK_AFTER, Ordering::Relaxed);
                 let opened = Box::leak(Box::new(opening.opened));
+                if self.owes_a_clear.swap(false, Ordering::Relaxed) {
+                    opened.clear_everything();
+                }
                 self.opened.store(opened, Ordering::Release);
                 Some(opened)
             }
