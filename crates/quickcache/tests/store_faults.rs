@@ -5,6 +5,7 @@
 
 mod on_store;
 
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::Ordering;
@@ -126,6 +127,20 @@ fn files_that_are_replaced_while_they_are_open_are_opened_anew() {
 /// A table that loses its name is void for those who have it open, what its memory tiers hold included.
 #[test]
 fn f_stamps_of_a_table_that_was_replaced_hold_no_more() {
+    stamps_are_void_after(|place| std::fs::remove_dir_all(place.store()).unwrap());
+}
+
+#[test]
+fn f_nor_do_they_if_who_said_that_it_is_replaced_was_killed_before_the_rest() {
+    stamps_are_void_after(|place| {
+        let replaced = 17 * 8;
+        let table = place.open_file(TABLE);
+        table.write_all_at(&[1], replaced).unwrap();
+        std::fs::remove_dir_all(place.store()).unwrap();
+    });
+}
+
+fn stamps_are_void_after(lost: impl Fn(&Place)) {
     let place = Place::new();
     assert!(in_a_process(|| {
         let at = AtStore::of(&place);
@@ -133,7 +148,7 @@ fn f_stamps_of_a_table_that_was_replaced_hold_no_more() {
         let (function, spot) = (old.function(b"f"), AtStore::spot(old, 1));
         let stamp = old.stamp(function, &spot);
         assert!(old.watch(function).holds(stamp.guard()));
-        std::fs::remove_dir_all(place.store()).unwrap();
+        lost(&place);
         until("another is opened", || {
             !std::ptr::eq(at.opened().unwrap(), old)
         });

@@ -148,10 +148,11 @@ impl Opened {
         max_bytes: u64,
         too_soon: bool,
     ) -> io::Result<(bool, Option<Aside>)> {
-        if self.is_replaced() {
-            return Ok((false, None));
-        }
-        if !self.folder.is_there() || self.folder.named(TableFile::NAME) != Some(self.identity) {
+        // Whoever said that it is replaced may have been stopped before it moved everything on.
+        if self.is_replaced()
+            || !self.folder.is_there()
+            || self.folder.named(TableFile::NAME) != Some(self.identity)
+        {
             poison(&self.generations);
             return Ok((false, None));
         }
