@@ -297,18 +297,21 @@ fn p10_what_was_set_aside_before_makes_room() {
 
 #[test]
 fn files_are_private_whatever_the_umask_is() {
-    for umask in [0, 0o002, 0o077] {
+    for umask in [0, 0o002, 0o077, 0o177, 0o277, 0o777] {
         let place = Place::new();
         let path = place.around().join("of").join("this").join("store");
         let well = in_a_process(|| {
             rustix::process::umask(umask.into());
-            assert!(AtStore::new(&path, SMALL).works(1));
+            let at = AtStore::new(&path, SMALL);
+            assert!(at.works(1));
+            drop(at.lead(1));
         });
         assert!(well, "umask {umask:o}");
         let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o7777;
         assert_eq!(mode(&path), 0o700, "umask {umask:o}");
         assert_eq!(mode(path.parent().unwrap()), 0o700);
-        for name in [TABLE, VALUES] {
+        assert_eq!(mode(&path.join("workers")), 0o700);
+        for name in [TABLE, VALUES, "workers/0"] {
             assert_eq!(mode(&path.join(name)), 0o600, "umask {umask:o}");
         }
     }

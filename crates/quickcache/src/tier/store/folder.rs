@@ -4,10 +4,10 @@
 //! of the first. So opening waits for nobody. Only to set a file aside that is none of ours a process takes a lock, and it does not
 //! wait long for that.
 
-use std::fs::{File, TryLockError};
+use std::fs::{File, Permissions, TryLockError};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -78,21 +78,12 @@ impl Folder {
     /// Opens it, or makes it, with the folders it lies in.
     pub(super) fn open(path: &Path) -> io::Result<Folder> {
         if let Some(parent) = path.parent() {
-            // Where the umask lets a group write, folders of the usual mode would be refused below.
-            let mut folders = std::fs::DirBuilder::new();
-            folders
-                .recursive(true)
-                .mode(0o700)
-                .create(parent)
-                .map_err(|error| {
-                    let why = format!("the folder {} cannot be made: {error}", parent.display());
-                    io::Error::new(error.kind(), why)
-                })?;
+            make_folders(parent).map_err(|error| {
+                let why = format!("the folder {} cannot be made: {error}", parent.display());
+                io::Error::new(error.kind(), why)
+            })?;
         }
-        match std::fs::DirBuilder::new().mode(0o700).create(path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            other => other?,
-        }
+        make_folder(path)?;
         let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
         let fd = rustix::fs::open(path, flags, Mode::empty())?;
         let folder = Folder {
@@ -199,7 +190,7 @@ impl Folder {
         let name = format!("{}.new-{:016x}", K::NAME, random()?);
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = File::from(openat(&self.fd, &*name, flags, Mode::RUSR | Mode::WUSR)?);
+        let file = private(openat(&self.fd, &*name, flags, Mode::RUSR | Mode::WUSR)?)?;
         let done = (|| {
             // Whoever sweeps sees by it that it is being written. If one has come before, the file is about to lose its name.
             match file.try_lock_shared() {
@@ -278,7 +269,7 @@ impl Folder {
 
     fn lock(&self) -> io::Result<File> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = File::from(openat(&self.fd, "lock", flags, Mode::RUSR | Mode::WUSR)?);
+        let file = private(openat(&self.fd, "lock", flags, Mode::RUSR | Mode::WUSR)?)?;
         for _ in 0..100 {
             match file.try_lock() {
                 Ok(()) => return Ok(file),
@@ -295,14 +286,45 @@ impl Folder {
     /// A file of one process in a folder of this one.
     pub(super) fn of_worker(&self, number: u16) -> io::Result<File> {
         match rustix::fs::mkdirat(&self.fd, "workers", Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
+            Ok(()) => rustix::fs::chmodat(&self.fd, "workers", Mode::RWXU, AtFlags::empty())?,
+            Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let name = format!("workers/{number}");
         let fd = openat(self.fd.as_fd(), &*name, flags, Mode::RUSR | Mode::WUSR)?;
-        Ok(File::from(fd))
+        private(fd)
     }
+}
+
+/// A folder of ours alone, unless something is there: whatever the umask takes away, which may be our own rights, or leaves to a group,
+/// for which it would be refused.
+fn make_folder(path: &Path) -> io::Result<()> {
+    match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => std::fs::set_permissions(path, Permissions::from_mode(0o700)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The same, with those it lies in.
+fn make_folders(path: &Path) -> io::Result<()> {
+    // Its name may end in a way that cannot be made, as `..` does.
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        make_folders(parent)?;
+    }
+    make_folder(path)?;
+    // Something else may have been there.
+    std::fs::metadata(path.join(".")).map(drop)
+}
+
+/// A file as it was opened, and made, whatever the umask has taken away.
+fn private(fd: OwnedFd) -> io::Result<File> {
+    rustix::fs::fchmod(&fd, Mode::RUSR | Mode::WUSR)?;
+    Ok(File::from(fd))
 }
 
 /// Whether so many bytes may still be written, as far as the file system says. A disk is not to be filled in order to find out.
