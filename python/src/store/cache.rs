@@ -10,7 +10,7 @@ use pyo3::types::{PyDict, PyString};
 use quickcache::entry::{Entry, Head, Unwritten};
 use quickcache::tier::memory::NEVER;
 use quickcache::tier::store::{
-    Lease, Opened, Shared, Spot, Stamp, StoreKey, Turn, USUAL_BYTES, Waiting, random,
+    Lease, Opened, Place, Shared, Spot, Stamp, StoreKey, Turn, USUAL_BYTES, Waiting, random,
 };
 use std::cell::Cell;
 use std::path::PathBuf;
@@ -111,6 +111,15 @@ impl Store {
 
     /// The value at the present generation, and when it expires.
     fn read<'py>(&self, py: Python<'py>, at: &At) -> PyResult<Option<(Bound<'py, PyAny>, u64)>> {
+        Ok(self.read_in_place(py, at)?.map(|(found, _)| found))
+    }
+
+    /// The same, and where it is.
+    fn read_in_place<'py>(
+        &self,
+        py: Python<'py>,
+        at: &At,
+    ) -> PyResult<Option<((Bound<'py, PyAny>, u64), Place)>> {
         let mut raised = None;
         let read = |entry: &Entry<'_>| match codec::decode(py, entry.codec, &entry.payload, true) {
             Ok(value) => Some((value, entry.head.deadline)),
@@ -122,7 +131,7 @@ impl Store {
         let stamp = at.opened.stamp(at.function, &at.spot);
         let found = at
             .opened
-            .get(at.function, &at.spot, stamp, super::now(), read);
+            .get_in_place(at.function, &at.spot, stamp, super::now(), read);
         match raised {
             Some(error) if !error.is_instance_of::<PyException>(py) => return Err(error),
             _ => {}
@@ -133,9 +142,15 @@ impl Store {
         }))
     }
 
-    /// Stores a value in place of what is there, unless the key has changed since `stamp`: says whether it is stored. A clear in between
-    /// makes it void.
-    fn replace(&self, at: &At, stamp: Stamp, value: &Bound<PyAny>, due: u64) -> PyResult<bool> {
+    /// Stores a value in place of what is there, unless the key has changed since `stamp`, or since it was read at `over`: says whether it
+    /// is stored. A clear in between makes it void.
+    fn replace(
+        &self,
+        at: &At,
+        (stamp, over): (Stamp, Option<&Place>),
+        value: &Bound<PyAny>,
+        due: u64,
+    ) -> PyResult<bool> {
         let stamp = if at.plain {
             stamp
         } else if let Some(stamp) = at.opened.supersede(stamp) {
@@ -161,12 +176,17 @@ impl Store {
             }
         };
         super::stored(self.shared, self.beside);
-        if let Err(why) = at.opened.put(at.function, &at.spot, &entry) {
+        let stored = match over {
+            // Whoever holds the key may have been stopped for so long that others have taken their turns.
+            Some(over) if at.plain => at.opened.put_in_place(over, &entry),
+            _ => at.opened.put(at.function, &at.spot, &entry).map(|()| true),
+        };
+        Ok(stored.unwrap_or_else(|why| {
             self.unstored(&why);
             // What cannot be stored must not leave an older value behind.
             at.opened.clear(&at.spot);
-        }
-        Ok(true)
+            true
+        }))
     }
 
     /// When a key expires on the clock of the memory tier; 0 if it is not there.
@@ -262,7 +282,7 @@ impl Store {
         let _held = self.hold(key.py(), &at)?;
         for _ in 0..TRIES {
             let stamp = at.opened.stamp(at.function, &at.spot);
-            if self.replace(&at, stamp, value, due)? {
+            if self.replace(&at, (stamp, None), value, due)? {
                 return Ok(());
             }
         }
@@ -290,7 +310,7 @@ impl Store {
             let Some(due) = self.due(&timeout) else {
                 return Ok(true);
             };
-            if self.replace(&at, stamp, value, due)? {
+            if self.replace(&at, (stamp, None), value, due)? {
                 return Ok(true);
             }
         }
@@ -314,9 +334,9 @@ impl Store {
         let _held = self.hold(py, &at)?;
         for _ in 0..TRIES {
             let stamp = at.opened.stamp(at.function, &at.spot);
-            let (value, due) = self.read(py, &at)?.ok_or_else(missing)?;
+            let ((value, due), place) = self.read_in_place(py, &at)?.ok_or_else(missing)?;
             let sum = value.add(&delta)?;
-            if self.replace(&at, stamp, &sum, due)? {
+            if self.replace(&at, (stamp, Some(&place)), &sum, due)? {
                 return Ok(sum);
             }
         }
@@ -344,14 +364,14 @@ impl Store {
         let _held = self.hold(key.py(), &at)?;
         for _ in 0..TRIES {
             let stamp = at.opened.stamp(at.function, &at.spot);
-            let Some((value, _)) = self.read(key.py(), &at)? else {
+            let Some(((value, _), place)) = self.read_in_place(key.py(), &at)? else {
                 return Ok(false);
             };
             let Some(due) = self.due(&timeout) else {
                 at.opened.clear(&at.spot);
                 return Ok(true);
             };
-            if self.replace(&at, stamp, &value, due)? {
+            if self.replace(&at, (stamp, Some(&place)), &value, due)? {
                 return Ok(true);
             }
         }

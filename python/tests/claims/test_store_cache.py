@@ -194,6 +194,16 @@ PROGRAM = """
     def races(keys):
         gate('begin')
         return [key for key in range(keys) if store.add(f'key {key}', ARGUMENTS)]
+
+    class OneAfterAWhile:
+        began = False
+
+        def __radd__(self, number):
+            # The first time only: it is added again to what others have made of it.
+            if not self.began:
+                self.began = True
+                gate('adds')
+            return number + 1
 """
 
 
@@ -212,6 +222,18 @@ def test_incr_of_four_processes_loses_nothing(site):
     processes[0].do("store.set('sum', 0)")
     at_once(processes, 'add_up(20_000)')
     assert processes[0].do("store.get('sum')") == 80_000
+
+
+def test_a_process_that_is_overtaken_in_the_midst_of_incr_adds_to_what_is_there_then(site):
+    slow, quick = site.start(PROGRAM), site.start(PROGRAM)
+    quick.do("store.set('sum', 0)")
+    adding = slow.begin("store.incr('sum', OneAfterAWhile())")
+    slow.reached('adds')
+    # Each waits for as long as one waits for a process that may be stopped, and goes on.
+    assert quick.do("[store.incr('sum') for _ in range(3)]") == [1, 2, 3]
+    slow.open('adds')
+    assert adding.result(LONG) == 4
+    assert quick.do("store.get('sum')") == 4
 
 
 def test_of_eight_processes_that_add_one_wins(site):

@@ -39,7 +39,7 @@ pub use files::random;
 pub use generations::{Guard, Stamp, Watch};
 pub use key::StoreKey;
 use opened::Aside;
-pub use opened::{Opened, Spot, Unstored};
+pub use opened::{Opened, Place, Spot, Unstored};
 pub use public::Store;
 pub use turns::{Lease, Patience, Turn, Waiting};
 

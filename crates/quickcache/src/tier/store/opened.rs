@@ -10,7 +10,7 @@ use super::folder::{Folder, Identity, Kind};
 use super::generations::{Generations, HEADER, Head, LEASE_WORDS, Stamp, Watch};
 use super::key::StoreKey;
 use super::map::Map;
-use super::ring::{Refused, Ring};
+use super::ring::{Read, Refused, Ring};
 use super::workers::Workers;
 use crate::clock::Millis;
 use crate::entry::{self, Entry, Rejected, Seal};
@@ -31,6 +31,22 @@ pub struct Opened {
 struct Values {
     ring: Ring,
     identity: Identity,
+}
+
+impl Values {
+    fn unstored(&self, why: Refused, entry: &[u8]) -> Unstored {
+        match why {
+            Refused::TooLarge => Unstored::TooLarge(entry.len(), self.ring.largest()),
+            Refused::Crowded => Unstored::Crowded,
+            Refused::Io(error) => Unstored::Io(error),
+        }
+    }
+}
+
+/// Where an entry was found.
+pub struct Place {
+    values: Arc<Values>,
+    read: Read,
 }
 
 /// Where a key is: its slot, its lease, its bucket.
@@ -256,6 +272,22 @@ impl Opened {
         now: Millis,
         read: impl FnMut(&Entry<'_>) -> Option<T>,
     ) -> Result<Option<T>, Rejected> {
+        let found = self.get_in_place(function, spot, stamp, now, read)?;
+        Ok(found.map(|(value, _)| value))
+    }
+
+    /// The same, and where it is.
+    ///
+    /// # Errors
+    /// As for `get`.
+    pub fn get_in_place<T>(
+        &self,
+        function: u32,
+        spot: &Spot,
+        stamp: Stamp,
+        now: Millis,
+        read: impl FnMut(&Entry<'_>) -> Option<T>,
+    ) -> Result<Option<(T, Place)>, Rejected> {
         let wanted = |of: u32, generation: u64| of == function && generation == stamp.sum;
         let found = self.find(spot, now, wanted, read)?;
         Ok(found.filter(|_| self.generations.stands(function, stamp)))
@@ -267,7 +299,7 @@ impl Opened {
         now: Millis,
         wanted: impl Fn(u32, u64) -> bool,
         mut read: impl FnMut(&Entry<'_>) -> Option<T>,
-    ) -> Result<Option<T>, Rejected> {
+    ) -> Result<Option<(T, Place)>, Rejected> {
         let Some(values) = self.values() else {
             return Ok(None);
         };
@@ -295,9 +327,9 @@ impl Opened {
             },
         );
         match (found, rejected) {
-            (Some((value, place)), _) => {
-                values.ring.renew(&place, &scratch.0);
-                Ok(Some(value))
+            (Some((value, read)), _) => {
+                let read = values.ring.renew(read, &scratch.0);
+                Ok(Some((value, Place { values, read })))
             }
             (None, Some(why)) => Err(why),
             (None, None) => Ok(None),
@@ -348,12 +380,18 @@ impl Opened {
         let Some(values) = self.values() else {
             return Ok(());
         };
-        match values.ring.put(spot.hash, function, entry) {
-            Ok(()) => Ok(()),
-            Err(Refused::TooLarge) => Err(Unstored::TooLarge(entry.len(), values.ring.largest())),
-            Err(Refused::Crowded) => Err(Unstored::Crowded),
-            Err(Refused::Io(error)) => Err(Unstored::Io(error)),
-        }
+        let put = values.ring.put(spot.hash, function, entry);
+        put.map_err(|why| values.unstored(why, entry))
+    }
+
+    /// Stores an entry in place of one that was found. `false`: it has been changed since, and nothing is stored.
+    ///
+    /// # Errors
+    /// As for `put`.
+    pub fn put_in_place(&self, place: &Place, entry: &[u8]) -> Result<bool, Unstored> {
+        let Place { values, read } = place;
+        let put = values.ring.put_over(*read, entry);
+        put.map_err(|why| values.unstored(why, entry))
     }
 
     /// What makes and reads its entries.

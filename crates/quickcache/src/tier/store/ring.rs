@@ -124,6 +124,7 @@ pub(super) enum Refused {
 }
 
 /// Where a record was read.
+#[derive(Clone, Copy)]
 pub(super) struct Read {
     word: usize,
     seen: u64,
@@ -297,10 +298,11 @@ impl Ring {
         None
     }
 
-    /// A hit on a record that is about to be written over: it is written again, in the main ring. `entry` is what was read.
-    pub(super) fn renew(&self, read: &Read, entry: &[u8]) {
+    /// A hit on a record that is about to be written over: it is written again, in the main ring. `entry` is what was read. Where it is
+    /// then.
+    pub(super) fn renew(&self, read: Read, entry: &[u8]) -> Read {
         let Some(age) = self.age(read.seen) else {
-            return;
+            return read;
         };
         let ring = ring(read.seen);
         let old = match ring {
@@ -308,16 +310,29 @@ impl Ring {
             _ => self.shape.units[MAIN] / 4 * 3,
         };
         if age < old {
-            return;
+            return read;
         }
-        if let Ok(word) = self.write(MAIN, read.seen >> TAG_SHIFT, read.function, entry) {
-            let _unless_changed = self.map.words()[read.word].compare_exchange(
-                read.seen,
-                word,
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            );
+        match self.write(MAIN, read.seen >> TAG_SHIFT, read.function, entry) {
+            Ok(word) if self.publish(read.word, read.seen, word) => Read { seen: word, ..read },
+            // Somebody has changed it, or it is not worth an error.
+            _ => read,
         }
+    }
+
+    /// Lets a word of the index lead to another record, if it is still what was seen.
+    fn publish(&self, at: usize, seen: u64, word: u64) -> bool {
+        self.map.words()[at]
+            .compare_exchange(seen, word, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// Stores an entry in place of one that was read. `false`: it is not there any more.
+    pub(super) fn put_over(&self, read: Read, entry: &[u8]) -> Result<bool, Refused> {
+        if entry.len() > self.largest() {
+            return Err(Refused::TooLarge);
+        }
+        let word = self.write(MAIN, read.seen >> TAG_SHIFT, read.function, entry)?;
+        Ok(self.publish(read.word, read.seen, word))
     }
 
     /// Stores an entry in place of the key's, or of the oldest of its bucket.
@@ -345,13 +360,12 @@ impl Ring {
         for _ in 0..WAYS {
             let seen: [u64; WAYS] = std::array::from_fn(|way| bucket[way].load(Ordering::Acquire));
             let victim = self.victim(&seen, tag);
-            let published = bucket[victim].compare_exchange(
-                seen[victim],
-                word,
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            );
-            if published.is_ok() {
+            if self.publish(start + victim, seen[victim], word) {
+                // Two that stored the key at the same time may have made two records of it, of which readers would find one for ever.
+                for way in (0..WAYS).filter(|way| *way != victim && seen[*way] >> TAG_SHIFT == tag)
+                {
+                    self.publish(start + way, seen[way], 0);
+                }
                 return Ok(());
             }
         }
