@@ -482,6 +482,8 @@ fn a_path_that_is_too_long_is_refused() {
             let at = AtStore::new(&place.store().join(&name), SMALL);
             assert!(at.opened().is_none() && at.get(1).is_none());
             warned_once(&place, "File name too long");
+            // Not half of its folders either.
+            assert!(!place.store().join("x").exists());
         }));
     }
 }

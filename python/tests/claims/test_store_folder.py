@@ -392,6 +392,8 @@ def test_a_path_that_is_too_long_costs_the_cache_and_one_warning(tmp_path, caplo
     counted = Counted(tmp_path / path)
     assert counted.runs() == 3
     assert len(warnings(caplog)) == 1 and 'too long' in warnings(caplog)[0]
+    # Not half of its folders either.
+    assert not list(tmp_path.iterdir())
 
 
 def test_two_sizes_of_one_folder_are_one_store_and_one_warning(folder, caplog):

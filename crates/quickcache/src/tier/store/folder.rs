@@ -77,6 +77,10 @@ pub(super) fn usual() -> PathBuf {
 impl Folder {
     /// Opens it, or makes it, with the folders it lies in.
     pub(super) fn open(path: &Path) -> io::Result<Folder> {
+        // Told before half of its folders are made.
+        if rustix::fs::stat(path).is_err_and(|error| error == Errno::NAMETOOLONG) {
+            return Err(Errno::NAMETOOLONG.into());
+        }
         if let Some(parent) = path.parent() {
             make_folders(parent).map_err(|error| {
                 let why = format!("the folder {} cannot be made: {error}", parent.display());
