@@ -160,6 +160,11 @@ async def refresh(helper, args, kwargs):
     return value
 
 
+def coroutine_mark():
+    """What asyncio and asgiref look for on Pythons whose `inspect` knows plain functions only."""
+    return getattr(asyncio.coroutines, '_is_coroutine', True)
+
+
 async def nothing():
     """A coroutine that has not begun, to throw into."""
 

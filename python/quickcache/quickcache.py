@@ -56,7 +56,9 @@ def decorate(fn, helper):
     inner = _native.function(helper, fn, helper._plan if ours else None, coroutine)
     functools.update_wrapper(inner, fn)
     if coroutine:
-        inner._is_coroutine = _coroutine_mark()
+        # Imported here and not by the first call, which would keep its loop waiting.
+        from .aio import coroutine_mark
+        inner._is_coroutine = coroutine_mark()
     companion = _awaitable_companion if coroutine else getattr
     inner.clear = companion(helper, 'clear')
     inner.get_cache_key = helper.get_cache_key
@@ -101,12 +103,6 @@ def _at_once(function):
 def _done(value):
     from .aio import Done
     return Done(value)
-
-
-def _coroutine_mark():
-    """What asyncio and asgiref look for on Pythons whose `inspect` knows plain functions only."""
-    from asyncio import coroutines
-    return getattr(coroutines, '_is_coroutine', True)
 
 
 class QuickCache(namedtuple('QuickCache', [
