@@ -35,7 +35,7 @@ pub struct Standing {
     pub bytes: usize,
 }
 
-/// A value of the store, and when it is too old, on the clock of the memory tier.
+/// A value of the store, and when it is too old (by the clock of the memory tier, or of the store where that asks itself).
 pub type Found<'py> = (Bound<'py, PyAny>, u64);
 
 impl At {

@@ -1,6 +1,6 @@
 //! `Store` as Python sees it: an ordinary cache.
 
-use super::Store;
+use super::{Found, Store};
 use crate::codec;
 use crate::memory::options::{self, Folder, Lifetime, MaxBytes, Timeout};
 use crate::memory::text_key;
@@ -97,11 +97,7 @@ impl Store {
     }
 
     /// The value, and when it expires; what is not there is looked for again while nobody changes it.
-    fn read_settled<'py>(
-        &self,
-        py: Python<'py>,
-        at: &At,
-    ) -> PyResult<Option<(Bound<'py, PyAny>, u64)>> {
+    fn read_settled<'py>(&self, py: Python<'py>, at: &At) -> PyResult<Option<Found<'py>>> {
         if let Some(found) = self.read(py, at)? {
             return Ok(Some(found));
         }
@@ -110,7 +106,7 @@ impl Store {
     }
 
     /// The value at the present generation, and when it expires.
-    fn read<'py>(&self, py: Python<'py>, at: &At) -> PyResult<Option<(Bound<'py, PyAny>, u64)>> {
+    fn read<'py>(&self, py: Python<'py>, at: &At) -> PyResult<Option<Found<'py>>> {
         Ok(self.read_in_place(py, at)?.map(|(found, _)| found))
     }
 
@@ -119,7 +115,7 @@ impl Store {
         &self,
         py: Python<'py>,
         at: &At,
-    ) -> PyResult<Option<((Bound<'py, PyAny>, u64), Place)>> {
+    ) -> PyResult<Option<(Found<'py>, Place)>> {
         let mut raised = None;
         let read = |entry: &Entry<'_>| match codec::decode(py, entry.codec, &entry.payload, true) {
             Ok(value) => Some((value, entry.head.deadline)),
