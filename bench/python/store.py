@@ -1,6 +1,7 @@
 """The machine's store: hits, fills and clears, ours and everybody's, interleaved; and several processes on one store.
 
-    python bench/python/store.py        exits with 1 when a bound is passed by more than ten per cent
+    python bench/python/store.py            exits with 1 when a bound is passed by more than ten per cent
+    python bench/python/store.py clears     that part only
 
 CPU time of the thread; beside a server, which one waits for, time of the wall. Folders are made where the platform
 keeps temporary files; `TMPDIR` says otherwise.
@@ -34,6 +35,9 @@ FAILED = []
 def main():
     with tempfile.TemporaryDirectory(prefix='bench-') as folder, contextlib.ExitStack() as stack:
         folder = Path(folder)
+        if 'clears' in sys.argv[1:]:
+            clears(folder)
+            return bool(FAILED)
         coherence(folder)
         peers = make_peers(folder, stack)
         hits(folder, peers)

@@ -4,6 +4,7 @@ A flight owns the task that runs the function. Every caller, the first one too, 
 cancel one of them cancels its wait only, and the task is cancelled when nobody waits any more.
 """
 import asyncio
+import concurrent.futures.thread  # noqa: F401  which asyncio imports at its first use of an executor, on the loop
 
 from . import _native
 

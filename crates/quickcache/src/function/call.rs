@@ -114,7 +114,7 @@ impl<O: Outcome, F: Fn() -> O + Copy> Call<F> {
             function,
             (self.kind)(),
             hash(function, key),
-            function.keys.key(&key.values()),
+            key.digest(&function.keys),
         )
     }
 }
@@ -152,7 +152,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
             function,
             kind,
             hash,
-            digest: function.keys.key(&key.values()),
+            digest: key.digest(&function.keys),
             key_heap: P::owned_heap(&owned),
             key: owned,
             how,

@@ -3,7 +3,7 @@
 use std::hash::Hasher;
 
 use super::KeyPart;
-use crate::key::Value;
+use crate::key::{Value, v1};
 
 /// The key of a call: a tuple of up to twelve [`KeyPart`]s, one for each `vary_on`; `()` for a function with none.
 #[diagnostic::on_unimplemented(
@@ -13,6 +13,9 @@ use crate::key::Value;
 pub trait Key: KeyPart {
     /// The values, for [`seed::key`](crate::key::seed::key) and [`v1::Function::key`](crate::key::v1::Function::key).
     fn values(&self) -> Vec<Value<'_>>;
+
+    /// The key of scheme `v1` under a function, which takes no list of the values.
+    fn digest(&self, of: &v1::Function) -> v1::Digest;
 }
 
 macro_rules! tuples {
@@ -42,6 +45,9 @@ macro_rules! tuples {
         impl<$($part: KeyPart),*> Key for ($($part,)*) {
             fn values(&self) -> Vec<Value<'_>> {
                 vec![$(self.$at.value()),*]
+            }
+            fn digest(&self, of: &v1::Function) -> v1::Digest {
+                of.key(&[$(self.$at.value()),*])
             }
         }
     )*};
