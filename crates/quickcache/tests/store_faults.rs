@@ -46,10 +46,27 @@ fn what_the_disk_has_to_be_asked_for_is_known_before() {
     rustix::fs::fadvise(&values, 0, None, rustix::fs::Advice::DontNeed).unwrap();
     assert!(!opened.is_near(&small) && !opened.is_near(&large));
     for (spot, n) in [(small, 1), (large, 2)] {
-        opened.fetch(&spot);
+        opened.fetch(&spot, 0);
         assert!(opened.is_near(&spot));
         assert_eq!(at.get(n), Some(11 * n));
     }
+}
+
+#[test]
+fn what_a_hit_would_write_again_is_known_before() {
+    let place = Place::new();
+    let at = AtStore::of(&place);
+    let opened = at.opened().unwrap();
+    let spot = AtStore::spot(opened, 1);
+    at.put(1, 11).unwrap();
+    let later = (100..10_000).find(|n| {
+        at.put(*n, 1).unwrap();
+        !opened.is_near(&spot)
+    });
+    assert!(later.is_some());
+    opened.fetch(&spot, 0);
+    assert!(opened.is_near(&spot));
+    assert_eq!(at.get(1), Some(11));
 }
 
 // ---- what goes away while it is open ----

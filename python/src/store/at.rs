@@ -71,10 +71,10 @@ impl At {
 
     /// Does what takes time.
     pub fn fetch(&self, py: Python, key: &TextKey) {
-        let key = self.store_key(key);
+        let (key, now) = (self.store_key(key), super::now());
         py.detach(|| {
             if let Some(bound) = self.at.bound() {
-                bound.fetch(key);
+                bound.fetch(key, now);
             }
         });
     }

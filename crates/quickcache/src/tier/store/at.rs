@@ -108,8 +108,8 @@ impl Bound {
     }
 
     /// Reads what there is of a key, so that it is near.
-    pub fn fetch(&self, key: StoreKey) {
-        self.opened.fetch(&self.opened.spot(key));
+    pub fn fetch(&self, key: StoreKey, now: Millis) {
+        self.opened.fetch(&self.opened.spot(key), now);
     }
 
     /// Clears a key in every process.

@@ -344,15 +344,10 @@ impl Opened {
             .is_none_or(|values| values.ring.is_near(spot.hash))
     }
 
-    /// Reads what there is of a key, so that it is in memory.
-    pub fn fetch(&self, spot: &Spot) {
-        if let Some(values) = self.values() {
-            let mut scratch = Scratch::take();
-            let read = |_, _: &[u8]| None::<()>;
-            values
-                .ring
-                .get(spot.hash, &mut scratch.0, |_, _| true, read);
-        }
+    /// Reads what there is of a key, so that it is near.
+    pub fn fetch(&self, spot: &Spot, now: Millis) {
+        // What is damaged is told to whoever asks for it.
+        let _damaged = self.find(spot, now, |_, _| true, |_| Some(()));
     }
 
     /// Which function an entry of this key is of, whatever its generation.

@@ -223,14 +223,15 @@ impl Ring {
         (len >= HEADER && record + (HEAD + len).div_ceil(8) <= end).then_some((len, function))
     }
 
-    /// Whether a key can be looked for without waiting for the disk.
+    /// Whether a key can be looked for without waiting for the disk: what is read is in memory, and nothing is written.
     pub(super) fn is_near(&self, hash: u64) -> bool {
         let is_near = |word: usize| is_near(&self.file, word as u64 * 8);
         let page = PAGE as usize / 8;
         is_near(self.bucket(hash).0)
             && self.candidates(hash).all(|(_, word)| {
                 let record = self.at(word);
-                is_near(record)
+                !self.is_old(word)
+                    && is_near(record)
                     && self.said(word).is_none_or(|(len, _)| {
                         let next = (record + 1).next_multiple_of(page);
                         let end = record + (HEAD + len).div_ceil(8);
@@ -301,15 +302,7 @@ impl Ring {
     /// A hit on a record that is about to be written over: it is written again, in the main ring. `entry` is what was read. Where it is
     /// then.
     pub(super) fn renew(&self, read: Read, entry: &[u8]) -> Read {
-        let Some(age) = self.age(read.seen) else {
-            return read;
-        };
-        let ring = ring(read.seen);
-        let old = match ring {
-            SMALL => self.shape.units[SMALL] / 4,
-            _ => self.shape.units[MAIN] / 4 * 3,
-        };
-        if age < old {
+        if !self.is_old(read.seen) {
             return read;
         }
         match self.write(MAIN, read.seen >> TAG_SHIFT, read.function, entry) {
@@ -317,6 +310,15 @@ impl Ring {
             // Somebody has changed it, or it is not worth an error.
             _ => read,
         }
+    }
+
+    /// Whether a hit on a record writes it again.
+    fn is_old(&self, word: u64) -> bool {
+        let old = match ring(word) {
+            SMALL => self.shape.units[SMALL] / 4,
+            _ => self.shape.units[MAIN] / 4 * 3,
+        };
+        self.age(word).is_some_and(|age| age >= old)
     }
 
     /// Lets a word of the index lead to another record, if it is still what was seen.
