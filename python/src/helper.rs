@@ -1,5 +1,5 @@
 //! What the helper's methods ask of the engine. Each answers "not mine" when the plan does not hold, and the method does it in
-//! Python.
+//! Python; but for `clear`, which is the method.
 
 use crate::call::{Call, Op, Ready, Spread, User, answer};
 use crate::clock;

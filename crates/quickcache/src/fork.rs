@@ -19,9 +19,13 @@ unsafe extern "C" {
 ///
 /// # Safety
 /// The handlers are functions of this library, which is then never unloaded: it leaks what points to it.
-pub(crate) unsafe fn at_fork(before: Handler, in_parent: Handler, in_child: Handler) {
+pub(crate) unsafe fn at_fork(
+    before: Option<Handler>,
+    in_parent: Option<Handler>,
+    in_child: Option<Handler>,
+) {
     // SAFETY: by the caller.
-    unsafe { pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
+    unsafe { pthread_atfork(before, in_parent, in_child) };
 }
 
 /// How many forks lie between this process and the one that first asked: what was begun at another count will never end. (The number
@@ -30,12 +34,11 @@ pub(crate) fn count() -> u32 {
     static ONCE: Once = Once::new();
     static FORKS: AtomicU32 = AtomicU32::new(0);
 
-    unsafe extern "C" fn nothing() {}
     unsafe extern "C" fn in_child() {
         FORKS.fetch_add(1, Ordering::Relaxed);
     }
     // SAFETY: handlers of this library, which leaks its functions.
-    ONCE.call_once(|| unsafe { at_fork(nothing, nothing, in_child) });
+    ONCE.call_once(|| unsafe { at_fork(None, None, Some(in_child)) });
     FORKS.load(Ordering::Relaxed)
 }
 

@@ -38,6 +38,27 @@ pub struct Step {
 }
 
 impl Step {
+    /// Of a key, before anything is known of it.
+    fn of(text: Py<PyAny>, function: u32) -> Step {
+        Step {
+            compiled: None,
+            plan: None,
+            kept: None,
+            tiers: Tiers::None,
+            text,
+            function,
+            token: Seq::NEVER,
+            began: 0,
+            space: 0,
+            ticket: None,
+            seen: None,
+            waiting: None,
+            waits: None,
+            following: None,
+            cell: None,
+        }
+    }
+
     fn op<'py>(&self, py: Python<'py>) -> Option<Op<'py>> {
         Some(Op {
             py,
@@ -144,23 +165,8 @@ impl Step {
         kwargs: &Bound<PyDict>,
     ) -> PyResult<Step> {
         let plan = helper::plan_of(helper)?.map(Bound::unbind);
-        let mut step = Step {
-            compiled: None,
-            plan,
-            kept: None,
-            tiers: Tiers::None,
-            text: py.None(),
-            function: 0,
-            token: Seq::NEVER,
-            began: 0,
-            space: 0,
-            ticket: None,
-            seen: None,
-            waiting: None,
-            waits: None,
-            following: None,
-            cell: None,
-        };
+        let mut step = Step::of(py.None(), 0);
+        step.plan = plan;
         if let Some(op) = helper::ready(helper)? {
             let values = op.values(Spread::new(args, kwargs)?.call())?;
             let parts = op.key(&values)?;
@@ -261,23 +267,9 @@ impl Step {
         if let Some(cell) = &self.cell {
             cell.set_owner(owner);
         }
-        Step {
-            compiled: None,
-            plan: None,
-            kept: None,
-            tiers: Tiers::None,
-            text: self.text.clone_ref(py),
-            function: self.function,
-            token: Seq::NEVER,
-            began: 0,
-            space: 0,
-            ticket: None,
-            seen: None,
-            waiting: None,
-            waits: None,
-            following: None,
-            cell: self.cell.clone(),
-        }
+        let mut step = Step::of(self.text.clone_ref(py), self.function);
+        step.cell = self.cell.clone();
+        step
     }
 
     fn owner(&self, py: Python) -> Option<Py<PyAny>> {

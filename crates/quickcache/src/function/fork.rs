@@ -11,7 +11,7 @@ use crate::fork::{Hand, Held, at_fork};
 pub(super) fn expect() {
     static ONCE: Once = Once::new();
     // SAFETY: the handlers are functions of this library; it leaks its functions.
-    ONCE.call_once(|| unsafe { at_fork(before, after, after) });
+    ONCE.call_once(|| unsafe { at_fork(Some(before), Some(after), Some(after)) });
 }
 
 /// What is held from `before` to `after`, the guard of `all_functions` among it.

@@ -111,9 +111,8 @@ impl Function {
     /// The key of a call with these values.
     #[must_use]
     pub fn key(&self, values: &[Value<'_>]) -> Digest {
-        let write = |message: &mut Vec<u8>| values.iter().for_each(|value| write(message, value));
         let write_all = |message: &mut Vec<u8>| {
-            write(message);
+            values.iter().for_each(|value| write(message, value));
             Ok::<_, Infallible>(())
         };
         self.key_of(values.len(), write_all)

@@ -10,7 +10,7 @@ use crate::fork::{Hand, Held, at_fork};
 pub(super) fn expect() {
     static ONCE: Once = Once::new();
     // SAFETY: the handlers are functions of this library; it leaks its stores.
-    ONCE.call_once(|| unsafe { at_fork(before, in_parent, in_child) });
+    ONCE.call_once(|| unsafe { at_fork(Some(before), Some(in_parent), Some(in_child)) });
 }
 
 /// What is held from `before` on, the guard of `all` among it.

@@ -513,6 +513,20 @@ mod tests {
     }
 
     #[test]
+    fn two_records_of_one_key_are_one_after_the_next_put() {
+        let ring = ring("twice");
+        // As two that stored it at the same time may leave it: whichever way a reader takes, the next value is to be there.
+        let (start, tag) = ring.bucket(HASH);
+        for way in [1, 5] {
+            let word = ring.write(MAIN, tag, FUNCTION, &entry(1)).unwrap();
+            assert!(ring.publish(start + way, 0, word));
+        }
+        ring.put(HASH, FUNCTION, &entry(2)).unwrap();
+        assert_eq!(ring.candidates(HASH).count(), 1);
+        assert_eq!(get(&ring, |_, _| true).as_deref(), Some(&entry(2)[..]));
+    }
+
+    #[test]
     fn p10_a_head_with_any_bit_flipped_is_gone_on_from() {
         for bit in 0..64 {
             let ring = ring("head");
