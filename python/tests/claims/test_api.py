@@ -554,6 +554,26 @@ def test_a_users_helper_class_is_asked():
     assert not cache.store
 
 
+def test_clear_is_a_method_as_others_are():
+    cleared = []
+
+    class Telling(QuickCacheHelper):
+        def clear(self, *args, **kwargs):
+            cleared.append((args, kwargs))
+            super().clear(*args, **kwargs)
+    told, plain = UserCache(), UserCache()
+    f = get_quickcache(cache=told, helper_class=Telling)(['key'])(_one_argument)
+    g = get_quickcache(cache=plain)(['key'])(_one_argument)
+    assert f(1) == g(1) == 1
+    f.clear(key=1), g.clear(key=1)
+    assert cleared == [((), {'key': 1})] and not told.store and not plain.store
+    assert inspect.ismethod(g.clear) and g.clear == g.clear.__self__.clear
+    assert str(inspect.signature(g.clear)) == '(*args, **kwargs)' and g.clear.__doc__.startswith('Clears the cached value')
+    for wrong in (QuickCacheHelper.clear, g.clear, lambda: g.clear(1, 2), lambda: g.clear(1, other=2)):
+        with pytest.raises(TypeError):
+            wrong()
+
+
 def _one_argument(key):
     return key
 
