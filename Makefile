@@ -10,6 +10,7 @@ demo:  ## the article's blog as a real site, without and with the cache, in one 
 test: test-rust verify test-python  ## all tests
 
 test-rust:
+	$(PYTHON) tools/servers.py --install redis
 	cargo test --workspace --exclude quickcache-python --exclude blog-rs --all-features
 
 test-python:
