@@ -31,6 +31,6 @@ pub use error::{Error, Result};
 pub use folder::Folder;
 pub use port::Port;
 pub use process::Process;
-pub use proxy::{Counts, Direction, Door, Flips, Mode, Proxy, Scope};
+pub use proxy::{Answer, Counts, Direction, Door, Flips, Mode, Proxy, Scope};
 pub use resp::Reply;
 pub use server::{Builder, Server};

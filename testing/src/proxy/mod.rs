@@ -1,6 +1,8 @@
 //! A network that fails as a test asks for: a TCP proxy between the library under test and a server. Here is what tests say to it; the
-//! thread that does it is in `relay`, one connection in `pair`, one direction of it in `lane`.
+//! thread that does it is in `relay`, one connection in `pair`, one direction of it in `lane`, what is said on it in `dialogue`.
 
+mod answer;
+mod dialogue;
 mod lane;
 mod mode;
 mod pair;
@@ -10,6 +12,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
+pub use self::answer::Answer;
 pub use self::mode::{Direction, Door, Flips, Mode};
 use self::relay::{Deed, Order, Relay, Waker};
 use crate::port::Port;
@@ -42,6 +45,8 @@ pub struct Counts {
     pub to_server: u64,
     /// Bytes delivered to clients.
     pub to_client: u64,
+    /// Commands that were answered in the server's place.
+    pub answered: u64,
 }
 
 impl Proxy {
@@ -91,7 +96,19 @@ impl Proxy {
         self.all().set(mode)
     }
 
-    /// Everything passes, and the door is open. What was held back is delivered.
+    /// Answers commands in the server's place, on connections that live and on those that come. Of several answers that fit, the one that
+    /// was given first and is not used up is taken. RESP 2 and 3, pipelines and subscriptions are understood; not `MONITOR`, `CLIENT
+    /// REPLY` and TLS, behind which a connection is let through as it is.
+    pub fn answer(&self, answer: Answer) {
+        self.order(None, Deed::Answer(answer));
+    }
+
+    /// The server answers for itself again.
+    pub fn answer_no_more(&self) {
+        self.order(None, Deed::AnswerNoMore);
+    }
+
+    /// Everything passes, the door is open, the server answers for itself. What was held back is delivered.
     pub fn heal(&self) {
         self.order(None, Deed::Heal);
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::answer::Answer;
+
 /// The way that bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -42,12 +44,14 @@ pub enum Flips {
 }
 
 /// What becomes of new connections.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Door {
     /// They are let in.
     Open,
     /// They are accepted and reset at once, as by a balancer without a server.
     Reset,
+    /// They are accepted, told this, and closed, as by a server that has too many: [`Answer::MAXCLIENTS`].
+    Greet(Vec<u8>),
     /// Nobody listens: they are refused, and the port stays the proxy's.
     Closed,
 }
@@ -57,6 +61,13 @@ pub(super) struct Rule {
     pub number: u64,
     pub only: Option<Vec<u8>>,
     pub mode: Mode,
+}
+
+/// What holds for the connections of a proxy.
+#[derive(Default)]
+pub(super) struct Regime {
+    pub rules: Vec<Rule>,
+    pub answers: Vec<Answer>,
 }
 
 impl Direction {

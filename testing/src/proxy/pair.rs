@@ -8,8 +8,9 @@ use rustix::event::PollFlags;
 use rustix::net::{AddressFamily, sockopt};
 
 use super::Counts;
+use super::dialogue::Dialogue;
 use super::lane::{Delivered, Lane};
-use super::mode::{Direction, Mode, Rule};
+use super::mode::{Direction, Mode, Regime, Rule};
 use crate::port::tcp_socket;
 
 /// How much of what a client has sent is kept, to know which scopes it belongs to.
@@ -23,6 +24,7 @@ pub struct Pair {
     to_server: Lane,
     to_client: Lane,
     head: Vec<u8>,
+    dialogue: Dialogue,
     mode: Mode,
     /// The number of the rule that set the mode.
     rule: u64,
@@ -55,6 +57,7 @@ impl Pair {
             to_server: Lane::new(Direction::ToServer),
             to_client: Lane::new(Direction::ToClient),
             head: Vec::new(),
+            dialogue: Dialogue::default(),
             mode: Mode::Pass,
             rule: 0,
         })
@@ -121,7 +124,12 @@ impl Pair {
     }
 
     /// Takes in what has happened at both halves.
-    pub fn read(&mut self, client: PollFlags, server: PollFlags, rules: &[Rule]) -> io::Result<()> {
+    pub fn read(
+        &mut self,
+        client: PollFlags,
+        server: PollFlags,
+        regime: &mut Regime,
+    ) -> io::Result<()> {
         let broken = PollFlags::HUP | PollFlags::ERR;
         if self.connecting && server.intersects(PollFlags::OUT | broken) {
             if let Some(error) = self.server.take_error()? {
@@ -135,31 +143,62 @@ impl Pair {
         if server.intersects(PollFlags::OUT | broken) {
             self.to_server.blocked = false;
         }
-        if client.intersects(PollFlags::IN | broken) && self.to_server.reads(&self.mode) {
-            match read(&self.client)? {
-                Arrived::Bytes(bytes) => {
-                    let room = HEAD - self.head.len();
-                    if room > 0 {
-                        self.head.extend_from_slice(&bytes[..room.min(bytes.len())]);
-                        self.obey(rules);
-                    }
-                    self.to_server.push(bytes, &self.mode);
-                }
-                Arrived::End => self.to_server.end(),
-                Arrived::Nothing => {}
-            }
+        let readable = PollFlags::IN | broken;
+        if client.intersects(readable) && self.to_server.reads(&self.mode) {
+            let arrived = read(&self.client)?;
+            self.client_sent(arrived, regime);
         }
-        if server.intersects(PollFlags::IN | broken)
-            && !self.connecting
-            && self.to_client.reads(&self.mode)
-        {
-            match read(&self.server)? {
-                Arrived::Bytes(bytes) => self.to_client.push(bytes, &self.mode),
-                Arrived::End => self.to_client.end(),
-                Arrived::Nothing => {}
-            }
+        if server.intersects(readable) && !self.connecting && self.to_client.reads(&self.mode) {
+            let arrived = read(&self.server)?;
+            self.server_sent(arrived);
         }
         Ok(())
+    }
+
+    fn client_sent(&mut self, arrived: Arrived, regime: &mut Regime) {
+        match arrived {
+            Arrived::Bytes(bytes) => {
+                let room = HEAD - self.head.len();
+                if room > 0 {
+                    self.head.extend_from_slice(&bytes[..room.min(bytes.len())]);
+                    self.obey(&regime.rules);
+                }
+                let bytes = self.dialogue.client_sent(&bytes, &mut regime.answers);
+                self.to_server.push(bytes, &self.mode);
+                let invented = self.dialogue.invented();
+                self.to_client.push(invented, &self.mode);
+            }
+            Arrived::End => {
+                let rest = self.dialogue.client_ended();
+                self.to_server.push(rest, &self.mode);
+                self.to_server.end();
+            }
+            Arrived::Nothing => {}
+        }
+        self.hang_up();
+    }
+
+    fn server_sent(&mut self, arrived: Arrived) {
+        match arrived {
+            Arrived::Bytes(bytes) => {
+                let bytes = self.dialogue.server_sent(&bytes);
+                self.to_client.push(bytes, &self.mode);
+            }
+            Arrived::End => {
+                let rest = self.dialogue.server_ended();
+                self.to_client.push(rest, &self.mode);
+                self.to_client.end();
+            }
+            Arrived::Nothing => {}
+        }
+        self.hang_up();
+    }
+
+    /// Nothing goes to the client behind an answer that closes the connection.
+    fn hang_up(&mut self) {
+        if self.dialogue.closes {
+            self.to_client.end();
+        }
     }
 
     /// Delivers what is due.
@@ -182,7 +221,8 @@ impl Pair {
                 Err(_) => return Fate::Reset,
             };
         }
-        if self.to_server.closed && self.to_client.closed {
+        counts.answered += std::mem::take(&mut self.dialogue.answered);
+        if self.to_client.closed && (self.to_server.closed || self.dialogue.closes) {
             fate = Fate::Closed;
         }
         fate

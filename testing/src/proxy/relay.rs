@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::Counts;
-use super::mode::{Direction, Door, Mode, Rule};
+use super::answer::Answer;
+use super::mode::{Direction, Door, Mode, Regime, Rule};
 use super::pair::{self, Fate, Pair};
 use crate::port::Port;
 
@@ -25,6 +26,8 @@ pub enum Deed {
     Set(Mode),
     Door(Door),
     Aim(SocketAddr),
+    Answer(Answer),
+    AnswerNoMore,
     Heal,
     Reset,
     Drop,
@@ -57,7 +60,7 @@ pub struct Relay {
     /// None while the door is closed.
     listener: Option<TcpListener>,
     door: Door,
-    rules: Vec<Rule>,
+    regime: Regime,
     last_rule: u64,
     pairs: Vec<Pair>,
     orders: Receiver<Order>,
@@ -77,7 +80,7 @@ impl Relay {
             listener: Some(listen(&port)),
             port,
             door: Door::Open,
-            rules: Vec::new(),
+            regime: Regime::default(),
             last_rule: 0,
             pairs: Vec::new(),
             orders,
@@ -115,7 +118,10 @@ impl Relay {
             Deed::Set(mode) => self.set(only, mode),
             Deed::Door(door) => self.open(door),
             Deed::Aim(target) => self.target = target,
+            Deed::Answer(answer) => self.regime.answers.push(answer),
+            Deed::AnswerNoMore => self.regime.answers.clear(),
             Deed::Heal => {
+                self.regime.answers.clear();
                 self.set(None, Mode::Pass);
                 self.open(Door::Open);
             }
@@ -137,23 +143,23 @@ impl Relay {
 
     fn set(&mut self, only: Option<Vec<u8>>, mode: Mode) {
         match only {
-            None => self.rules.clear(),
-            Some(_) => self.rules.retain(|rule| rule.only != only),
+            None => self.regime.rules.clear(),
+            Some(_) => self.regime.rules.retain(|rule| rule.only != only),
         }
         self.last_rule += 1;
-        self.rules.push(Rule {
+        self.regime.rules.push(Rule {
             number: self.last_rule,
             only,
             mode,
         });
         for pair in &mut self.pairs {
-            pair.obey(&self.rules);
+            pair.obey(&self.regime.rules);
         }
     }
 
     fn open(&mut self, door: Door) {
         self.door = door;
-        match door {
+        match self.door {
             Door::Closed => self.listener = None,
             _ if self.listener.is_none() => self.listener = Some(listen(&self.port)),
             _ => {}
@@ -227,7 +233,7 @@ impl Relay {
         for (pair, place) in self.pairs.iter_mut().zip(places) {
             let [client, server] =
                 place.map(|place| place.map_or(PollFlags::empty(), |at| happened[at]));
-            fates.push(match pair.read(client, server, &self.rules) {
+            fates.push(match pair.read(client, server, &mut self.regime) {
                 Ok(()) => Fate::Lives,
                 Err(_) => Fate::Reset,
             });
@@ -241,11 +247,22 @@ impl Relay {
         };
         loop {
             match listener.accept() {
-                Ok((client, _)) if self.door == Door::Reset => pair::reset(&client),
-                Ok((client, _)) => {
+                Ok((mut client, _)) => {
+                    match &self.door {
+                        Door::Reset => {
+                            pair::reset(&client);
+                            continue;
+                        }
+                        Door::Greet(bytes) => {
+                            // Who is gone before is not greeted.
+                            let _ = client.write_all(bytes);
+                            continue;
+                        }
+                        Door::Open | Door::Closed => {}
+                    }
                     self.counts.accepted += 1;
                     if let Ok(mut pair) = Pair::new(client, self.target) {
-                        pair.obey(&self.rules);
+                        pair.obey(&self.regime.rules);
                         self.pairs.push(pair);
                     }
                 }
