@@ -124,8 +124,8 @@ impl QuickCache {
         let all = all_functions();
         let own = |function: &&&Function| function.is_of(&self.config.enabled);
         // A store that cannot be opened has been logged, and no function uses it; it is cleared when it can.
-        if let Some(store) = self.config.tiers.store()
-            && let Some(opened) = store.shared().open_to_clear()
+        if let Some(table) = self.config.tiers.table()
+            && let Some(opened) = table.open_to_clear()
         {
             opened.clear_everything();
         }
@@ -221,6 +221,8 @@ impl Builder {
 pub(crate) struct Times {
     pub(crate) memory: Duration,
     pub(crate) store: Option<Duration>,
+    #[cfg(feature = "redis")]
+    pub(crate) redis: Option<Duration>,
     pub(crate) outer: Vec<Duration>,
 }
 
@@ -237,11 +239,15 @@ impl Config {
         );
         let behind = |of_tier: Option<Duration>| timeout.or(of_tier).unwrap_or(TIMEOUT);
         let store = self.tiers.store().map(|store| behind(store.timeout));
+        #[cfg(feature = "redis")]
+        let redis = self.tiers.redis().map(|redis| behind(redis.timeout));
+        #[cfg(not(feature = "redis"))]
+        let redis = None::<Duration>;
         let outer: Vec<Duration> = (self.tiers.outer().iter())
             .map(|tier| behind(tier.timeout))
             .collect();
         let of_memory = self.tiers.memory().and_then(|memory| memory.timeout);
-        let memory = if outer.is_empty() && store.is_none() {
+        let memory = if outer.is_empty() && store.is_none() && redis.is_none() {
             // With one tier, `timeout` is that tier's.
             timeout.or(memoize).or(of_memory)
         } else {
@@ -250,8 +256,26 @@ impl Config {
         Times {
             memory: memory.unwrap_or(TIMEOUT),
             store,
+            #[cfg(feature = "redis")]
+            redis,
             outer,
         }
+    }
+}
+
+impl Times {
+    /// Those behind memory.
+    pub(crate) fn behind(&self) -> impl Iterator<Item = &Duration> {
+        #[cfg(feature = "redis")]
+        let redis = &self.redis;
+        #[cfg(not(feature = "redis"))]
+        let redis = &None;
+        self.store.iter().chain(redis).chain(&self.outer)
+    }
+
+    /// How many tiers of ours are between memory and those of users.
+    pub(crate) fn own(&self) -> usize {
+        self.behind().count() - self.outer.len()
     }
 }
 

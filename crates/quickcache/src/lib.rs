@@ -59,6 +59,8 @@ pub use quickcache_macros::KeyPart;
 pub use quickcache_macros::quickcache;
 pub use stats::{Explanation, Miss, Stats};
 pub use tier::memory::Memory;
+#[cfg(feature = "redis")]
+pub use tier::redis::Redis;
 pub use tier::store::Store;
 pub use tier::tiered::TieredCache;
 pub use tier::user::{AsyncCache, Cache, Tier};

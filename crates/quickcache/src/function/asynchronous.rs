@@ -196,7 +196,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
             return None;
         }
         let text = self.digest.text();
-        let first = usize::from(self.function.store.is_some());
+        let first = self.function.times.own();
         for (at, tier) in self.function.outer.iter().enumerate() {
             match get(tier, &text).await {
                 Ok(None) => {}

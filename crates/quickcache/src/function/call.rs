@@ -5,6 +5,7 @@
 use std::cell::Cell;
 use std::hash::{BuildHasher, Hasher};
 
+use super::redis::InPlace;
 use super::work::{NotShared, Work};
 use super::{Flown, Function, Identity, Site, protocol};
 use crate::key::v1::Digest;
@@ -206,7 +207,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
             key: work.key_of(&whole),
             generation: work.see(),
         };
-        let flown = blocking::run(
+        let flown = blocking::run_from(
             protocol(),
             asked,
             patience,
@@ -215,7 +216,11 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
                 compute: || {
                     let run = work.begin();
                     match body.take() {
-                        Some(body) => work.put_in_store(work.finish(run, body()), false),
+                        Some(body) => {
+                            let flown = work.finish(run, body());
+                            blocking::now(work.fill_redis(&InPlace, &flown));
+                            work.put_in_store(flown, false)
+                        }
                         None => Flown::Lone,
                     }
                 },
@@ -225,6 +230,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
                 unstore: || work.delete(),
                 keep: |flown: &Flown| work.keep(flown),
             },
+            || work.valid_from(),
         );
         match work.end(flown) {
             Ok(returned) => returned,
@@ -243,6 +249,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
         let token = protocol().lock().now();
         let work = Work::new(self);
         work.see();
+        blocking::now(work.take_in_redis(&InPlace));
         let run = work.begin();
         let flown = work.finish(run, body());
         work.supersede(token, &flown);

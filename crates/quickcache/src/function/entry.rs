@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::call::{Call, How, Pending};
+use super::redis::InPlace;
 use super::work::Work;
 use super::{Flown, Function, Site, protocol};
 use crate::Error;
@@ -196,6 +197,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
         let token = protocol().lock().now();
         let work = Work::new(self.pending());
         work.see();
+        blocking::now(work.take_in_redis(&InPlace));
         let flown = work.given(value);
         work.supersede(token, &flown);
         work.settle();
@@ -331,16 +333,17 @@ impl Site {
     /// Clears every entry of the function, of all its instantiations, in a moment.
     #[must_use = "not every tier can do it"]
     pub fn clear_all(&'static self) -> Cleared {
-        let closed = self.clear_all_in_store();
+        let mut failures: Vec<String> = blocking::now(self.clear_all_in_redis(&InPlace)).into_iter().collect();
+        failures.extend(self.clear_all_in_store());
         for function in self.functions() {
             function.clear_all();
         }
         if let Some(tier) = self.cache().config.tiers.outer().last() {
             return Cleared::Pending(Error::cannot_clear_all(&self.declared.name(), &tier.name));
         }
-        match closed {
-            Some(closed) => Cleared::Pending(Error::pending(&self.declared.name(), vec![closed])),
-            None => Cleared::Applied,
+        match failures.is_empty() {
+            true => Cleared::Applied,
+            false => Cleared::Pending(Error::pending(&self.declared.name(), failures)),
         }
     }
 }

@@ -8,6 +8,11 @@ pub(crate) mod entry;
 mod fork;
 pub(crate) mod method;
 mod outer;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(not(feature = "redis"))]
+#[path = "redis_off.rs"]
+mod redis;
 pub(crate) mod store;
 mod work;
 
@@ -174,7 +179,9 @@ pub(crate) struct Function {
     /// Its last step is one folded multiplication, as in [`memory::mix`]: good enough for the table, and every hit waits for it.
     pub(crate) hasher: RandomState,
     pub(crate) times: Times,
+    /// At the machine's store, or at its table alone if other tiers go by that.
     pub(crate) store: Option<AtStore>,
+    pub(crate) redis: Option<redis::AtRedis>,
     pub(crate) outer: Vec<Outer>,
     patience: Option<Duration>,
     pub(crate) keys: v1::Function,
@@ -294,8 +301,8 @@ impl Site {
     /// The machine's store, and what names the function there: all instantiations alike, since whoever clears them cannot know which ones
     /// other processes use.
     fn at_store(&self) -> Option<(&'static Shared, [u8; 32])> {
-        let store = self.cache().config.tiers.store()?;
-        Some((store.shared(), *self.keys("()").id()))
+        let table = self.cache().config.tiers.table()?;
+        Some((table, *self.keys("()").id()))
     }
 
     /// Every instantiation that was used so far.
@@ -337,7 +344,8 @@ impl Function {
             option(declared.memoize_timeout, "memoize_timeout"),
         );
         let keys = site.keys((identity.name)());
-        let store = config.tiers.store();
+        let redis = redis::at_redis(site);
+        let tiers = times.behind().count();
         Function {
             site,
             next: ptr::null(),
@@ -355,12 +363,13 @@ impl Function {
             times,
             store: site
                 .at_store()
-                .map(|(shared, id)| AtStore::new(shared, &id)),
+                .map(|(shared, id)| AtStore::new(shared, &id, redis::proven_by(redis.as_ref()))),
+            redis,
             outer: config.tiers.outer().to_vec(),
             patience: option(declared.patience, "patience").or(config.patience),
             keys,
             seal: Seal::keyed(&config.secret),
-            counters: Counters::new(usize::from(store.is_some()) + config.tiers.outer().len()),
+            counters: Counters::new(tiers),
             warned_slow: AtomicBool::new(false),
             warned_unencodable: AtomicBool::new(false),
         }

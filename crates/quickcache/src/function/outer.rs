@@ -4,12 +4,14 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::redis::InPlace;
 use super::work::Work;
 use super::{Flown, Function};
 use crate::clock;
 use crate::entry::{Entry, Head};
 use crate::key::v1::Digest;
 use crate::probe::Outcome;
+use crate::protocol::blocking::now;
 use crate::protocol::guarded::Found;
 use crate::stats::count;
 use crate::tier::user::{Blocking, Erased, Outer};
@@ -59,6 +61,7 @@ impl Function {
                 }
             }
         }
+        failures.extend(now(self.clear_in_redis(&InPlace, key)));
         failures.extend(self.clear_in_store(key));
         failures
     }
@@ -143,6 +146,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         if let Some(found) = self.look_at_store() {
             return Some(found);
         }
+        if let Some(found) = now(self.look_at_redis(&InPlace)) {
+            return Some(found);
+        }
         self.look_outside()
     }
 
@@ -152,7 +158,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
             return Some(found);
         }
         self.hooks().codec?;
-        self.peek_at_store().or_else(|| self.look_outside())
+        self.peek_at_store()
+            .or_else(|| now(self.peek_at_redis(&InPlace)))
+            .or_else(|| self.look_outside())
     }
 
     /// Asks the tiers of users.
@@ -160,10 +168,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         if !self.has_outer() || self.in_doubt() {
             return None;
         }
-        let (text, first) = (
-            self.digest.text(),
-            usize::from(self.function.store.is_some()),
-        );
+        let (text, first) = (self.digest.text(), self.function.times.own());
         self.function
             .outer
             .iter()

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::call::Pending;
 use super::outer::Outside;
+use super::redis::{AtHand, InPlace};
 use super::{Flown, Function, WholeKey, protocol};
 use crate::clock::{Millis, deadline};
 use crate::key::v1::Digest;
@@ -55,6 +56,8 @@ pub(super) struct Hand<K, R> {
     stored: bool,
     computed: bool,
     too_slow: bool,
+    /// What is known of the key in Redis.
+    pub(super) redis: AtHand,
 }
 
 impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
@@ -79,6 +82,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
             stored: false,
             computed: false,
             too_slow: false,
+            redis: AtHand::default(),
         };
         Work {
             function,
@@ -145,12 +149,12 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
     pub(super) fn found(&self, tier: usize, outside: Outside<O::Value>) -> Option<Found<Flown>> {
         let Outside { value, age, left } = outside;
         count(&self.function.counters.tier_hits[tier]);
-        let stores = usize::from(self.function.store.is_some());
+        let (own, has_store) = (self.function.times.own(), self.function.times.store.is_some());
         let stamp = self.function.stamp();
         let started = self.function.clock.now();
         let mut hand = self.hand();
-        hand.lacking = tier.saturating_sub(stores);
-        hand.store_lacks = tier >= stores;
+        hand.lacking = tier.saturating_sub(own);
+        hand.store_lacks = tier > 0 || !has_store;
         hand.was = Some((age, left));
         let deadline = deadline(started, self.function.times.memory.min(left));
         hand.beside += (self.hooks().weigh)(&value);
@@ -161,6 +165,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
     }
 
     pub(super) fn begin(&self) -> Run {
+        self.begin_in_redis();
         Run {
             started: self.function.clock.now(),
             instant: Instant::now(),
@@ -190,8 +195,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
     pub(super) fn keep_value(&self, run: Run, value: O::Value) -> Flown {
         let Function { clock, times, .. } = self.function;
         let until = deadline(run.started, times.memory);
-        let behind = times.store.iter().chain(&times.outer);
-        let longest = behind.fold(times.memory, |longest, time| longest.max(*time));
+        let longest = times.behind().fold(times.memory, |longest, time| longest.max(*time));
         let mut hand = self.hand();
         hand.computed = true;
         hand.too_slow = clock.now() >= deadline(run.started, longest);
@@ -202,9 +206,14 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
     /// The entry that flies, if it is to be stored.
     pub(super) fn entry(&self, flown: &Flown) -> Option<Arc<Stored<O::Value>>> {
         match flown {
-            Flown::Value(any) if !self.hand().too_slow => any.clone().downcast().ok(),
+            Flown::Value(any) if self.may_store() => any.clone().downcast().ok(),
             _ => None,
         }
+    }
+
+    fn may_store(&self) -> bool {
+        let hand = self.hand();
+        !hand.too_slow && !hand.redis.is_void()
     }
 
     /// How long ago the execution of the entry's value started.
@@ -237,6 +246,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         hand.stored = true;
         let tables = self.function.tables.as_ref()?;
         let guard = self.function.guard(hand.seen.as_ref())?;
+        if !self.may_keep(&hand) {
+            return None;
+        }
         let (key, now) = (hand.key.take()?, self.function.clock.now());
         // SAFETY: the types are those that `Site::function` was asked with.
         Some(unsafe { tables.keep(self.hash, key, entry, guard, hand.beside, now) })
@@ -261,6 +273,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         }
         let whole = self.whole();
         let key = self.key_of(&whole);
+        if !blocking::now(self.supersede_in_redis(&InPlace, flown)) {
+            return self.clear_older();
+        }
         if !self.supersede_in_store(flown) {
             return;
         }
@@ -276,6 +291,13 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         } else {
             drop(protocol().supersede(key, token, || self.keep(flown)));
         }
+    }
+
+    /// What is there on this machine is older than a value that could not be stored.
+    pub(super) fn clear_older(&self) {
+        let _pending = self.function.clear_in_store(&self.digest);
+        let whole = self.whole();
+        drop(protocol().clear(self.key_of(&whole), || self.keep_or_remove(false, &Flown::Lone)));
     }
 
     /// What the call returns.

@@ -30,11 +30,33 @@ where
     D: Future<Output = ()>,
     P: FnOnce(&V) -> R,
 {
+    // No tier here is cleared from elsewhere: who was let in may take it.
+    run_from(protocol, asked, patience, steps, || ValidFrom::Joined).await
+}
+
+/// The same over a tier that is cleared from elsewhere: from when on the value counts is asked when the flight has ended.
+pub async fn run_from<K, V, L, F, S, W, D, P, R>(
+    protocol: &Guarded<K, V>,
+    asked: Asked<'_, K>,
+    patience: impl Future<Output = ()>,
+    steps: Steps<L, F, S, D, P>,
+    valid_from: impl FnOnce() -> ValidFrom,
+) -> V
+where
+    K: Eq + Clone,
+    V: Clone,
+    L: Future<Output = Option<Found<V>>>,
+    F: Future<Output = V>,
+    S: FnOnce(V) -> W,
+    W: Future<Output = ()>,
+    D: Future<Output = ()>,
+    P: FnOnce(&V) -> R,
+{
     let started = protocol.begin();
     let mut patience = pin!(patience);
     loop {
         let waiting = match protocol.enter(&asked) {
-            Entered::Run(execution) => return lead(execution, steps).await,
+            Entered::Run(execution) => return lead(execution, steps, valid_from).await,
             Entered::Wait(waiting) => waiting,
         };
         let cell = waiting.cell.clone();
@@ -56,6 +78,7 @@ where
 async fn lead<K, V, L, F, S, W, D, P, R>(
     execution: Execution<'_, K, V>,
     steps: Steps<L, F, S, D, P>,
+    valid_from: impl FnOnce() -> ValidFrom,
 ) -> V
 where
     K: Eq + Clone,
@@ -82,8 +105,7 @@ where
             inside(flight, storing(steps.unstore)).await;
         }
     }
-    // No tier here is cleared from elsewhere: who was let in may take it.
-    execution.land(&value, ValidFrom::Joined, Some(steps.keep).filter(|_| fill));
+    execution.land(&value, valid_from(), Some(steps.keep).filter(|_| fill));
     value
 }
 

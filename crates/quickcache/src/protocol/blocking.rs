@@ -2,10 +2,20 @@
 //! and goes on to the caller; one follower leads then.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::guarded::{Asked, Changing, Entered, Execution, Found, Guarded, Inside, Steps, Storing};
 use super::machine::{KeyOf, Seq, ValidFrom};
+
+/// The outcome of a future that waits in place: of steps that are written once for both drivers.
+pub fn now<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(outcome) => outcome,
+        Poll::Pending => unreachable!("a blocking caller waits in place"),
+    }
+}
 
 /// How long a clear waits for the stores of its key that have begun.
 const STORE_PATIENCE: Duration = Duration::from_secs(60);
@@ -26,11 +36,32 @@ where
     D: FnOnce(),
     P: FnOnce(&V) -> R,
 {
+    // No tier here is cleared from elsewhere: who was let in may take it.
+    run_from(protocol, asked, patience, steps, || ValidFrom::Joined)
+}
+
+/// The same over a tier that is cleared from elsewhere: from when on the value counts is asked when the flight has ended.
+pub fn run_from<K, V, L, F, S, D, P, R>(
+    protocol: &Guarded<K, V>,
+    asked: Asked<'_, K>,
+    patience: Duration,
+    steps: Steps<L, F, S, D, P>,
+    valid_from: impl FnOnce() -> ValidFrom,
+) -> V
+where
+    K: Eq + Clone,
+    V: Clone,
+    L: FnOnce() -> Option<Found<V>>,
+    F: FnOnce() -> V,
+    S: FnOnce(&V),
+    D: FnOnce(),
+    P: FnOnce(&V) -> R,
+{
     let started = protocol.begin();
     let mut deadline: Option<Option<Instant>> = None; // read when it is needed; none at all if it is beyond all time
     loop {
         let waiting = match protocol.enter(&asked) {
-            Entered::Run(execution) => return lead(execution, steps),
+            Entered::Run(execution) => return lead(execution, steps, valid_from),
             Entered::Wait(waiting) => waiting,
         };
         let deadline = *deadline.get_or_insert_with(|| Instant::now().checked_add(patience));
@@ -44,7 +75,11 @@ where
     }
 }
 
-fn lead<K, V, L, F, S, D, P, R>(execution: Execution<'_, K, V>, steps: Steps<L, F, S, D, P>) -> V
+fn lead<K, V, L, F, S, D, P, R>(
+    execution: Execution<'_, K, V>,
+    steps: Steps<L, F, S, D, P>,
+    valid_from: impl FnOnce() -> ValidFrom,
+) -> V
 where
     K: Eq + Clone,
     V: Clone,
@@ -69,8 +104,7 @@ where
         stored.unwrap_or_else(|panic| resume_unwind(panic));
     }
     drop(inside);
-    // No tier here is cleared from elsewhere: who was let in may take it.
-    execution.land(&value, ValidFrom::Joined, Some(steps.keep).filter(|_| fill));
+    execution.land(&value, valid_from(), Some(steps.keep).filter(|_| fill));
     value
 }
 

@@ -137,7 +137,7 @@ impl<C: AsyncCache> AsyncCache for Arc<C> {
     }
 }
 
-/// One tier of a [`TieredCache`](crate::TieredCache): memory, the machine's store, or a cache of your own.
+/// One tier of a [`TieredCache`](crate::TieredCache): memory, the machine's store, a Redis, or a cache of your own.
 #[derive(Clone, Debug)]
 pub struct Tier {
     pub(crate) kind: Kind,
@@ -147,6 +147,8 @@ pub struct Tier {
 pub(crate) enum Kind {
     Memory(super::memory::Memory),
     Store(super::store::Store),
+    #[cfg(feature = "redis")]
+    Redis(super::redis::Redis),
     Outer(Outer),
 }
 
@@ -216,6 +218,8 @@ impl Tier {
                 memory.timeout = Some(timeout.into().duration("Memory", "timeout"))
             }
             Kind::Store(store) => store.timeout = Some(timeout.into().duration("Store", "timeout")),
+            #[cfg(feature = "redis")]
+            Kind::Redis(redis) => redis.timeout = Some(timeout.into().duration("Redis", "timeout")),
             Kind::Outer(outer) => {
                 outer.timeout = Some(timeout.into().duration(&outer.name, "timeout"))
             }
@@ -245,6 +249,15 @@ impl From<super::store::Store> for Tier {
     fn from(store: super::store::Store) -> Self {
         Tier {
             kind: Kind::Store(store),
+        }
+    }
+}
+
+#[cfg(feature = "redis")]
+impl From<super::redis::Redis> for Tier {
+    fn from(redis: super::redis::Redis) -> Self {
+        Tier {
+            kind: Kind::Redis(redis),
         }
     }
 }

@@ -4,6 +4,8 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::later;
+use super::opened::PROOF;
+use super::proof::{Proven, Proving};
 use super::{Guard, Lease, Opened, Shared, Spot, Stamp, StoreKey, Turn, Unstored, Waiting, Watch};
 use crate::clock::Millis;
 use crate::entry::{Entry, Rejected};
@@ -14,6 +16,8 @@ pub struct AtStore {
     shared: &'static Shared,
     /// What its keys begin with: names it in the table.
     name: Box<[u8]>,
+    /// What is behind it.
+    proven: Option<Proven>,
     /// At the store as it was opened last; null before that.
     bound: AtomicPtr<Bound>,
 }
@@ -23,15 +27,18 @@ pub struct Bound {
     opened: &'static Opened,
     function: u32,
     watch: Watch<'static>,
+    proving: Proving,
 }
 
 impl AtStore {
-    /// A function by its name: functions of one name share what they store, in every process.
+    /// A function by its name: functions of one name share what they store, in every process. With the tier behind it, if there is
+    /// one that several machines share.
     #[must_use]
-    pub fn new(shared: &'static Shared, name: &[u8]) -> Self {
+    pub fn new(shared: &'static Shared, name: &[u8], proven: Option<Proven>) -> Self {
         AtStore {
             shared,
             name: name.into(),
+            proven,
             bound: AtomicPtr::new(ptr::null_mut()),
         }
     }
@@ -46,7 +53,7 @@ impl AtStore {
     pub fn holds<P, A>(&self, found: &Found<'_, P, A>) -> bool {
         // SAFETY: what is put here is leaked.
         let bound = unsafe { self.bound.load(Ordering::Acquire).as_ref() };
-        bound.is_some_and(|bound| found.holds(&bound.watch))
+        bound.is_some_and(|bound| bound.proving.holds() && found.holds(&bound.watch))
     }
 
     /// At the store as it is open now; `None` if it cannot be opened, which has been counted and, once, logged.
@@ -75,6 +82,13 @@ impl AtStore {
             opened,
             function,
             watch: opened.watch(function),
+            proving: match self.proven {
+                None => Proving::Needless,
+                Some(Proven { id, bound }) => match opened.network(id) {
+                    Some(words) => Proving::By(&words[PROOF], bound),
+                    None => Proving::Never,
+                },
+            },
         }));
         // Two threads may do it at once: either will do, they say the same.
         self.bound.store(bound, Ordering::Release);
@@ -176,8 +190,15 @@ impl Seen {
         read: impl FnMut(&Entry<'_>) -> Option<T>,
     ) -> Result<Option<T>, Rejected> {
         let Bound {
-            opened, function, ..
+            opened,
+            function,
+            proving,
+            ..
         } = self.bound;
+        // Before the table, which `get` looks at once more at its end.
+        if !proving.holds() {
+            return Ok(None);
+        }
         opened.get(*function, &self.spot, self.stamp, now, read)
     }
 

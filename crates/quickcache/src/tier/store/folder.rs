@@ -287,15 +287,15 @@ impl Folder {
         ))
     }
 
-    /// A file of one process in a folder of this one.
-    pub(super) fn of_worker(&self, number: u16) -> io::Result<File> {
+    /// A file to be locked by one process, in a folder of this one.
+    pub(in crate::tier) fn of_worker(&self, name: &dyn std::fmt::Display) -> io::Result<File> {
         match rustix::fs::mkdirat(&self.fd, "workers", Mode::RWXU) {
             Ok(()) => rustix::fs::chmodat(&self.fd, "workers", Mode::RWXU, AtFlags::empty())?,
             Err(Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let name = format!("workers/{number}");
+        let name = format!("workers/{name}");
         let fd = openat(self.fd.as_fd(), &*name, flags, Mode::RUSR | Mode::WUSR)?;
         private(fd)
     }

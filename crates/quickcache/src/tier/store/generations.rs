@@ -19,7 +19,7 @@
 //! ```text
 //! word      0  magic "qcgener1"          16  generation of everything
 //!           1  words in the file         17  not 0: replaced; open the file anew
-//!         2-3  boot id                   24-39  of the network tiers: proof, connection epoch, journal
+//!         2-3  boot id                   24-39  of two network tiers, 8 words each: `tier/redis/common.rs`
 //!           4  epoch                   256-511  regions
 //!         5-6  seed of the slot hash     512..  generations of functions
 //!           7  functions (power of two)   then  leases, 8 words each; then  generations of slots
@@ -48,6 +48,7 @@ pub(super) const LEASE_WORDS: usize = 8;
 const CHECKED: usize = 10;
 const EVERYTHING: usize = 16;
 const REPLACED: usize = 17;
+pub(super) const NETWORK: std::ops::Range<usize> = 24..40;
 const REGIONS_AT: usize = 256;
 
 /// How large the parts of a table are: powers of two.

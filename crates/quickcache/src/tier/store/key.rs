@@ -50,6 +50,12 @@ impl StoreKey {
         }
     }
 
+    /// Of what [`bytes`](StoreKey::bytes) gave.
+    #[must_use]
+    pub fn of_bytes(bytes: [u8; 32]) -> Self {
+        StoreKey(bytes)
+    }
+
     /// All of it.
     #[must_use]
     pub fn bytes(&self) -> &[u8; 32] {

@@ -19,6 +19,7 @@ mod leases;
 #[cfg(unix)]
 mod map;
 mod opened;
+pub(in crate::tier) mod proof;
 mod public;
 mod ring;
 mod shim;
@@ -40,11 +41,17 @@ pub use generations::{Guard, Stamp, Watch};
 pub use key::StoreKey;
 use opened::Aside;
 pub use opened::{Opened, Place, Spot, Unstored};
+pub use proof::Proven;
 pub use public::Store;
 pub use turns::{Lease, Patience, Turn, Waiting};
+#[cfg(feature = "redis")]
+pub(in crate::tier) use turns::{sleep, wake};
 
 /// What a store may hold if nothing is said, in bytes: 256 MiB.
 pub const USUAL_BYTES: u64 = 256 << 20;
+
+/// Of a store that is a table of generations and nothing else: for tiers behind it.
+pub const TABLE_ONLY: u64 = 0;
 
 /// How often a store looks whether its files are still in their folder, in milliseconds, and how long it waits before it tries again
 /// to open a folder that it could not.
@@ -75,8 +82,13 @@ fn all() -> MutexGuard<'static, Vec<&'static Shared>> {
     lock(&ALL)
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(in crate::tier) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// This user's folder, by the convention of the platform.
+pub fn usual_folder() -> PathBuf {
+    folder::usual()
 }
 
 impl Shared {

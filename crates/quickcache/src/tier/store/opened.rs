@@ -7,14 +7,19 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::files::{TableFile, ValuesFile, boot_id, poison};
 use super::folder::{Folder, Identity, Kind};
-use super::generations::{Generations, HEADER, Head, LEASE_WORDS, Stamp, Watch};
+use super::generations::{Generations, HEADER, Head, LEASE_WORDS, NETWORK, Stamp, Watch};
 use super::key::StoreKey;
 use super::map::Map;
 use super::ring::{Read, Refused, Ring};
 use super::workers::Workers;
+use super::TABLE_ONLY;
 use crate::clock::Millis;
 use crate::entry::{self, Entry, Rejected, Seal};
 use crate::scratch::Scratch;
+
+/// Words of a network tier in the table, and which of them is its proof.
+const NETWORK_WORDS: usize = 8;
+pub(super) const PROOF: usize = 1;
 
 /// An open store. The memory tier's hits look into its table at any time, so it is never dropped; the file of values can be.
 pub struct Opened {
@@ -22,6 +27,8 @@ pub struct Opened {
     identity: Identity,
     pub(super) head: Head,
     generations: Generations<'static>,
+    /// Of the network tiers.
+    network: &'static [AtomicU64],
     pub(super) leases: &'static [AtomicU64],
     values: RwLock<Option<Arc<Values>>>,
     pub(super) workers: Workers,
@@ -109,17 +116,21 @@ impl Opened {
             identity,
             head,
             generations,
+            network: &words[NETWORK],
             leases,
             values: RwLock::new(None),
             workers: Workers::new(),
             seal: Seal::plain(head.epoch),
         };
-        let no_values = match opened.open_values(max_bytes, false) {
-            Ok(aside) => {
-                set_aside.extend(aside);
-                None
-            }
-            Err(error) => Some(error),
+        let no_values = match max_bytes {
+            TABLE_ONLY => None,
+            _ => match opened.open_values(max_bytes, false) {
+                Ok(aside) => {
+                    set_aside.extend(aside);
+                    None
+                }
+                Err(error) => Some(error),
+            },
         };
         Ok(Opening {
             opened,
@@ -171,6 +182,9 @@ impl Opened {
         {
             poison(&self.generations);
             return Ok((false, None));
+        }
+        if max_bytes == TABLE_ONLY {
+            return Ok((true, None));
         }
         let named = self.folder.named(ValuesFile::NAME);
         let sound = self.values().map(|values| values.identity) == named && named.is_some();
@@ -256,6 +270,38 @@ impl Opened {
     #[must_use]
     pub fn supersede(&self, stamp: Stamp) -> Option<Stamp> {
         self.generations.supersede(stamp)
+    }
+
+    // ---- network tiers ----
+
+    /// The words of a network tier, by what names it. `None`: those of this table are all taken by others.
+    #[must_use]
+    pub fn network(&self, id: u64) -> Option<&'static [AtomicU64; NETWORK_WORDS]> {
+        let (tiers, _) = self.network.as_chunks::<NETWORK_WORDS>();
+        tiers.iter().find(|words| {
+            let taken = words[0].compare_exchange(0, id, Ordering::AcqRel, Ordering::Acquire);
+            taken.is_ok() || taken == Err(id)
+        })
+    }
+
+    /// Whether another table has taken the place of this one.
+    #[must_use]
+    pub fn is_left(&self) -> bool {
+        self.is_replaced()
+    }
+
+    /// What tells this table from those of other machines and users.
+    #[must_use]
+    pub fn origin(&self) -> [u8; 8] {
+        self.head.epoch.to_le_bytes()
+    }
+
+    /// A file to be locked by one process at a time.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn seat(&self, name: &dyn std::fmt::Display) -> io::Result<std::fs::File> {
+        self.folder.of_worker(name)
     }
 
     // ---- values ----

@@ -169,14 +169,14 @@ fn futex(bell: &AtomicU64) -> &std::sync::atomic::AtomicU32 {
 
 /// Not process-private: the waiters are elsewhere.
 #[cfg(target_os = "linux")]
-fn wake(bell: &AtomicU64) {
+pub(in crate::tier) fn wake(bell: &AtomicU64) {
     use rustix::thread::futex;
     // It cannot fail but for an address that is none.
     let _ = futex::wake(futex(bell), futex::Flags::empty(), i32::MAX as u32);
 }
 
 #[cfg(target_os = "linux")]
-fn sleep(bell: &AtomicU64, seen: u64, most: Duration) {
+pub(in crate::tier) fn sleep(bell: &AtomicU64, seen: u64, most: Duration) {
     use rustix::thread::futex;
     let timeout = rustix::time::Timespec {
         tv_sec: most.as_secs() as _,
@@ -192,10 +192,10 @@ fn sleep(bell: &AtomicU64, seen: u64, most: Duration) {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn wake(_bell: &AtomicU64) {}
+pub(in crate::tier) fn wake(_bell: &AtomicU64) {}
 
 #[cfg(not(target_os = "linux"))]
-fn sleep(bell: &AtomicU64, seen: u64, most: Duration) {
+pub(in crate::tier) fn sleep(bell: &AtomicU64, seen: u64, most: Duration) {
     let mut step = Duration::from_micros(200);
     let mut slept = Duration::ZERO;
     while slept < most && bell.load(std::sync::atomic::Ordering::Acquire) == seen {

@@ -37,7 +37,7 @@ impl Workers {
             return Ok(known);
         }
         for number in 0..MOST_WORKERS {
-            let file = folder.of_worker(number)?;
+            let file = folder.of_worker(&number)?;
             match file.try_lock() {
                 Ok(()) => {
                     bury(number);
@@ -61,7 +61,7 @@ impl Workers {
 
     /// Whether the process of a number lives.
     pub(super) fn lives(folder: &Folder, worker: Worker) -> io::Result<bool> {
-        match folder.of_worker(worker)?.try_lock_shared() {
+        match folder.of_worker(&worker)?.try_lock_shared() {
             Ok(()) => Ok(false),
             Err(TryLockError::WouldBlock) => Ok(true),
             Err(TryLockError::Error(error)) => Err(error),

@@ -1,0 +1,362 @@
+//! A function at a Redis: values and leases there, and until when a result may be shared. The steps are futures, of a blocking caller too
+//! (`now`); the Redis itself is in `tier::redis`.
+
+use std::time::Duration;
+
+use super::outer::{NO_CODEC, Outside};
+use super::work::{Hand, Work};
+use super::{Flown, Function, Site, protocol};
+use crate::clock;
+use crate::entry::{Entry, Head};
+use crate::key::v1::Digest;
+use crate::probe::Outcome;
+use crate::protocol::guarded::Found;
+use crate::protocol::machine::ValidFrom;
+use crate::stats::count;
+pub(crate) use crate::tier::redis::AtRedis;
+use crate::tier::redis::{Bell, Fence, Held, Hit, Looked, Out, Turn, Via};
+pub(super) use crate::tier::redis::InPlace;
+use crate::tier::store::{Patience, Proven, StoreKey};
+
+/// What messages call it.
+pub(super) const NAME: &str = "redis";
+
+/// How long who waits for a lease sleeps at first, and at most, if nothing wakes it.
+const NAP: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
+
+/// The Redis of a function, which begins to be listened to if there is anything of this machine before it.
+pub(super) fn at_redis(site: &Site) -> Option<AtRedis> {
+    let tiers = &site.cache().config.tiers;
+    let redis = tiers.redis()?;
+    let at = AtRedis::new(redis.server(), site.keys("()").id());
+    if (tiers.memory().is_some() || tiers.store().is_some())
+        && let Some(table) = tiers.table()
+    {
+        at.listen(table);
+    }
+    Some(at)
+}
+
+/// What proves that memory and store know what was cleared on other machines.
+pub(super) fn proven_by(redis: Option<&AtRedis>) -> Option<Proven> {
+    redis.map(|redis| redis.server().proven())
+}
+
+/// What a call knows of its key in Redis.
+#[derive(Default)]
+pub(super) struct AtHand {
+    held: Option<Held>,
+    /// Who gave the value, or the lease.
+    fence: Option<Fence>,
+    /// From when on the result counts; `None`: for all who were let in.
+    since: Option<ValidFrom>,
+    /// What was computed may not be stored anywhere: the key was cleared meanwhile.
+    void: bool,
+}
+
+impl AtHand {
+    pub(super) fn is_void(&self) -> bool {
+        self.void
+    }
+}
+
+/// What a call is to do next.
+enum Next {
+    Found(Option<Found<Flown>>),
+    Lead(Held),
+    Wait,
+}
+
+/// This moment, for `ValidFrom::At`.
+fn moment() -> ValidFrom {
+    ValidFrom::At(protocol().lock().now())
+}
+
+impl Function {
+    fn redis_failed(&self, what: &str, error: &Out) {
+        if matches!(error, Out::Away) {
+            return; // counted when it went
+        }
+        count(&self.counters.tier_errors);
+        log::debug!(target: "quickcache", "`{}`: {what} of tier `{NAME}` failed: {error}", self.site.declared.name());
+    }
+
+    /// Clears a key on every machine; what failed, if that is not certain.
+    pub(super) async fn clear_in_redis(&self, via: &impl Via, key: &Digest) -> Option<String> {
+        let at = self.redis.as_ref()?;
+        let cleared = at.clear(via, &StoreKey::of_digest(key), &self.origin()).await;
+        let error = cleared.err()?;
+        self.redis_failed("clear", &error);
+        Some(format!("tier `{NAME}`: {error}"))
+    }
+
+    /// What tells this machine's messages from those of others.
+    fn origin(&self) -> [u8; 8] {
+        let opened = self.store.as_ref().and_then(|store| store.shared().seen());
+        opened.map_or([0; 8], |opened| opened.origin())
+    }
+
+    /// An entry, unless it is damaged, forged, of another codec or too old.
+    fn read_hit<O: Outcome>(&self, kind: &O, key: &StoreKey, hit: &Hit) -> Option<Outside<O::Value>> {
+        let codec = kind.hooks().codec?;
+        let now = clock::unix();
+        let read = self.seal.read(key.bytes(), now, &hit.entry);
+        let outside = read
+            .and_then(|entry| entry.of_codec(codec.id))
+            .ok()
+            .and_then(|Entry { head, payload, .. }| {
+                let by_clock = Duration::from_millis(head.deadline - now);
+                Some(Outside {
+                    value: (codec.decode)(&payload).ok()?,
+                    age: Duration::from_millis(now.saturating_sub(head.started)),
+                    // What the server says is right; the clock of the machine that wrote it may only shorten it.
+                    left: hit.left.map_or(by_clock, |left| left.min(by_clock)),
+                })
+            });
+        if outside.is_none() {
+            count(&self.counters.rejected);
+        }
+        outside
+    }
+}
+
+impl Site {
+    /// Clears every key of the function on every machine; what failed, if that is not certain.
+    pub(super) async fn clear_all_in_redis(&self, via: &impl Via) -> Option<String> {
+        let tiers = &self.cache().config.tiers;
+        let at = AtRedis::new(tiers.redis()?.server(), self.keys("()").id());
+        let opened = tiers.table().and_then(|table| table.open());
+        let origin = opened.map_or([0; 8], |opened| opened.origin());
+        let error = at.clear_all(via, &origin).await.err()?;
+        Some(format!("tier `{NAME}`: {error}"))
+    }
+}
+
+impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
+    fn redis_key(&self) -> StoreKey {
+        StoreKey::of_digest(&self.digest)
+    }
+
+    /// Where Redis is among the tiers behind memory.
+    fn redis_at(&self) -> usize {
+        usize::from(self.function.times.store.is_some())
+    }
+
+    /// Whether a faster tier wants to know how long a value may still live.
+    fn has_faster(&self) -> bool {
+        self.function.tables.is_some() || self.function.times.store.is_some()
+    }
+
+    /// From when on the result of this call's flight is as good as one of a call's own.
+    pub(super) fn valid_from(&self) -> ValidFrom {
+        let Some(at) = &self.function.redis else {
+            return ValidFrom::Joined;
+        };
+        let hand = self.hand();
+        // With memory before it the promise has a bound, and while the bound is kept all who were let in may have the result: a clear
+        // elsewhere has detached the flight within it.
+        let proven = self.function.tables.is_some()
+            && hand.seen.as_ref().is_some_and(|seen| {
+                let common = at.common(seen.opened());
+                common.is_some_and(|common| common.is_proven(at.server().proven().bound))
+            });
+        match hand.redis.since {
+            Some(since) if !proven => since,
+            _ => ValidFrom::Joined,
+        }
+    }
+
+    /// Whether memory and store may keep the value: what gave it, or the right to compute it, is the server whose clears are listened to.
+    pub(super) fn may_keep(&self, hand: &Hand<K, O::Returned>) -> bool {
+        let (Some(at), Some(fence)) = (&self.function.redis, &hand.redis.fence) else {
+            return true;
+        };
+        let common = hand.seen.as_ref().and_then(|seen| at.common(seen.opened()));
+        common.is_some_and(|common| common.listens_to(fence))
+    }
+
+    /// The value that Redis has. If it has none, the right to store one, or a wait for whoever has that.
+    pub(super) async fn look_at_redis(&self, via: &impl Via) -> Option<Found<Flown>> {
+        let at = self.function.redis.as_ref()?;
+        let key = self.redis_key();
+        let mut patience = Patience::new(self.function.patience());
+        let mut nap = NAP.0;
+        loop {
+            self.hand().redis.since = Some(moment());
+            let bell = self.bell();
+            match self.turn_in_redis(via, at, &key).await {
+                Ok(Next::Found(found)) => return found,
+                Ok(Next::Lead(held)) => {
+                    self.hold(held);
+                    return None;
+                }
+                Ok(Next::Wait) if patience.is_over() => return None,
+                Ok(Next::Wait) => {
+                    via.rest(bell, nap.min(patience.left())).await;
+                    nap = (nap * 2).min(NAP.1);
+                }
+                Err(error) => {
+                    self.function.redis_failed("get", &error);
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn hold(&self, held: Held) {
+        let mut hand = self.hand();
+        hand.redis.fence = Some(held.era().fence);
+        hand.redis.held = Some(held);
+    }
+
+    fn bell(&self) -> Option<Bell> {
+        let at = self.function.redis.as_ref()?;
+        let hand = self.hand();
+        let seen = hand.seen.as_ref()?;
+        AtRedis::bell(at.common(seen.opened()))
+    }
+
+    async fn turn_in_redis(&self, via: &impl Via, at: &AtRedis, key: &StoreKey) -> Result<Next, Out> {
+        let hit = match at.look(via, key, self.has_faster()).await? {
+            Looked::Found(hit) => hit,
+            Looked::Missing(era) => {
+                self.hand().redis.since = Some(moment());
+                match at.claim(via, key, &era).await? {
+                    Turn::Found(hit) => hit,
+                    Turn::Lead(held) => return Ok(Next::Lead(held)),
+                    Turn::Wait => return Ok(Next::Wait),
+                }
+            }
+        };
+        match self.function.read_hit(&self.kind, key, &hit) {
+            Some(outside) => Ok(Next::Found(self.found_in_redis(&hit, outside))),
+            // What cannot be read is replaced.
+            None => Ok(match at.take(via, key, &hit.era).await? {
+                Some(held) => Next::Lead(held),
+                None => Next::Wait,
+            }),
+        }
+    }
+
+    fn found_in_redis(&self, hit: &Hit, outside: Outside<O::Value>) -> Option<Found<Flown>> {
+        self.hand().redis.fence = Some(hit.era.fence);
+        self.found(self.redis_at(), outside)
+    }
+
+    /// The value that Redis has, if there is one: waits for nobody.
+    pub(super) async fn peek_at_redis(&self, via: &impl Via) -> Option<Found<Flown>> {
+        let at = self.function.redis.as_ref()?;
+        let key = self.redis_key();
+        match at.look(via, &key, self.has_faster()).await {
+            Ok(Looked::Found(hit)) => {
+                let outside = self.function.read_hit(&self.kind, &key, &hit)?;
+                self.found_in_redis(&hit, outside)
+            }
+            Ok(Looked::Missing(_)) => None,
+            Err(error) => {
+                self.function.redis_failed("get", &error);
+                None
+            }
+        }
+    }
+
+    /// The function begins: if nothing is stored, its result counts from here.
+    pub(super) fn begin_in_redis(&self) {
+        if self.function.redis.is_some() {
+            self.hand().redis.since = Some(moment());
+        }
+    }
+
+    /// Stores the result in Redis, under the lease that the call has, or gives that back.
+    pub(super) async fn fill_redis(&self, via: &impl Via, flown: &Flown) {
+        let Some(held) = self.hand().redis.held.take() else {
+            return;
+        };
+        let entry = self.redis_entry(flown);
+        let since = moment();
+        let stood = match entry {
+            Some((bytes, life)) => match held.fill(via, &bytes, life, None).await {
+                Ok(stored) => {
+                    self.hand().redis.void = !stored;
+                    Ok(stored)
+                }
+                Err(error) => Err(error),
+            },
+            None => held.release(via).await,
+        };
+        match stood {
+            // Nobody had cleared it by then.
+            Ok(true) => self.hand().redis.since = Some(since),
+            Ok(false) => {}
+            Err(error) => self.function.redis_failed("set", &error),
+        }
+    }
+
+    /// The bytes of a result, and how long they may live there.
+    fn redis_entry(&self, flown: &Flown) -> Option<(Vec<u8>, Duration)> {
+        let entry = self.entry(flown)?;
+        let Some(codec) = self.hooks().codec else {
+            self.function.unwritable(NO_CODEC);
+            return None;
+        };
+        let age = self.age(&entry);
+        let life = self.function.times.redis?.checked_sub(age)?;
+        if life.is_zero() {
+            return None;
+        }
+        let now = clock::unix();
+        let head = Head {
+            generation: 0,
+            started: now.saturating_sub(clock::millis(age)),
+            deadline: clock::deadline(now, life),
+        };
+        let write = |bytes: &mut Vec<u8>| (codec.encode)(&entry.value, bytes).map(|()| codec.id);
+        match self.function.seal.write(self.redis_key().bytes(), head, write) {
+            Ok(bytes) => Some((bytes, life)),
+            Err(error) => {
+                self.function.unwritable(&error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Before a value is computed that is no fill: takes the key over.
+    pub(super) async fn take_in_redis(&self, via: &impl Via) {
+        let Some(at) = &self.function.redis else {
+            return;
+        };
+        let key = self.redis_key();
+        let taken = match at.look(via, &key, false).await {
+            Ok(Looked::Found(Hit { era, .. }) | Looked::Missing(era)) => {
+                at.take(via, &key, &era).await
+            }
+            Err(error) => Err(error),
+        };
+        match taken {
+            Ok(Some(held)) => self.hold(held),
+            Ok(None) => {}
+            Err(error) => self.function.redis_failed("set", &error),
+        }
+    }
+
+    /// Stores a value that is no fill, in place of what is there. `false`: something came between, or it cannot be reached; what is there
+    /// is cleared, and the value is not stored anywhere.
+    pub(super) async fn supersede_in_redis(&self, via: &impl Via, flown: &Flown) -> bool {
+        if self.function.redis.is_none() {
+            return true;
+        }
+        let held = self.hand().redis.held.take();
+        let Some((held, (bytes, life))) = held.zip(self.redis_entry(flown)) else {
+            // What is there is older.
+            return self.function.clear_in_redis(via, &self.digest).await.is_none();
+        };
+        match held.fill(via, &bytes, life, Some(&self.function.origin())).await {
+            Ok(stored) => stored,
+            Err(error) => {
+                self.function.redis_failed("set", &error);
+                let _pending = self.function.clear_in_redis(via, &self.digest).await;
+                false
+            }
+        }
+    }
+}

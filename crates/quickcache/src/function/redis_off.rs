@@ -1,0 +1,73 @@
+//! Without the feature `redis` no function is at one.
+
+use super::work::{Hand, Work};
+use super::{Flown, Function, Site};
+use crate::key::v1::Digest;
+use crate::probe::Outcome;
+use crate::protocol::guarded::Found;
+use crate::protocol::machine::ValidFrom;
+use crate::tier::store::Proven;
+
+/// A function at a Redis: there is none.
+pub(crate) enum AtRedis {}
+
+pub(super) fn at_redis(_site: &Site) -> Option<AtRedis> {
+    None
+}
+
+pub(super) fn proven_by(_redis: Option<&AtRedis>) -> Option<Proven> {
+    None
+}
+
+/// How a caller waits.
+pub(super) struct InPlace;
+
+/// What a call knows of its key in Redis: nothing.
+#[derive(Default)]
+pub(super) struct AtHand;
+
+impl AtHand {
+    pub(super) fn is_void(&self) -> bool {
+        false
+    }
+}
+
+impl Function {
+    pub(super) async fn clear_in_redis<V>(&self, _: &V, _: &Digest) -> Option<String> {
+        None
+    }
+}
+
+impl Site {
+    pub(super) async fn clear_all_in_redis<V>(&self, _: &V) -> Option<String> {
+        None
+    }
+}
+
+impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
+    pub(super) fn valid_from(&self) -> ValidFrom {
+        ValidFrom::Joined
+    }
+
+    pub(super) fn may_keep(&self, _: &Hand<K, O::Returned>) -> bool {
+        true
+    }
+
+    pub(super) async fn look_at_redis<V>(&self, _: &V) -> Option<Found<Flown>> {
+        None
+    }
+
+    pub(super) async fn peek_at_redis<V>(&self, _: &V) -> Option<Found<Flown>> {
+        None
+    }
+
+    pub(super) fn begin_in_redis(&self) {}
+
+    pub(super) async fn fill_redis<V>(&self, _: &V, _: &Flown) {}
+
+    pub(super) async fn take_in_redis<V>(&self, _: &V) {}
+
+    pub(super) async fn supersede_in_redis<V>(&self, _: &V, _: &Flown) -> bool {
+        true
+    }
+}

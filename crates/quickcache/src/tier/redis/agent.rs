@@ -1,0 +1,135 @@
+//! The thread of a server that does what no call may wait for: it connects, finds out when the server is back, has pending clears applied
+//! before anybody reads, and keeps leases alive.
+
+use std::sync::PoisonError;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::link::Link;
+use super::message::Message;
+use super::scripts;
+use super::server::{Away, Lease, Server, State};
+use super::wire::Broken;
+use crate::tier::store::lock;
+
+/// The longest that connecting may take, TLS and all.
+const CONNECT: Duration = Duration::from_secs(1);
+
+/// A lease that is not renewed ends after this: its holder died, or was stopped.
+pub(super) const LEASE: Duration = Duration::from_secs(3);
+
+/// How often a live agent looks whether another process has written down a clear.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// What there is to do.
+enum Task {
+    Connect,
+    Renew(Vec<Lease>),
+    GiveBack(Vec<Lease>),
+    Look,
+}
+
+/// Has the agent look what there is to do; there is one from now on.
+pub(super) fn rouse(server: &'static Server, state: &mut State) {
+    if !state.agent {
+        let thread = thread::Builder::new().name("quickcache-redis".to_owned());
+        // Without a thread nothing is connected, and the server is out of reach; the next call tries again.
+        state.agent = thread.spawn(move || run(server)).is_ok();
+    }
+    server.changed.notify_all();
+}
+
+fn run(server: &'static Server) {
+    loop {
+        match next(server) {
+            Task::Connect => connect(server),
+            Task::Renew(leases) => leases.iter().for_each(|lease| renew(server, lease)),
+            Task::GiveBack(leases) => leases.iter().for_each(|lease| give_back(server, lease)),
+            Task::Look => {}
+        }
+    }
+}
+
+fn next(server: &'static Server) -> Task {
+    let mut state = lock(&server.state);
+    let look = Instant::now() + LOOK;
+    loop {
+        let now = Instant::now();
+        let due = match &state.away {
+            Some(away) if away.next <= now => return Task::Connect,
+            Some(away) => away.next,
+            None => {
+                let may = state.live < server.options.connections;
+                if state.wanted > state.idle.len() && may {
+                    return Task::Connect;
+                }
+                if !state.abandoned.is_empty() {
+                    return Task::GiveBack(std::mem::take(&mut state.abandoned));
+                }
+                let due = state.leases.iter().map(|lease| lease.renew).min();
+                match due {
+                    Some(due) if due <= now => return Task::Renew(due_leases(&mut state, now)),
+                    Some(due) => due,
+                    None => look,
+                }
+            }
+        };
+        if look <= now {
+            return Task::Look;
+        }
+        let waited = server
+            .changed
+            .wait_timeout(state, due.min(look).saturating_duration_since(now));
+        state = waited.unwrap_or_else(PoisonError::into_inner).0;
+    }
+}
+
+/// Those to renew now, which are due again later.
+fn due_leases(state: &mut State, now: Instant) -> Vec<Lease> {
+    let due = state.leases.iter_mut().filter(|lease| lease.renew <= now);
+    due.map(|lease| {
+        lease.renew = now + LEASE / 3;
+        lease.clone()
+    })
+    .collect()
+}
+
+fn renew(server: &'static Server, lease: &Lease) {
+    let make = |fence: &_| {
+        (*fence == lease.era.fence)
+            .then(|| scripts::renew(&lease.key, &lease.era, lease.token, LEASE))
+    };
+    let kept = server.ask(make);
+    let kept = kept.map(|answer| answer.and_then(|answer| scripts::yes(&answer.replies)));
+    if matches!(kept, Ok(Some(false) | None)) {
+        // It was cleared, or is another's: nothing to keep.
+        server.let_go(lease.token);
+    }
+}
+
+fn give_back(server: &'static Server, lease: &Lease) {
+    let channel = server.channel();
+    let message = Message::Wake.bytes(&[0; 8]);
+    // If it does not come to pass the lease ends by itself.
+    let _left = server.ask(|fence| {
+        (*fence == lease.era.fence)
+            .then(|| scripts::release(&lease.key, &lease.era, lease.token, &channel, &message))
+    });
+}
+
+fn connect(server: &'static Server) {
+    let end = Instant::now() + CONNECT;
+    let connected = Link::connect(&server.options, end);
+    let mut state = lock(&server.state);
+    match connected {
+        Ok(link) => server.found(&mut state, link),
+        Err(Broken(why)) => {
+            let left = server.lose(&mut state, &why);
+            if let Some(away) = &mut state.away {
+                Away::again(away);
+            }
+            drop(state);
+            drop(left);
+        }
+    }
+}

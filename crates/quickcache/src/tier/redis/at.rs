@@ -1,0 +1,372 @@
+//! A function at a Redis, and one call of it there: what both fronts do with a Redis, whatever they make of values. The steps are written
+//! once, as futures: a blocking caller's futures are ready whenever they are asked.
+
+use std::future::Future;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use redis::Pipeline;
+
+use super::agent::LEASE;
+use super::common::Common;
+use super::link::{Answer, Out};
+use super::message::Message;
+use super::record::{self, Era, Fence, Token};
+use super::scripts::{self, Claimed};
+use super::server::{self, Server};
+use crate::tier::store::{Opened, Shared, StoreKey, sleep};
+
+/// How a caller waits.
+pub trait Via: Sync {
+    /// Sends what is made of a connection's fence, and awaits the replies.
+    fn ask(
+        &self,
+        server: &'static Server,
+        make: impl FnOnce(&Fence) -> Option<Pipeline> + Send,
+    ) -> impl Future<Output = Result<Option<Answer>, Out>> + Send;
+
+    /// Waits until the bell is rung that said `seen`, or so long.
+    fn rest(&self, bell: Option<Bell>, most: Duration) -> impl Future<Output = ()> + Send;
+}
+
+/// By which those are woken who wait for a lease to end.
+#[derive(Clone, Copy)]
+pub struct Bell {
+    common: Common,
+    seen: u64,
+}
+
+impl Bell {
+    /// Waits for it.
+    pub fn wait(self, most: Duration) {
+        sleep(self.common.bell(), self.seen, most);
+    }
+
+    /// Whether it has rung.
+    #[must_use]
+    pub fn has_rung(self) -> bool {
+        self.common.bell().load(Ordering::Acquire) != self.seen
+    }
+}
+
+/// A thread that may wait.
+pub struct InPlace;
+
+impl Via for InPlace {
+    fn ask(
+        &self,
+        server: &'static Server,
+        make: impl FnOnce(&Fence) -> Option<Pipeline> + Send,
+    ) -> impl Future<Output = Result<Option<Answer>, Out>> + Send {
+        std::future::ready(server.ask(make))
+    }
+
+    fn rest(&self, bell: Option<Bell>, most: Duration) -> impl Future<Output = ()> + Send {
+        match bell {
+            Some(bell) => bell.wait(most),
+            None => std::thread::sleep(most),
+        }
+        std::future::ready(())
+    }
+}
+
+/// A function at a Redis.
+pub struct AtRedis {
+    server: &'static Server,
+    /// What names it in the table.
+    name: Box<[u8]>,
+    /// Its own key in Redis.
+    key: Vec<u8>,
+}
+
+/// What was found under a key.
+pub enum Looked {
+    /// An entry.
+    Found(Hit),
+    /// Nothing that counts, in this era.
+    Missing(Era),
+}
+
+/// An entry, not looked into.
+pub struct Hit {
+    /// Its bytes.
+    pub entry: Vec<u8>,
+    /// What is left of its life, if that was asked.
+    pub left: Option<Duration>,
+    /// The era it counts in.
+    pub era: Era,
+}
+
+/// What a call is to do next.
+pub enum Turn {
+    /// There is a value.
+    Found(Hit),
+    /// Run the function, and store under this.
+    Lead(Held),
+    /// Another call runs it: wait, then look again.
+    Wait,
+}
+
+fn unexpected() -> Out {
+    Out::Refused("an unexpected reply".to_owned())
+}
+
+impl AtRedis {
+    /// A function by its name: functions of one name share what they store.
+    #[must_use]
+    pub fn new(server: &'static Server, name: &[u8]) -> Self {
+        let hash = blake3::hash(name);
+        AtRedis {
+            server,
+            name: name.into(),
+            key: server.key("f:", hash.as_bytes()),
+        }
+    }
+
+    /// The server.
+    #[must_use]
+    pub fn server(&self) -> &'static Server {
+        self.server
+    }
+
+    /// Has clears listened for, on the machine of this table.
+    pub fn listen(&self, shared: &'static Shared) {
+        self.server.listen(shared);
+    }
+
+    /// What the machine's processes know of the server together.
+    #[must_use]
+    pub fn common(&self, opened: &'static Opened) -> Option<Common> {
+        self.server.common(opened)
+    }
+
+    fn key(&self, key: &StoreKey) -> Vec<u8> {
+        self.server.key("", key.bytes())
+    }
+
+    /// Looks what there is. With `life`, how long it may still live, which a faster tier wants to know.
+    ///
+    /// # Errors
+    /// If the server is out of reach, or refuses.
+    pub async fn look(&self, via: &impl Via, key: &StoreKey, life: bool) -> Result<Looked, Out> {
+        let name = self.key(key);
+        let make = |_: &_| Some(scripts::look(&name, &self.key, life));
+        let answer = via.ask(self.server, make).await?.ok_or_else(unexpected)?;
+        let looked = scripts::looked(answer.replies).ok_or_else(unexpected)?;
+        let function = match looked.function.and_then(|held| held.try_into().ok()) {
+            Some(function) => function,
+            None => self.begin_function(via).await?,
+        };
+        let era = Era {
+            fence: answer.fence,
+            function,
+        };
+        Ok(match looked.held.and_then(|held| scripts::entry(&held, &era)) {
+            Some(entry) => Looked::Found(Hit {
+                entry,
+                left: looked.left,
+                era,
+            }),
+            None => Looked::Missing(era),
+        })
+    }
+
+    async fn begin_function(&self, via: &impl Via) -> Result<[u8; 16], Out> {
+        let make = |_: &_| Some(scripts::function(&self.key, Token::new()));
+        let answer = via.ask(self.server, make).await?.ok_or_else(unexpected)?;
+        scripts::token(&answer.replies).ok_or_else(unexpected)
+    }
+
+    /// Claims the right to store under a key where nothing was found, or looks who has it.
+    ///
+    /// # Errors
+    /// If the server is out of reach, or refuses.
+    pub async fn claim(&self, via: &impl Via, key: &StoreKey, era: &Era) -> Result<Turn, Out> {
+        let mut held = self.hold(key, *era);
+        let make = |fence: &Fence| {
+            (*fence == era.fence).then(|| scripts::claim_lease(&held.key, era, held.token, LEASE))
+        };
+        let Some(answer) = via.ask(self.server, make).await? else {
+            return Ok(Turn::Wait); // another server meanwhile: look again
+        };
+        match scripts::claimed(answer.replies).ok_or_else(unexpected)? {
+            Claimed::Leased => {
+                held.keep_alive();
+                Ok(Turn::Lead(held))
+            }
+            Claimed::Waits => Ok(Turn::Wait),
+            Claimed::Held(record, left) => match scripts::entry(&record, era) {
+                Some(entry) => Ok(Turn::Found(Hit {
+                    entry,
+                    left: Some(left),
+                    era: *era,
+                })),
+                None => Err(unexpected()),
+            },
+        }
+    }
+
+    /// Takes a key over, to store what is no fill, or to replace what cannot be read.
+    ///
+    /// # Errors
+    /// If the server is out of reach, or refuses.
+    pub async fn take(&self, via: &impl Via, key: &StoreKey, era: &Era) -> Result<Option<Held>, Out> {
+        let mut held = self.hold(key, *era);
+        let make = |fence: &Fence| {
+            (*fence == era.fence).then(|| scripts::take(&held.key, era, held.token, LEASE))
+        };
+        if via.ask(self.server, make).await?.is_none() {
+            return Ok(None);
+        }
+        held.keep_alive();
+        Ok(Some(held))
+    }
+
+    fn hold(&self, key: &StoreKey, era: Era) -> Held {
+        Held {
+            server: self.server,
+            function: self.key.clone(),
+            key: self.key(key),
+            of: *key,
+            era,
+            token: Token::new(),
+            kept: false,
+        }
+    }
+
+    /// Clears a key on every machine.
+    ///
+    /// # Errors
+    /// If it may not have come to pass.
+    pub async fn clear(&self, via: &impl Via, key: &StoreKey, origin: &[u8; 8]) -> Result<(), Out> {
+        let message = Message::Key(key.bytes()).bytes(origin);
+        self.clear_at(via, &self.key(key), &message).await
+    }
+
+    /// Clears every key of the function on every machine.
+    ///
+    /// # Errors
+    /// If it may not have come to pass.
+    pub async fn clear_all(&self, via: &impl Via, origin: &[u8; 8]) -> Result<(), Out> {
+        let message = Message::Function(&self.name).bytes(origin);
+        self.clear_at(via, &self.key, &message).await
+    }
+
+    async fn clear_at(&self, via: &impl Via, key: &[u8], message: &[u8]) -> Result<(), Out> {
+        let make = |_: &_| {
+            let mut pipeline = redis::pipe();
+            scripts::clear(&mut pipeline, key, &self.server.channel(), message);
+            Some(pipeline)
+        };
+        via.ask(self.server, make).await.map(|_| ())
+    }
+
+    /// What rings when a lease ends, as it stands.
+    #[must_use]
+    pub fn bell(common: Option<Common>) -> Option<Bell> {
+        common.map(|common| Bell {
+            common,
+            seen: common.bell().load(Ordering::Acquire),
+        })
+    }
+}
+
+/// The right to store under a key. Dropped, it is given back, soon.
+pub struct Held {
+    server: &'static Server,
+    function: Vec<u8>,
+    key: Vec<u8>,
+    of: StoreKey,
+    era: Era,
+    token: Token,
+    kept: bool,
+}
+
+impl Held {
+    /// The era it was had in.
+    #[must_use]
+    pub fn era(&self) -> &Era {
+        &self.era
+    }
+
+    fn keep_alive(&mut self) {
+        self.kept = true;
+        self.server.keep_alive(server::Lease {
+            key: self.key.clone(),
+            era: self.era,
+            token: self.token,
+            renew: std::time::Instant::now() + LEASE / 3,
+        });
+    }
+
+    /// Stores an entry for so long. `false`: it, or its function, has been cleared since, or the lease was lost. With `origin` every
+    /// other machine is told, for what it takes the place of.
+    ///
+    /// # Errors
+    /// If it may not have been stored.
+    pub async fn fill(
+        mut self,
+        via: &impl Via,
+        entry: &[u8],
+        life: Duration,
+        origin: Option<&[u8; 8]>,
+    ) -> Result<bool, Out> {
+        self.let_go();
+        let record = record::value(&self.era, entry);
+        let channel = self.server.channel();
+        let message = match origin {
+            Some(origin) => Message::Key(self.of.bytes()).bytes(origin),
+            None => Message::Wake.bytes(&[0; 8]),
+        };
+        let fill = scripts::Fill {
+            key: &self.key,
+            function: &self.function,
+            era: &self.era,
+            token: self.token,
+            record: &record,
+            life,
+            channel: &channel,
+            message: &message,
+            tell_all: origin.is_some(),
+        };
+        let era = self.era;
+        let make = |fence: &Fence| (*fence == era.fence).then(|| scripts::fill(&fill));
+        match via.ask(self.server, make).await? {
+            Some(answer) => scripts::filled(answer.replies, &era).ok_or_else(unexpected),
+            None => Ok(false),
+        }
+    }
+
+    /// Gives it back now: whether it was still there.
+    ///
+    /// # Errors
+    /// If that is not known.
+    pub async fn release(mut self, via: &impl Via) -> Result<bool, Out> {
+        self.let_go();
+        let era = self.era;
+        let channel = self.server.channel();
+        let message = Message::Wake.bytes(&[0; 8]);
+        let make = |fence: &Fence| {
+            (*fence == era.fence)
+                .then(|| scripts::release(&self.key, &era, self.token, &channel, &message))
+        };
+        match via.ask(self.server, make).await? {
+            Some(answer) => scripts::yes(&answer.replies).ok_or_else(unexpected),
+            None => Ok(false),
+        }
+    }
+
+    fn let_go(&mut self) {
+        if std::mem::take(&mut self.kept) {
+            let _lease = self.server.let_go(self.token);
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.kept {
+            self.server.abandon(self.token);
+        }
+    }
+}

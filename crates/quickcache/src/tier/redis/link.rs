@@ -1,0 +1,259 @@
+//! A connection that is ready for use: authenticated, at its database, with the scripts there, and its fence known.
+
+use std::time::{Duration, Instant};
+
+use redis::{Pipeline, Value};
+
+use super::options::{Address, Options};
+use super::record::Fence;
+use super::scripts;
+use super::wire::{Broken, Wire};
+
+/// A server that has become another one under a connection is found out within this.
+const VERIFIED_FOR: Duration = Duration::from_secs(1);
+
+pub struct Link {
+    wire: Wire,
+    fence: Fence,
+    verified: Instant,
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub enum Out {
+    /// Nobody tried: the server is known to be out of reach.
+    Away,
+    /// The connection is lost, and the server out of reach until the agent has found it again.
+    Broken(String),
+    /// The server answers, and says no.
+    Refused(String),
+}
+
+impl std::fmt::Display for Out {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Out::Away => f.write_str("it is out of reach"),
+            Out::Broken(why) | Out::Refused(why) => f.write_str(why),
+        }
+    }
+}
+
+impl From<Broken> for Out {
+    fn from(Broken(why): Broken) -> Self {
+        Out::Broken(why)
+    }
+}
+
+/// Replies, none of which is an error, and who gave them.
+pub struct Answer {
+    pub replies: Vec<Value>,
+    pub fence: Fence,
+}
+
+impl Link {
+    /// Connects to the server, or to the one that the sentinels name.
+    pub fn connect(options: &Options, end: Instant) -> Result<Link, Broken> {
+        let mut wire = Wire::connect(&Link::address(options, end)?, options, end)?;
+        enter(&mut wire, options, end)?;
+        let fence = read_fence(&mut wire, end)?;
+        for reply in wire.ask(&scripts::load(), end)? {
+            refuse(&reply)?;
+        }
+        Ok(Link {
+            wire,
+            fence,
+            verified: Instant::now(),
+        })
+    }
+
+    /// Where the server is at present.
+    pub fn address(options: &Options, end: Instant) -> Result<Address, Broken> {
+        match &options.primary {
+            None => first(options).cloned(),
+            Some(primary) => ask_sentinels(options, primary, end),
+        }
+    }
+
+    #[cfg(unix)]
+    pub fn fd(&self) -> std::os::fd::RawFd {
+        self.wire.fd()
+    }
+
+    /// Asks again who the server is, if that was long ago.
+    pub fn verify(&mut self, end: Instant) -> Result<(), Broken> {
+        if self.verified.elapsed() > VERIFIED_FOR {
+            self.fence = read_fence(&mut self.wire, end)?;
+            self.verified = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Asks what `make` makes of the fence; nothing, if it makes nothing.
+    pub fn ask(
+        &mut self,
+        make: impl FnOnce(&Fence) -> Option<Pipeline>,
+        end: Instant,
+    ) -> Result<Option<Answer>, Out> {
+        let Some(request) = make(&self.fence) else {
+            return Ok(None);
+        };
+        let mut replies = self.wire.ask(&request, end)?;
+        if replies.iter().any(|reply| code(reply) == Some("NOSCRIPT")) {
+            // Somebody had it forget them. (Each command before it may be said again.)
+            for reply in self.wire.ask(&scripts::load(), end)? {
+                refuse(&reply)?;
+            }
+            replies = self.wire.ask(&request, end)?;
+        }
+        for reply in &replies {
+            match code(reply) {
+                None => {}
+                Some(code) if is_out_of_order(code) => return Err(Out::Broken(text(reply))),
+                Some(_) => return Err(Out::Refused(text(reply))),
+            }
+        }
+        Ok(Some(Answer {
+            replies,
+            fence: self.fence,
+        }))
+    }
+}
+
+/// Whether the server, and not this one request, is at fault.
+fn is_out_of_order(code: &str) -> bool {
+    matches!(
+        code,
+        "LOADING" | "READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "NOAUTH" | "WRONGPASS" | "BUSY"
+    )
+}
+
+fn code(reply: &Value) -> Option<&str> {
+    match reply {
+        Value::ServerError(error) => Some(error.code()),
+        _ => None,
+    }
+}
+
+fn text(reply: &Value) -> String {
+    match reply {
+        Value::ServerError(error) => match error.details() {
+            Some(details) => format!("{} {details}", error.code()),
+            None => error.code().to_owned(),
+        },
+        _ => "an unexpected reply".to_owned(),
+    }
+}
+
+fn refuse(reply: &Value) -> Result<(), Broken> {
+    match code(reply) {
+        Some(_) => Err(Broken(text(reply))),
+        None => Ok(()),
+    }
+}
+
+fn first(options: &Options) -> Result<&Address, Broken> {
+    let first = options.addresses.first();
+    first.ok_or_else(|| Broken("it has no address".to_owned()))
+}
+
+/// The address of the primary, from the first sentinel that knows it.
+fn ask_sentinels(options: &Options, primary: &str, end: Instant) -> Result<Address, Broken> {
+    let mut last = Broken("no sentinel knows it".to_owned());
+    for address in &options.addresses {
+        match ask_sentinel(address, options, primary, end) {
+            Ok(Some(address)) => return Ok(address),
+            Ok(None) => {}
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn ask_sentinel(
+    address: &Address,
+    options: &Options,
+    primary: &str,
+    end: Instant,
+) -> Result<Option<Address>, Broken> {
+    // Half of what is left for each, so that one that is silent does not use up all of it.
+    let end = Instant::now() + end.saturating_duration_since(Instant::now()) / 2;
+    let mut wire = Wire::connect(address, options, end)?;
+    let mut question = redis::cmd("SENTINEL");
+    question.arg("get-master-addr-by-name").arg(primary);
+    let replies = wire.ask(&scripts::one(question), end)?;
+    let Some(Value::Array(of)) = replies.into_iter().next() else {
+        return Ok(None);
+    };
+    match of.as_slice() {
+        [Value::BulkString(host), Value::BulkString(port)] => {
+            let host = String::from_utf8_lossy(host).into_owned();
+            let port = String::from_utf8_lossy(port).parse();
+            Ok(port.ok().map(|port| Address::Tcp(host, port)))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Says who we are, and to which database we want.
+pub fn enter(wire: &mut Wire, options: &Options, end: Instant) -> Result<(), Broken> {
+    let mut pipeline = redis::pipe();
+    if let Some(password) = &options.password {
+        let auth = pipeline.cmd("AUTH");
+        if let Some(user) = &options.user {
+            auth.arg(user);
+        }
+        auth.arg(password);
+    }
+    if options.database != 0 {
+        pipeline.cmd("SELECT").arg(options.database);
+    }
+    if !pipeline.is_empty() {
+        for reply in wire.ask(&pipeline, end)? {
+            refuse(&reply)?;
+        }
+    }
+    Ok(())
+}
+
+/// Which life of which server this is. It must be a primary.
+pub fn read_fence(wire: &mut Wire, end: Instant) -> Result<Fence, Broken> {
+    let mut pipeline = redis::pipe();
+    pipeline.cmd("INFO").arg("server");
+    pipeline.cmd("INFO").arg("replication");
+    let replies = wire.ask(&pipeline, end)?;
+    let mut all = String::new();
+    for reply in &replies {
+        refuse(reply)?;
+        match reply {
+            Value::BulkString(bytes) => all.push_str(&String::from_utf8_lossy(bytes)),
+            Value::VerbatimString { text, .. } => all.push_str(text),
+            _ => return Err(Broken(text(reply))),
+        }
+    }
+    let field = |name: &str| {
+        let line = all.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|line| line.strip_prefix(':'))
+    };
+    if field("role").is_some_and(|role| role != "master") {
+        return Err(Broken("it is a replica".to_owned()));
+    }
+    let life = match (field("run_id"), field("master_replid")) {
+        (Some(run), Some(replication)) => format!("{run} {replication}"),
+        // A service that hides them: its restarts are not seen (docs/redis.md).
+        _ => {
+            static ONCE: std::sync::Once = std::sync::Once::new();
+            ONCE.call_once(|| {
+                log::warn!(
+                    target: "quickcache",
+                    "a Redis does not tell its run_id and master_replid (INFO server, INFO replication): if it restarts from an old state, or \
+                     fails over to a replica that lags, what was cleared meanwhile can come back until its timeout"
+                );
+            });
+            "unknown".to_owned()
+        }
+    };
+    let hash = blake3::hash(life.as_bytes());
+    let mut fence = [0; 16];
+    fence.copy_from_slice(&hash.as_bytes()[..16]);
+    Ok(fence)
+}

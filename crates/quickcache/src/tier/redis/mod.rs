@@ -1,0 +1,27 @@
+//! Redis and Valkey: values, leases and clears that several machines share.
+//!
+//! `record` is what lies under a key, `scripts` what runs inside Redis, `message` what is told of clears. `wire` and `link` are one connection,
+//! `server` all of them and whether the server can be reached, `agent` the thread that does what no call waits for. `listener` hears
+//! the clears of other machines, and `common` says how far that is proven. `at` is a function there, and one call of it. Why
+//! the promises follow is told in `docs/redis.md`.
+
+mod agent;
+mod at;
+mod common;
+#[cfg(unix)]
+mod fork;
+mod link;
+mod listener;
+mod message;
+mod options;
+mod record;
+mod scripts;
+mod server;
+mod wire;
+
+pub use at::{AtRedis, Bell, InPlace, Held, Hit, Looked, Turn, Via};
+pub use common::Common;
+pub use link::{Answer, Out};
+pub use options::Redis;
+pub use record::{Era, Fence};
+pub use server::Server;

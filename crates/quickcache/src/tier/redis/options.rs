@@ -1,0 +1,282 @@
+//! What a user says of a Redis, and where it is.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
+
+use super::server::Server;
+use crate::config::Timeout;
+use crate::tier::store::{Shared, TABLE_ONLY, usual_folder};
+
+/// Where clients of a Redis are led.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Address {
+    Tcp(String, u16),
+    Unix(PathBuf),
+}
+
+/// How a connection is made.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct Options {
+    /// The server, or the sentinels.
+    pub(super) addresses: Vec<Address>,
+    /// The name by which the sentinels know the primary.
+    pub(super) primary: Option<String>,
+    pub(super) tls: bool,
+    /// Certificates of the authorities that may vouch for the server: PEM. Without it those of the system.
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) user: Option<String>,
+    pub(super) password: Option<String>,
+    pub(super) database: i64,
+    pub(super) namespace: String,
+    /// The longest that one operation takes.
+    pub(super) budget: Duration,
+    /// The longest that a value of another machine's memory tier is served after a clear.
+    pub(super) staleness: Duration,
+    /// The most connections of this process, the one that listens apart.
+    pub(super) connections: usize,
+    /// Where the machine's processes meet; `None`: a folder of its own, by the platform's convention.
+    pub(super) folder: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for Options {
+    /// Without its password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Redis")
+            .field("addresses", &self.addresses)
+            .field("primary", &self.primary)
+            .field("tls", &self.tls)
+            .field("database", &self.database)
+            .field("namespace", &self.namespace)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Options {
+    /// Names the server, the database and the namespace: what two processes must share to share anything.
+    pub(super) fn identity(&self) -> [u8; 32] {
+        let text = format!(
+            "{:?} {:?} {} {}",
+            self.addresses, self.primary, self.database, self.namespace
+        );
+        blake3::hash(text.as_bytes()).into()
+    }
+
+    /// What messages call it: no user, no password.
+    pub(super) fn name(&self) -> String {
+        let of = |address: &Address| match address {
+            Address::Tcp(host, port) => format!("{host}:{port}"),
+            Address::Unix(path) => path.display().to_string(),
+        };
+        let all: Vec<String> = self.addresses.iter().map(of).collect();
+        match &self.primary {
+            Some(primary) => format!("{primary} by the sentinels {}", all.join(", ")),
+            None => all.join(", "),
+        }
+    }
+
+    /// Whether others may listen on the way there.
+    pub(super) fn is_open_to_others(&self) -> bool {
+        let is_here = |address: &Address| match address {
+            Address::Tcp(host, _) => {
+                host == "localhost"
+                    || host
+                        .parse::<std::net::IpAddr>()
+                        .is_ok_and(|ip| ip.is_loopback())
+            }
+            Address::Unix(_) => true,
+        };
+        !self.addresses.iter().all(is_here) && !(self.tls && self.password.is_some())
+    }
+}
+
+/// A Redis or Valkey that the processes of several machines share. Values there are MessagePack by serde, or what the function's `codec`
+/// makes of them; who does not know the cache's `secret` cannot forge one.
+///
+/// Put it behind a [`Memory`](crate::Memory): then a hit costs nanoseconds, and a clear on one machine reaches the memory of all others
+/// within `staleness`, whatever the network does. While the server cannot be reached calls run the function, clears are in
+/// force on this machine and written down, and are applied as soon as it is back. Nothing it does is an error of a call.
+///
+/// ```no_run
+/// use quickcache::{Memory, QuickCache, Redis, TieredCache};
+///
+/// let cache = QuickCache::builder(TieredCache::new([
+///     Memory::new().timeout("10s").into(),
+///     Redis::new("redis://localhost:6379/0").timeout("5m").into(),
+/// ]))
+/// .secret(b"what all its users know")
+/// .build();
+/// # drop(cache);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Redis {
+    options: Options,
+    pub(crate) timeout: Option<Duration>,
+    server: Arc<OnceLock<&'static Server>>,
+}
+
+impl Redis {
+    /// The server of a URL: `redis://[user:password@]host[:port][/database]`, `rediss://` for TLS (the certificate must be for that host),
+    /// `redis+unix:///path?db=0&user=..&pass=..` for a socket. `valkey` means the same as `redis` there. Nothing is connected before the
+    /// first call.
+    ///
+    /// # Panics
+    /// If it is not such a URL.
+    #[must_use]
+    pub fn new(url: &str) -> Self {
+        Self::of_urls(&[url], None)
+    }
+
+    /// The server that sentinels call `primary` at the moment. The URLs are those of the sentinels; user, password, database and TLS are
+    /// taken from the first of them, and meant for the servers.
+    ///
+    /// # Panics
+    /// If there is no URL, or one that is none.
+    #[must_use]
+    pub fn sentinel(urls: &[&str], primary: &str) -> Self {
+        Self::of_urls(urls, Some(primary))
+    }
+
+    fn of_urls(urls: &[&str], primary: Option<&str>) -> Self {
+        let infos: Vec<ConnectionInfo> = urls.iter().map(|url| info(url)).collect();
+        let Some(first) = infos.first() else {
+            panic!("Redis: no URL; give it one, for example \"redis://localhost:6379/0\"");
+        };
+        let tls = matches!(first.addr(), ConnectionAddr::TcpTls { .. });
+        let addresses = infos.iter().map(|info| address(info.addr())).collect();
+        let redis = first.redis_settings();
+        Redis {
+            options: Options {
+                addresses,
+                primary: primary.map(str::to_owned),
+                tls,
+                ca_file: None,
+                user: redis.username().map(str::to_owned),
+                password: redis.password().map(str::to_owned),
+                database: redis.db(),
+                namespace: "qc".to_owned(),
+                budget: Duration::from_millis(100),
+                staleness: Duration::from_millis(250),
+                connections: 8,
+                folder: None,
+            },
+            timeout: None,
+            server: Arc::default(),
+        }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Options)) -> Self {
+        change(&mut self.options);
+        self.server = Arc::default();
+        self
+    }
+
+    /// How long a value may live in this tier, if the function or the cache says nothing else.
+    ///
+    /// # Panics
+    /// If it is text that is not a span of time, or less than a millisecond.
+    #[must_use]
+    pub fn timeout(mut self, timeout: impl Into<Timeout>) -> Self {
+        self.timeout = Some(timeout.into().duration("Redis", "timeout"));
+        self
+    }
+
+    /// What its keys and channels begin with: programs of different namespaces share a server and nothing on it. Default: `qc`.
+    ///
+    /// # Panics
+    /// If it is empty, longer than 64 bytes, or has anything but letters, digits, `-`, `_` and `.` in it.
+    #[must_use]
+    pub fn namespace(self, namespace: &str) -> Self {
+        let sound = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
+        assert!(
+            (1..=64).contains(&namespace.len()) && namespace.bytes().all(sound),
+            "Redis: namespace {namespace:?}: give it 1 to 64 letters, digits, `-`, `_` or `.`"
+        );
+        self.with(|options| namespace.clone_into(&mut options.namespace))
+    }
+
+    /// The longest that one operation may take, the wait for a connection included; a call that finds the server silent is delayed by that
+    /// once, and then not again until it answers. Default: 100 ms.
+    ///
+    /// # Panics
+    /// If it is text that is not a span of time, or less than a millisecond.
+    #[must_use]
+    pub fn budget(self, budget: impl Into<Timeout>) -> Self {
+        let budget = budget.into().duration("Redis", "budget");
+        self.with(|options| options.budget = budget)
+    }
+
+    /// How long after a clear the memory tier of another machine may still serve what was cleared, whatever the network does. All users of
+    /// the server say the same; one that says another keeps its memory tier off, with one warning. Default: 250 ms.
+    ///
+    /// # Panics
+    /// If it is text that is not a span of time, or less than 20 ms.
+    #[must_use]
+    pub fn staleness(self, staleness: impl Into<Timeout>) -> Self {
+        let staleness = staleness.into().duration("Redis", "staleness");
+        assert!(
+            staleness >= Duration::from_millis(20),
+            "Redis: staleness of {staleness:?}: 20 ms is the least, a fourth of it is the pause between two questions to the server"
+        );
+        self.with(|options| options.staleness = staleness)
+    }
+
+    /// The most connections of this process to the server, besides the one that listens for clears. Default: 8.
+    ///
+    /// # Panics
+    /// If it is 0.
+    #[must_use]
+    pub fn connections(self, most: usize) -> Self {
+        assert!(most > 0, "Redis: connections of 0: one is the least");
+        self.with(|options| options.connections = most)
+    }
+
+    /// A file of certificates (PEM) that vouch for a server with TLS, in place of the system's.
+    #[must_use]
+    pub fn ca_file(self, path: impl AsRef<Path>) -> Self {
+        self.with(|options| options.ca_file = Some(path.as_ref().to_owned()))
+    }
+
+    /// Where the processes of this machine and user keep what they know together: generations, and clears that are not applied yet.
+    /// Default: that of the [`Store`](crate::Store) before it, or else a folder of its own in the user's cache folder.
+    #[must_use]
+    pub fn folder(self, path: impl AsRef<Path>) -> Self {
+        self.with(|options| options.folder = Some(path.as_ref().to_owned()))
+    }
+
+    pub(crate) fn server(&self) -> &'static Server {
+        self.server.get_or_init(|| Server::of(&self.options))
+    }
+
+    /// The table of generations of a Redis without a store before it.
+    pub(crate) fn table(&self) -> &'static Shared {
+        let folder = match &self.options.folder {
+            Some(folder) => folder.clone(),
+            None => {
+                let hash = blake3::Hash::from_bytes(self.options.identity()).to_hex();
+                usual_folder().join(format!("redis-{}", &hash[..16]))
+            }
+        };
+        Shared::of(Some(&folder), TABLE_ONLY)
+    }
+}
+
+fn info(url: &str) -> ConnectionInfo {
+    match url.into_connection_info() {
+        Ok(info) => info,
+        // The URL may hold a password: it is not repeated.
+        Err(error) => panic!("Redis: not the URL of a server: {error}"),
+    }
+}
+
+fn address(addr: &ConnectionAddr) -> Address {
+    match addr {
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+            Address::Tcp(host.clone(), *port)
+        }
+        ConnectionAddr::Unix(path) => Address::Unix(path.clone()),
+        _ => panic!("Redis: a kind of address that is not known here"),
+    }
+}

@@ -1,0 +1,379 @@
+//! A server as this process knows it: its connections, and whether it can be reached. Calls never connect: they wait for a connection no
+//! longer than their budget, and while the server is out of reach not at all. Who connects, and finds out when it is back, is the
+//! agent, a thread.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use redis::Pipeline;
+
+use super::common::Common;
+use super::link::{Answer, Link, Out};
+use super::options::Options;
+use super::record::{Era, Fence, Token, random};
+use super::wire::Broken;
+use super::{agent, listener};
+use crate::clock;
+use crate::tier::store::{Opened, Proven, Shared, lock};
+
+/// A server, for as long as the process lives.
+pub struct Server {
+    pub(super) options: Options,
+    pub(super) state: Mutex<State>,
+    /// Something in `state` has changed.
+    pub(super) changed: Condvar,
+    failures: AtomicU64,
+    identity: [u8; 32],
+    warned_crowded: AtomicBool,
+    warned_staleness: AtomicBool,
+}
+
+/// What a server's lock guards.
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) idle: Vec<Link>,
+    /// Connections, those in use among them.
+    pub(super) live: usize,
+    /// Sockets in use, for the child of a fork to close.
+    #[cfg(unix)]
+    out: Vec<std::os::fd::RawFd>,
+    /// Callers that wait for a connection.
+    pub(super) wanted: usize,
+    /// Since it is out of reach.
+    pub(super) away: Option<Away>,
+    /// The agent runs.
+    pub(super) agent: bool,
+    /// Somebody listens for clears, or tries to.
+    listens: bool,
+    /// Leases to keep alive.
+    pub(super) leases: Vec<Lease>,
+    /// Leases to give back.
+    pub(super) abandoned: Vec<Lease>,
+    warned: bool,
+}
+
+/// Of a server that is out of reach.
+pub(super) struct Away {
+    /// When it is tried next.
+    pub(super) next: Instant,
+    pub(super) pause: Duration,
+}
+
+/// A lease in use.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Lease {
+    pub(super) key: Vec<u8>,
+    pub(super) era: Era,
+    pub(super) token: Token,
+    pub(super) renew: Instant,
+}
+
+/// Every server of this process, none of which is ever dropped.
+pub(super) fn all() -> MutexGuard<'static, Vec<&'static Server>> {
+    static ALL: Mutex<Vec<&'static Server>> = Mutex::new(Vec::new());
+    lock(&ALL)
+}
+
+impl Server {
+    /// The server of these options.
+    pub(super) fn of(options: &Options) -> &'static Server {
+        #[cfg(unix)]
+        super::fork::expect();
+        let mut all = all();
+        if let Some(server) = all.iter().find(|server| server.options == *options) {
+            return server;
+        }
+        let server = Box::leak(Box::new(Server {
+            options: options.clone(),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            failures: AtomicU64::new(0),
+            identity: options.identity(),
+            warned_crowded: AtomicBool::new(false),
+            warned_staleness: AtomicBool::new(false),
+        }));
+        all.push(server);
+        drop(all);
+        if options.is_open_to_others() {
+            log::warn!(
+                target: "quickcache",
+                "{server:?}: it is on another machine, and is reached without TLS or without a password: whoever is on the way can read and \
+                 change what it holds"
+            );
+        }
+        server
+    }
+
+    /// The channel on which clears are told.
+    pub(super) fn channel(&self) -> Vec<u8> {
+        let Options {
+            namespace,
+            database,
+            ..
+        } = &self.options;
+        format!("{namespace}:{database}:clears").into_bytes()
+    }
+
+    /// The key of 20 bytes, as Redis has it; `kind` tells those of values from others.
+    pub(super) fn key(&self, kind: &str, bytes: &[u8]) -> Vec<u8> {
+        use std::fmt::Write;
+        let mut key = format!("{}:{kind}", self.options.namespace);
+        for byte in &bytes[..20] {
+            let _infallible = write!(key, "{byte:02x}");
+        }
+        key.into_bytes()
+    }
+
+    /// What proves that this machine knows what was cleared on others.
+    pub fn proven(&self) -> Proven {
+        Proven {
+            id: self.id(),
+            bound: clock::millis(self.options.staleness),
+        }
+    }
+
+    /// Names it among the network tiers of a machine; not 0.
+    pub(super) fn id(&self) -> u64 {
+        let (first, _) = self.identity.split_first_chunk().expect("32 bytes");
+        u64::from_le_bytes(*first) | 1
+    }
+
+    /// What the machine's processes know of it together. `None`: the table has room for two, and others have it.
+    pub(super) fn common(&self, opened: &'static Opened) -> Option<Common> {
+        let words = opened.network(self.id());
+        if words.is_none() && !self.warned_crowded.swap(true, Ordering::Relaxed) {
+            log::warn!(
+                target: "quickcache",
+                "{self:?}: two others use its folder already, so that memory tiers before it are off; give it a `folder` of its own"
+            );
+        }
+        words.map(Common::new)
+    }
+
+    /// The others have agreed on another bound.
+    pub(super) fn disagrees(&self, agreed: &str) {
+        if !self.warned_staleness.swap(true, Ordering::Relaxed) {
+            log::warn!(
+                target: "quickcache",
+                "{self:?}: its users have agreed on a staleness of {agreed} ms, and this process says {:?}: its memory tiers are off",
+                self.options.staleness
+            );
+        }
+    }
+
+    /// Has clears listened for, on the machine of this table.
+    pub(super) fn listen(&'static self, shared: &'static Shared) {
+        let mut state = lock(&self.state);
+        if !state.listens {
+            state.listens = listener::start(self, shared);
+        }
+    }
+
+    /// What went wrong with it so far.
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// The longest that one operation takes.
+    pub fn budget(&self) -> Duration {
+        self.options.budget
+    }
+
+    /// Whether it is known to be out of reach.
+    pub fn is_away(&self) -> bool {
+        lock(&self.state).away.is_some()
+    }
+
+    /// Sends what `make` makes of the fence of a connection, and awaits the replies; nothing is sent if it makes nothing.
+    ///
+    /// # Errors
+    /// If the server is out of reach, or refuses: counted, and logged once for each time that it goes out of reach.
+    pub fn ask(
+        &'static self,
+        make: impl FnOnce(&Fence) -> Option<Pipeline>,
+    ) -> Result<Option<Answer>, Out> {
+        let end = Instant::now() + self.options.budget;
+        let mut link = loop {
+            let mut link = self.take(end)?;
+            match link.verify(end) {
+                Ok(()) => break link,
+                // Closed while it was idle; nothing was sent yet. Is there a better one?
+                Err(_) if Instant::now() < end => self.close(link),
+                Err(Broken(why)) => {
+                    self.broke(link, &why);
+                    return Err(Out::Broken(why));
+                }
+            }
+        };
+        let answer = link.ask(make, end);
+        match &answer {
+            Err(Out::Broken(why)) => self.broke(link, why),
+            _ => self.give(link),
+        }
+        if answer.is_err() {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        answer
+    }
+
+    /// A connection, now or until `end`.
+    fn take(&'static self, end: Instant) -> Result<Link, Out> {
+        let mut state = lock(&self.state);
+        loop {
+            if state.away.is_some() {
+                return Err(Out::Away);
+            }
+            if let Some(link) = state.idle.pop() {
+                #[cfg(unix)]
+                state.out.push(link.fd());
+                return Ok(link);
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                // All are in use, or none could be made in time.
+                if state.live == 0 {
+                    self.lose(&mut state, "it cannot be connected to in time");
+                }
+                return Err(Out::Broken("there is no connection in time".to_owned()));
+            }
+            state.wanted += 1;
+            agent::rouse(self, &mut state);
+            let waited = self.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+            state.wanted = state.wanted.saturating_sub(1);
+        }
+    }
+
+    fn give(&self, link: Link) {
+        let mut state = lock(&self.state);
+        state.returned(&link);
+        if state.away.is_some() {
+            state.live -= 1;
+            drop(state);
+            return drop(link);
+        }
+        state.idle.push(link);
+        let waits = state.wanted > 0;
+        drop(state);
+        if waits {
+            self.changed.notify_all();
+        }
+    }
+
+    fn close(&self, link: Link) {
+        let mut state = lock(&self.state);
+        state.returned(&link);
+        state.live -= 1;
+        drop(state);
+        drop(link);
+    }
+
+    fn broke(&self, link: Link, why: &str) {
+        let mut state = lock(&self.state);
+        state.returned(&link);
+        state.live -= 1;
+        let left = self.lose(&mut state, why);
+        drop(state);
+        drop((link, left));
+    }
+
+    /// It is out of reach from now on. The connections that are left over.
+    pub(super) fn lose(&self, state: &mut State, why: &str) -> Vec<Link> {
+        if state.away.is_none() {
+            state.away = Some(Away::new());
+            self.changed.notify_all();
+            if !std::mem::replace(&mut state.warned, true) {
+                log::warn!(
+                    target: "quickcache",
+                    "{self:?}: {why}; until it is back functions run without it, and clears are written down"
+                );
+            }
+        }
+        let left = std::mem::take(&mut state.idle);
+        state.live -= left.len();
+        left
+    }
+
+    /// It is back.
+    pub(super) fn found(&self, state: &mut State, link: Link) {
+        state.live += 1;
+        state.idle.push(link);
+        if state.away.take().is_some() && std::mem::take(&mut state.warned) {
+            log::info!(target: "quickcache", "{self:?}: it is back");
+        }
+        self.changed.notify_all();
+    }
+
+    /// Keeps a lease alive until it is let go: the agent, which runs since there is a connection, sees to it in time.
+    pub(super) fn keep_alive(&self, lease: Lease) {
+        lock(&self.state).leases.push(lease);
+    }
+
+    /// The lease is not kept any more.
+    pub(super) fn let_go(&self, token: Token) -> Option<Lease> {
+        let leases = &mut lock(&self.state).leases;
+        let at = leases.iter().position(|lease| lease.token == token)?;
+        Some(leases.swap_remove(at))
+    }
+
+    /// The lease is given back, soon.
+    pub(super) fn abandon(&'static self, token: Token) {
+        let Some(lease) = self.let_go(token) else {
+            return;
+        };
+        let mut state = lock(&self.state);
+        state.abandoned.push(lease);
+        agent::rouse(self, &mut state);
+    }
+
+    /// In the child of a fork: all that was there is the parent's.
+    #[cfg(unix)]
+    pub(super) fn forget(&self) {
+        let mut state = lock(&self.state);
+        for fd in state.out.drain(..) {
+            // SAFETY: the thread that has it is not in this process, so nobody closes it twice.
+            drop(unsafe { <std::os::fd::OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd) });
+        }
+        *state = State::default();
+    }
+}
+
+impl State {
+    fn returned(&mut self, _link: &Link) {
+        #[cfg(unix)]
+        {
+            let fd = _link.fd();
+            if let Some(at) = self.out.iter().position(|out| *out == fd) {
+                self.out.swap_remove(at);
+            }
+        }
+    }
+}
+
+impl Away {
+    const FIRST: Duration = Duration::from_millis(50);
+    /// With its jitter less than a second: clears are applied within one after the server is back.
+    const LONGEST: Duration = Duration::from_millis(800);
+
+    fn new() -> Away {
+        Away {
+            next: Instant::now() + Away::FIRST,
+            pause: Away::FIRST,
+        }
+    }
+
+    /// It is still out of reach.
+    pub(super) fn again(&mut self) {
+        self.pause = (self.pause * 2).min(Away::LONGEST);
+        // So that those who lost it together do not come back together.
+        let jitter = random() % 41;
+        self.next = Instant::now() + self.pause * (80 + jitter as u32) / 100;
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the Redis at {}", self.options.name())
+    }
+}
