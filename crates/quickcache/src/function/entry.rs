@@ -333,7 +333,9 @@ impl Site {
     /// Clears every entry of the function, of all its instantiations, in a moment.
     #[must_use = "not every tier can do it"]
     pub fn clear_all(&'static self) -> Cleared {
-        let mut failures: Vec<String> = blocking::now(self.clear_all_in_redis(&InPlace)).into_iter().collect();
+        let mut failures: Vec<String> = blocking::now(self.clear_all_in_redis(&InPlace))
+            .into_iter()
+            .collect();
         failures.extend(self.clear_all_in_store());
         for function in self.functions() {
             function.clear_all();

@@ -181,6 +181,7 @@ pub(crate) struct Function {
     pub(crate) times: Times,
     /// At the machine's store, or at its table alone if other tiers go by that.
     pub(crate) store: Option<AtStore>,
+    #[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "there is none"))]
     pub(crate) redis: Option<redis::AtRedis>,
     pub(crate) outer: Vec<Outer>,
     patience: Option<Duration>,

@@ -14,8 +14,8 @@ use crate::protocol::guarded::Found;
 use crate::protocol::machine::ValidFrom;
 use crate::stats::count;
 pub(crate) use crate::tier::redis::AtRedis;
-use crate::tier::redis::{Bell, Fence, Held, Hit, Looked, Out, Turn, Via};
 pub(super) use crate::tier::redis::InPlace;
+use crate::tier::redis::{Bell, Fence, Held, Hit, Looked, Out, Turn, Via};
 use crate::tier::store::{Patience, Proven, StoreKey};
 
 /// What messages call it.
@@ -84,7 +84,9 @@ impl Function {
     /// Clears a key on every machine; what failed, if that is not certain.
     pub(super) async fn clear_in_redis(&self, via: &impl Via, key: &Digest) -> Option<String> {
         let at = self.redis.as_ref()?;
-        let cleared = at.clear(via, &StoreKey::of_digest(key), &self.origin()).await;
+        let cleared = at
+            .clear(via, &StoreKey::of_digest(key), &self.origin())
+            .await;
         let error = cleared.err()?;
         self.redis_failed("clear", &error);
         Some(format!("tier `{NAME}`: {error}"))
@@ -97,7 +99,12 @@ impl Function {
     }
 
     /// An entry, unless it is damaged, forged, of another codec or too old.
-    fn read_hit<O: Outcome>(&self, kind: &O, key: &StoreKey, hit: &Hit) -> Option<Outside<O::Value>> {
+    fn read_hit<O: Outcome>(
+        &self,
+        kind: &O,
+        key: &StoreKey,
+        hit: &Hit,
+    ) -> Option<Outside<O::Value>> {
         let codec = kind.hooks().codec?;
         let now = clock::unix();
         let read = self.seal.read(key.bytes(), now, &hit.entry);
@@ -216,7 +223,12 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         AtRedis::bell(at.common(seen.opened()))
     }
 
-    async fn turn_in_redis(&self, via: &impl Via, at: &AtRedis, key: &StoreKey) -> Result<Next, Out> {
+    async fn turn_in_redis(
+        &self,
+        via: &impl Via,
+        at: &AtRedis,
+        key: &StoreKey,
+    ) -> Result<Next, Out> {
         let hit = match at.look(via, key, self.has_faster()).await? {
             Looked::Found(hit) => hit,
             Looked::Missing(era) => {
@@ -311,7 +323,11 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
             deadline: clock::deadline(now, life),
         };
         let write = |bytes: &mut Vec<u8>| (codec.encode)(&entry.value, bytes).map(|()| codec.id);
-        match self.function.seal.write(self.redis_key().bytes(), head, write) {
+        match self
+            .function
+            .seal
+            .write(self.redis_key().bytes(), head, write)
+        {
             Ok(bytes) => Some((bytes, life)),
             Err(error) => {
                 self.function.unwritable(&error.to_string());
@@ -348,9 +364,16 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         let held = self.hand().redis.held.take();
         let Some((held, (bytes, life))) = held.zip(self.redis_entry(flown)) else {
             // What is there is older.
-            return self.function.clear_in_redis(via, &self.digest).await.is_none();
+            return self
+                .function
+                .clear_in_redis(via, &self.digest)
+                .await
+                .is_none();
         };
-        match held.fill(via, &bytes, life, Some(&self.function.origin())).await {
+        match held
+            .fill(via, &bytes, life, Some(&self.function.origin()))
+            .await
+        {
             Ok(stored) => stored,
             Err(error) => {
                 self.function.redis_failed("set", &error);

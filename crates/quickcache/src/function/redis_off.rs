@@ -24,7 +24,7 @@ pub(super) struct InPlace;
 
 /// What a call knows of its key in Redis: nothing.
 #[derive(Default)]
-pub(super) struct AtHand;
+pub(super) struct AtHand {}
 
 impl AtHand {
     pub(super) fn is_void(&self) -> bool {

@@ -149,7 +149,10 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
     pub(super) fn found(&self, tier: usize, outside: Outside<O::Value>) -> Option<Found<Flown>> {
         let Outside { value, age, left } = outside;
         count(&self.function.counters.tier_hits[tier]);
-        let (own, has_store) = (self.function.times.own(), self.function.times.store.is_some());
+        let (own, has_store) = (
+            self.function.times.own(),
+            self.function.times.store.is_some(),
+        );
         let stamp = self.function.stamp();
         let started = self.function.clock.now();
         let mut hand = self.hand();
@@ -195,7 +198,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
     pub(super) fn keep_value(&self, run: Run, value: O::Value) -> Flown {
         let Function { clock, times, .. } = self.function;
         let until = deadline(run.started, times.memory);
-        let longest = times.behind().fold(times.memory, |longest, time| longest.max(*time));
+        let longest = times
+            .behind()
+            .fold(times.memory, |longest, time| longest.max(*time));
         let mut hand = self.hand();
         hand.computed = true;
         hand.too_slow = clock.now() >= deadline(run.started, longest);
@@ -297,7 +302,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
     pub(super) fn clear_older(&self) {
         let _pending = self.function.clear_in_store(&self.digest);
         let whole = self.whole();
-        drop(protocol().clear(self.key_of(&whole), || self.keep_or_remove(false, &Flown::Lone)));
+        drop(protocol().clear(self.key_of(&whole), || {
+            self.keep_or_remove(false, &Flown::Lone)
+        }));
     }
 
     /// What the call returns.

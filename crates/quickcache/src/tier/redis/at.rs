@@ -161,14 +161,16 @@ impl AtRedis {
             fence: answer.fence,
             function,
         };
-        Ok(match looked.held.and_then(|held| scripts::entry(&held, &era)) {
-            Some(entry) => Looked::Found(Hit {
-                entry,
-                left: looked.left,
-                era,
-            }),
-            None => Looked::Missing(era),
-        })
+        Ok(
+            match looked.held.and_then(|held| scripts::entry(&held, &era)) {
+                Some(entry) => Looked::Found(Hit {
+                    entry,
+                    left: looked.left,
+                    era,
+                }),
+                None => Looked::Missing(era),
+            },
+        )
     }
 
     async fn begin_function(&self, via: &impl Via) -> Result<[u8; 16], Out> {
@@ -210,7 +212,12 @@ impl AtRedis {
     ///
     /// # Errors
     /// If the server is out of reach, or refuses.
-    pub async fn take(&self, via: &impl Via, key: &StoreKey, era: &Era) -> Result<Option<Held>, Out> {
+    pub async fn take(
+        &self,
+        via: &impl Via,
+        key: &StoreKey,
+        era: &Era,
+    ) -> Result<Option<Held>, Out> {
         let mut held = self.hold(key, *era);
         let make = |fence: &Fence| {
             (*fence == era.fence).then(|| scripts::take(&held.key, era, held.token, LEASE))

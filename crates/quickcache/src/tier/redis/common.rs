@@ -73,7 +73,12 @@ impl Common {
         let chain = before.chain.wrapping_add(1);
         let end = Proof { chain, millis: 0 };
         self.0[1]
-            .compare_exchange(before.word(), end.word(), Ordering::AcqRel, Ordering::Relaxed)
+            .compare_exchange(
+                before.word(),
+                end.word(),
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            )
             .ok()?;
         Some(chain)
     }

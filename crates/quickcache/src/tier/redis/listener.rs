@@ -66,7 +66,11 @@ fn run(server: &'static Server, shared: &'static Shared) {
 }
 
 /// Listens, if there is a seat; or if nobody is heard of, seat or not: those who have them may be stopped.
-fn listen_in_turn(server: &'static Server, opened: &'static Opened, common: Common) -> Result<(), Broken> {
+fn listen_in_turn(
+    server: &'static Server,
+    opened: &'static Opened,
+    common: Common,
+) -> Result<(), Broken> {
     let bound = clock::millis(server.options.staleness);
     if server.is_away() {
         return Ok(());
@@ -120,7 +124,11 @@ struct Canary {
 }
 
 impl Listener {
-    fn begin(server: &'static Server, opened: &'static Opened, common: Common) -> Result<Self, Broken> {
+    fn begin(
+        server: &'static Server,
+        opened: &'static Opened,
+        common: Common,
+    ) -> Result<Self, Broken> {
         let end = Instant::now() + CONNECT;
         let options = &server.options;
         let mut wire = Wire::connect(&Link::address(options, end)?, options, end)?;
@@ -130,7 +138,8 @@ impl Listener {
         let mut subscribe = redis::cmd("SUBSCRIBE");
         subscribe.arg(server.channel());
         match wire.ask(&scripts::one(subscribe), end)?.as_slice() {
-            [Value::Array(confirmed)] if confirmed.first() == Some(&Value::BulkString(b"subscribe".to_vec())) => {}
+            [Value::Array(confirmed)]
+                if confirmed.first() == Some(&Value::BulkString(b"subscribe".to_vec())) => {}
             other => return Err(Broken(format!("it does not let us listen: {other:?}"))),
         }
         let mut listener = Listener {
@@ -228,8 +237,9 @@ impl Listener {
     }
 
     fn begin_chain(&self, before: Proof, millis: u64) -> Option<u16> {
-        self.common
-            .begin(before, &self.fence, millis, || self.opened.clear_everything())
+        self.common.begin(before, &self.fence, millis, || {
+            self.opened.clear_everything()
+        })
     }
 
     fn hear(&mut self, value: &Value) {
@@ -242,8 +252,12 @@ impl Listener {
         };
         let own = origin == self.opened.origin();
         match message {
-            Message::Key(key) if !own => self.opened.clear(&self.opened.spot(StoreKey::of_bytes(*key))),
-            Message::Function(name) if !own => self.opened.clear_function(self.opened.function(name)),
+            Message::Key(key) if !own => self
+                .opened
+                .clear(&self.opened.spot(StoreKey::of_bytes(*key))),
+            Message::Function(name) if !own => {
+                self.opened.clear_function(self.opened.function(name))
+            }
             // It was done before it was said.
             Message::Key(_) | Message::Function(_) => {}
             Message::Wake => {
@@ -277,8 +291,12 @@ fn agree(wire: &mut Wire, server: &Server, end: Instant) -> Result<(), Broken> {
         [_, Value::BulkString(agreed)] => {
             let agreed = String::from_utf8_lossy(agreed);
             server.disagrees(&agreed);
-            Err(Broken(format!("its users have agreed on a staleness of {agreed} ms")))
+            Err(Broken(format!(
+                "its users have agreed on a staleness of {agreed} ms"
+            )))
         }
-        _ => Err(Broken("it does not say on which staleness its users agreed".to_owned())),
+        _ => Err(Broken(
+            "it does not say on which staleness its users agreed".to_owned(),
+        )),
     }
 }

@@ -19,7 +19,7 @@ mod scripts;
 mod server;
 mod wire;
 
-pub use at::{AtRedis, Bell, InPlace, Held, Hit, Looked, Turn, Via};
+pub use at::{AtRedis, Bell, Held, Hit, InPlace, Looked, Turn, Via};
 pub use common::Common;
 pub use link::{Answer, Out};
 pub use options::Redis;

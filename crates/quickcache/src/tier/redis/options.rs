@@ -88,7 +88,8 @@ impl Options {
             }
             Address::Unix(_) => true,
         };
-        !self.addresses.iter().all(is_here) && !(self.tls && self.password.is_some())
+        let is_safe = self.tls && self.password.is_some();
+        !is_safe && !self.addresses.iter().all(is_here)
     }
 }
 

@@ -122,7 +122,9 @@ pub struct Broken(pub String);
 impl From<io::Error> for Broken {
     fn from(error: io::Error) -> Self {
         Broken(match error.kind() {
-            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => "it does not answer in time".to_owned(),
+            io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
+                "it does not answer in time".to_owned()
+            }
             _ => error.to_string(),
         })
     }
@@ -153,7 +155,9 @@ impl Wire {
             Address::Unix(path) => Stream::Unix(UnixStream::connect(path)?),
             #[cfg(not(unix))]
             Address::Unix(_) => {
-                return Err(Broken("there are no such sockets on this platform".to_owned()));
+                return Err(Broken(
+                    "there are no such sockets on this platform".to_owned(),
+                ));
             }
         };
         Ok(Wire {
@@ -248,7 +252,7 @@ fn secure(
         .with_root_certificates(roots)
         .with_no_client_auth();
     let name = ServerName::try_from(host.to_owned()).map_err(|error| broken(&error))?;
-    let connection = rustls::ClientConnection::new(Arc::new(config), name)
-        .map_err(|error| broken(&error))?;
+    let connection =
+        rustls::ClientConnection::new(Arc::new(config), name).map_err(|error| broken(&error))?;
     Ok(rustls::StreamOwned::new(connection, tcp))
 }

@@ -61,7 +61,10 @@ pub(super) mod folder {
             match self.0 {}
         }
 
-        pub(in super::super) fn of_worker(&self, _name: &dyn std::fmt::Display) -> io::Result<File> {
+        pub(in super::super) fn of_worker(
+            &self,
+            _name: &dyn std::fmt::Display,
+        ) -> io::Result<File> {
             match self.0 {}
         }
     }

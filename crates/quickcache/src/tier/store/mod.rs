@@ -19,6 +19,10 @@ mod leases;
 #[cfg(unix)]
 mod map;
 mod opened;
+#[cfg_attr(
+    not(feature = "redis"),
+    allow(dead_code, reason = "nobody proves anything")
+)]
 pub(in crate::tier) mod proof;
 mod public;
 mod ring;

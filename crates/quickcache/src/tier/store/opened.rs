@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::TABLE_ONLY;
 use super::files::{TableFile, ValuesFile, boot_id, poison};
 use super::folder::{Folder, Identity, Kind};
 use super::generations::{Generations, HEADER, Head, LEASE_WORDS, NETWORK, Stamp, Watch};
@@ -12,7 +13,6 @@ use super::key::StoreKey;
 use super::map::Map;
 use super::ring::{Read, Refused, Ring};
 use super::workers::Workers;
-use super::TABLE_ONLY;
 use crate::clock::Millis;
 use crate::entry::{self, Entry, Rejected, Seal};
 use crate::scratch::Scratch;

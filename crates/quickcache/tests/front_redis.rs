@@ -1,0 +1,182 @@
+//! A Redis behind the memory tier, as a Rust function sees it. Caches with a folder of their own stand for machines: they share nothing
+//! but the server.
+
+#![cfg(all(target_os = "linux", feature = "redis"))]
+
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use quickcache::{Cleared, Memory, QuickCache, Redis, TieredCache, quickcache};
+use quickcache_testing::{Folder, Server};
+
+/// Never dropped, as statics are not; it ends with the process.
+static SERVER: LazyLock<Server> = LazyLock::new(Server::start);
+
+fn redis() -> Redis {
+    let folder: &'static Folder = Box::leak(Box::new(Folder::new()));
+    Redis::new(&SERVER.url())
+        .timeout("5m")
+        .folder(folder.path().join("machine"))
+}
+
+/// With a memory tier, and without.
+fn machine() -> QuickCache {
+    QuickCache::new(TieredCache::new([
+        Memory::new().timeout("1m").into(),
+        redis().into(),
+    ]))
+}
+
+static ONE: LazyLock<QuickCache> = LazyLock::new(machine);
+static TWO: LazyLock<QuickCache> = LazyLock::new(machine);
+static BARE: LazyLock<QuickCache> = LazyLock::new(|| QuickCache::new(redis()));
+
+static NOW: AtomicU64 = AtomicU64::new(0);
+
+/// One and the same function on all of them.
+macro_rules! everywhere {
+    ($name:literal, $one:ident, $two:ident, $bare:ident, $(skip_arg = $skip:ident,)? |$n:ident $(, $force:ident)?| -> $value:ty $body:block) => {
+        #[quickcache(cache = ONE, name = $name, version = 1, vary_on = [$n] $(, skip_arg = $skip)?)]
+        #[allow(dead_code)]
+        fn $one($n: u64 $(, $force: bool)?) -> $value $body
+        #[quickcache(cache = TWO, name = $name, version = 1, vary_on = [$n] $(, skip_arg = $skip)?)]
+        #[allow(dead_code)]
+        fn $two($n: u64 $(, $force: bool)?) -> $value $body
+        #[quickcache(cache = BARE, name = $name, version = 1, vary_on = [$n] $(, skip_arg = $skip)?)]
+        #[allow(dead_code)]
+        fn $bare($n: u64 $(, $force: bool)?) -> $value $body
+    };
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !holds() {
+        assert!(Instant::now() < end, "{what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn what_one_machine_computed_another_hits() {
+    everywhere!("hits", one, two, bare, |n| -> String {
+        format!("{n} of {}", NOW.load(Ordering::SeqCst))
+    });
+    let value = one(1);
+    assert_eq!(
+        (two(1), bare(1), bare(1)),
+        (value.clone(), value.clone(), value)
+    );
+    assert_eq!((one::stats().executions, two::stats().executions), (1, 0));
+    assert_eq!(
+        (two::stats().tier_hits, bare::stats().tier_hits),
+        (vec![1], vec![2])
+    );
+}
+
+#[test]
+fn the_memory_tier_serves_as_soon_as_clears_are_listened_for() {
+    everywhere!("memory", one, two, bare, |n| -> u64 { n });
+    until("a hit in memory", || {
+        one(1);
+        one::stats().memory_hits > 0
+    });
+    assert_eq!(one::stats().executions, 1);
+}
+
+#[test]
+fn p3_a_clear_is_in_force_on_every_machine_that_has_no_memory_tier() {
+    everywhere!("clears", one, two, bare, |n| -> (u64, u64) {
+        (n, NOW.fetch_add(1, Ordering::SeqCst))
+    });
+    for _ in 0..100 {
+        let before = bare(1);
+        assert_eq!(one::clear(1), Cleared::Applied);
+        assert!(bare(1).1 > before.1);
+    }
+}
+
+#[test]
+fn p4_a_clear_reaches_the_memory_of_another_machine_within_the_bound() {
+    everywhere!("reaches", one, two, bare, |n| -> (u64, u64) {
+        (n, NOW.fetch_add(1, Ordering::SeqCst))
+    });
+    until("a hit in memory", || {
+        two(1);
+        two::stats().memory_hits > 0
+    });
+    let before = two(1);
+    assert_eq!(one::clear(1), Cleared::Applied);
+    thread::sleep(Duration::from_millis(250));
+    assert!(two(1).1 > before.1);
+}
+
+#[test]
+fn clear_all_takes_every_key_of_the_function_and_no_other() {
+    everywhere!("all", one, two, bare, |n| -> (u64, u64) {
+        (n, NOW.fetch_add(1, Ordering::SeqCst))
+    });
+    everywhere!("others", other, _other_two, _other_bare, |n| -> u64 { n });
+    other(1);
+    let before: Vec<_> = (0..10).map(bare).collect();
+    assert_eq!(two::clear_all(), Cleared::Applied);
+    assert!(
+        (0..10)
+            .map(bare)
+            .zip(before)
+            .all(|(after, before)| after.1 > before.1)
+    );
+    other(1);
+    assert_eq!(other::stats().executions, 1);
+}
+
+#[test]
+fn a_value_that_is_set_or_computed_anew_replaces_the_one_everywhere() {
+    everywhere!("anew", one, two, bare, |n| -> (u64, u64) {
+        (n, NOW.fetch_add(1, Ordering::SeqCst))
+    });
+    let before = bare(1);
+    let anew = one::refresh(1);
+    assert!(anew.1 > before.1);
+    assert_eq!(bare(1), anew);
+    two::set_cached_value(1).to((1, 77));
+    assert_eq!(bare(1), (1, 77));
+    assert_eq!(bare::get_cached_value(1), Some((1, 77)));
+    thread::sleep(Duration::from_millis(250));
+    assert_eq!(one(1), (1, 77));
+}
+
+#[test]
+fn p7_one_execution_over_all_machines() {
+    everywhere!("flight", one, two, bare, |n| -> u64 {
+        thread::sleep(Duration::from_millis(300));
+        n
+    });
+    one(0);
+    let began = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| one(1));
+            scope.spawn(|| two(1));
+            scope.spawn(|| bare(1));
+        }
+    });
+    let executions = one::stats().executions + two::stats().executions + bare::stats().executions;
+    assert_eq!(executions, 2, "one of them warmed up");
+    assert!(began.elapsed() < Duration::from_secs(2));
+}
+
+#[test]
+fn a_function_that_panics_gives_its_lease_back() {
+    everywhere!("panics", one, two, bare, |n| -> u64 {
+        assert!(NOW.load(Ordering::SeqCst) == u64::MAX, "it fails");
+        n
+    });
+    let began = Instant::now();
+    for _ in 0..3 {
+        assert!(std::panic::catch_unwind(|| bare(1)).is_err());
+        assert!(std::panic::catch_unwind(|| one(1)).is_err());
+    }
+    assert!(began.elapsed() < Duration::from_secs(3));
+}
