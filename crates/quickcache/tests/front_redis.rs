@@ -50,8 +50,12 @@ macro_rules! everywhere {
     };
 }
 
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(10);
+fn until(what: &str, holds: impl FnMut() -> bool) {
+    within(10, what, holds);
+}
+
+fn within(seconds: u64, what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(seconds);
     while !holds() {
         assert!(Instant::now() < end, "{what}");
         thread::sleep(Duration::from_millis(2));
@@ -179,4 +183,67 @@ fn a_function_that_panics_gives_its_lease_back() {
         assert!(std::panic::catch_unwind(|| one(1)).is_err());
     }
     assert!(began.elapsed() < Duration::from_secs(3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn async_functions_share_values_leases_and_clears_with_the_others() {
+    #[quickcache(cache = ONE, name = "async", version = 1, vary_on = [n])]
+    async fn one(n: u64) -> (u64, u64) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        (n, NOW.fetch_add(1, Ordering::SeqCst))
+    }
+    #[quickcache(cache = BARE, name = "async", version = 1, vary_on = [n])]
+    async fn bare(n: u64) -> (u64, u64) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        (n, NOW.fetch_add(1, Ordering::SeqCst))
+    }
+    let all: Vec<_> = (0..20)
+        .map(|n| {
+            tokio::spawn(async move {
+                if n % 2 == 0 {
+                    one(1).await
+                } else {
+                    bare(1).await
+                }
+            })
+        })
+        .collect();
+    let mut values = Vec::new();
+    for task in all {
+        values.push(task.await.expect("it ends"));
+    }
+    assert!(values.iter().all(|value| *value == values[0]));
+    assert_eq!(one::stats().executions + bare::stats().executions, 1);
+    for _ in 0..20 {
+        let before = bare(1).await;
+        assert_eq!(one::clear(1).await, Cleared::Applied);
+        assert!(bare(1).await.1 > before.1);
+    }
+    one::set_cached_value(1).to((1, 99)).await;
+    assert_eq!(bare::get_cached_value(1).await, Some((1, 99)));
+    let anew = bare::refresh(1).await;
+    assert_eq!(bare(1).await, anew);
+}
+
+#[tokio::test]
+async fn p11_a_call_that_is_dropped_gives_its_lease_back() {
+    #[quickcache(cache = BARE, name = "dropped", version = 1, vary_on = [n])]
+    async fn bare(n: u64) -> u64 {
+        if NOW.load(Ordering::SeqCst) > 0 {
+            tokio::time::sleep(Duration::from_millis(50 * n)).await;
+        }
+        n
+    }
+    NOW.fetch_add(1, Ordering::SeqCst);
+    for _ in 0..3 {
+        let left = tokio::time::timeout(Duration::from_millis(20), bare(40)).await;
+        assert!(left.is_err());
+    }
+    // Else it would end by itself, after three seconds.
+    let mut pattern = SERVER.connect().expect("a connection");
+    within(2, "the lease is given back", || {
+        let held = pattern.command(&["EVAL", "local n = 0 for _, k in ipairs(redis.call('KEYS', 'qc:*')) do \
+            if redis.call('TYPE', k).ok == 'string' and string.sub(redis.call('GETRANGE', k, 0, 0), 1, 1) == 'L' then n = n + 1 end end return n", "0"]);
+        matches!(held, Ok(quickcache_testing::Reply::Int(0)))
+    });
 }

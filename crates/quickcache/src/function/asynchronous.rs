@@ -9,6 +9,7 @@ use futures_timer::Delay;
 
 use super::call::{How, Pending};
 use super::entry::{Cleared, Handle};
+use super::redis::Soon;
 use super::work::Work;
 use super::{Flown, Function, Site, protocol};
 use crate::key::v1::Digest;
@@ -41,6 +42,7 @@ impl Function {
                 failures.push(format!("tier `{}`: {error}", tier.name));
             }
         }
+        failures.extend(self.clear_in_redis(&Soon, key).await);
         failures.extend(self.clear_in_store(key));
         failures
     }
@@ -68,7 +70,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
             generation: work.see(),
         };
         let mut body = std::pin::pin!(Some(body));
-        let flown = asynchronous::run(
+        let flown = asynchronous::run_from(
             protocol(),
             asked,
             async { Delay::new(patience).await }, // made when it is polled: by a follower
@@ -84,8 +86,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
                     let run = work.begin();
                     match body.as_mut().as_pin_mut() {
                         Some(body) => {
-                            let returned = body.await;
-                            work.put_in_store(work.finish(run, returned), true)
+                            let flown = work.finish(run, body.await);
+                            work.fill_redis(&Soon, &flown).await;
+                            work.put_in_store(flown, true)
                         }
                         None => Flown::Lone,
                     }
@@ -96,6 +99,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
                 unstore: work.delete_async(),
                 keep: |flown: &Flown| work.keep(flown),
             },
+            || work.valid_from(),
         )
         .await;
         match work.end(flown) {
@@ -119,6 +123,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
         let token = protocol().lock().now();
         let work = Work::new(self);
         work.see();
+        work.take_in_redis(&Soon).await;
         let run = work.begin();
         let flown = work.finish(run, body().await);
         work.supersede_async(token, &flown).await;
@@ -132,8 +137,14 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
 impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
     /// In every tier, in place of what is there.
     async fn supersede_async(&self, token: Seq, flown: &Flown) {
-        if !matches!(flown, Flown::Value(_)) || !self.has_outer() {
-            return self.supersede(token, flown);
+        if !matches!(flown, Flown::Value(_)) {
+            return;
+        }
+        if !self.supersede_in_redis(&Soon, flown).await {
+            return self.clear_older();
+        }
+        if !self.has_outer() {
+            return self.supersede_here(token, flown);
         }
         if !self.supersede_in_store(flown) {
             return;
@@ -158,6 +169,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         if let Some(found) = self.look_at_store_async().await {
             return Some(found);
         }
+        if let Some(found) = self.look_at_redis(&Soon).await {
+            return Some(found);
+        }
         self.look_outside_async().await
     }
 
@@ -167,7 +181,10 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
             return Some(found);
         }
         self.hooks().codec?;
-        match self.peek_at_store() {
+        if let Some(found) = self.peek_at_store() {
+            return Some(found);
+        }
+        match self.peek_at_redis(&Soon).await {
             Some(found) => Some(found),
             None => self.look_outside_async().await,
         }
@@ -264,7 +281,8 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
     /// Clears it.
     pub async fn clear_async(self) -> Cleared {
         if self.function.outer.is_empty() {
-            return self.clear();
+            let failures = self.function.delete_async(&self.digest).await;
+            return self.cleared(failures);
         }
         let whole = *self.digest.as_bytes();
         let key = self.key_of(&whole);
@@ -321,6 +339,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
         let token = protocol().lock().now();
         let work = Work::new(self.pending());
         work.see();
+        work.take_in_redis(&Soon).await;
         let flown = work.given(value);
         work.supersede_async(token, &flown).await;
         work.settle();
@@ -353,6 +372,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
 impl Site {
     /// As `clear_all`.
     pub async fn clear_all_async(&'static self) -> Cleared {
-        self.clear_all()
+        let failures = self.clear_all_in_redis(&Soon).await;
+        self.clear_all_here(failures)
     }
 }

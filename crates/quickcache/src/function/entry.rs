@@ -119,20 +119,25 @@ impl<O: Outcome, F: Fn() -> O + Copy> Call<F> {
 impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
     /// Clears it.
     pub fn clear(self) -> Cleared {
-        let whole = *self.digest.as_bytes();
-        let key = self.key_of(&whole);
-        let failures = if self.function.outer.is_empty() {
+        if self.function.outer.is_empty() {
             let failures = self.function.delete(&self.digest);
-            drop(protocol().clear(key, || self.remove()));
-            failures
-        } else {
-            blocking::clear(
-                protocol(),
-                key,
-                || self.function.delete(&self.digest),
-                || self.remove(),
-            )
-        };
+            return self.cleared(failures);
+        }
+        let whole = *self.digest.as_bytes();
+        let failures = blocking::clear(
+            protocol(),
+            self.key_of(&whole),
+            || self.function.delete(&self.digest),
+            || self.remove(),
+        );
+        self.function.counters.happened(self.hash, Event::Cleared);
+        Cleared::new(self.function, failures)
+    }
+
+    /// Out of the memory tier too, when it is out of those behind it that know generations.
+    pub(super) fn cleared(&self, failures: Vec<String>) -> Cleared {
+        let whole = *self.digest.as_bytes();
+        drop(protocol().clear(self.key_of(&whole), || self.remove()));
         self.function.counters.happened(self.hash, Event::Cleared);
         Cleared::new(self.function, failures)
     }
@@ -333,9 +338,12 @@ impl Site {
     /// Clears every entry of the function, of all its instantiations, in a moment.
     #[must_use = "not every tier can do it"]
     pub fn clear_all(&'static self) -> Cleared {
-        let mut failures: Vec<String> = blocking::now(self.clear_all_in_redis(&InPlace))
-            .into_iter()
-            .collect();
+        self.clear_all_here(blocking::now(self.clear_all_in_redis(&InPlace)))
+    }
+
+    /// In the tiers but Redis, of which it is told what failed.
+    pub(super) fn clear_all_here(&'static self, failure: Option<String>) -> Cleared {
+        let mut failures = Vec::from_iter(failure);
         failures.extend(self.clear_all_in_store());
         for function in self.functions() {
             function.clear_all();

@@ -14,8 +14,8 @@ use crate::protocol::guarded::Found;
 use crate::protocol::machine::ValidFrom;
 use crate::stats::count;
 pub(crate) use crate::tier::redis::AtRedis;
-pub(super) use crate::tier::redis::InPlace;
 use crate::tier::redis::{Bell, Fence, Held, Hit, Looked, Out, Turn, Via};
+pub(super) use crate::tier::redis::{InPlace, Soon};
 use crate::tier::store::{Patience, Proven, StoreKey};
 
 /// What messages call it.

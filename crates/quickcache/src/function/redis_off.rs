@@ -21,6 +21,7 @@ pub(super) fn proven_by(_redis: Option<&AtRedis>) -> Option<Proven> {
 
 /// How a caller waits.
 pub(super) struct InPlace;
+pub(super) struct Soon;
 
 /// What a call knows of its key in Redis: nothing.
 #[derive(Default)]

@@ -276,14 +276,19 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         if !matches!(flown, Flown::Value(_)) {
             return;
         }
-        let whole = self.whole();
-        let key = self.key_of(&whole);
         if !blocking::now(self.supersede_in_redis(&InPlace, flown)) {
             return self.clear_older();
         }
+        self.supersede_here(token, flown);
+    }
+
+    /// In the tiers but Redis.
+    pub(super) fn supersede_here(&self, token: Seq, flown: &Flown) {
         if !self.supersede_in_store(flown) {
             return;
         }
+        let whole = self.whole();
+        let key = self.key_of(&whole);
         if self.has_outer() {
             blocking::supersede(
                 protocol(),

@@ -95,11 +95,8 @@ fn due_leases(state: &mut State, now: Instant) -> Vec<Lease> {
 }
 
 fn renew(server: &'static Server, lease: &Lease) {
-    let make = |fence: &_| {
-        (*fence == lease.era.fence)
-            .then(|| scripts::renew(&lease.key, &lease.era, lease.token, LEASE))
-    };
-    let kept = server.ask(make);
+    let request = scripts::renew(&lease.key, &lease.era, lease.token, LEASE);
+    let kept = server.ask(&request, Some(lease.era.fence));
     let kept = kept.map(|answer| answer.and_then(|answer| scripts::yes(&answer.replies)));
     if matches!(kept, Ok(Some(false) | None)) {
         // It was cleared, or is another's: nothing to keep.
@@ -110,11 +107,9 @@ fn renew(server: &'static Server, lease: &Lease) {
 fn give_back(server: &'static Server, lease: &Lease) {
     let channel = server.channel();
     let message = Message::Wake.bytes(&[0; 8]);
+    let request = scripts::release(&lease.key, &lease.era, lease.token, &channel, &message);
     // If it does not come to pass the lease ends by itself.
-    let _left = server.ask(|fence| {
-        (*fence == lease.era.fence)
-            .then(|| scripts::release(&lease.key, &lease.era, lease.token, &channel, &message))
-    });
+    let _left = server.ask(&request, Some(lease.era.fence));
 }
 
 fn connect(server: &'static Server) {

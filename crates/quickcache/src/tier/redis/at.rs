@@ -5,11 +5,12 @@ use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_timer::Delay;
 use redis::Pipeline;
 
 use super::agent::LEASE;
 use super::common::Common;
-use super::link::{Answer, Out};
+use super::link::{Out, Outcome};
 use super::message::Message;
 use super::record::{self, Era, Fence, Token};
 use super::scripts::{self, Claimed};
@@ -18,12 +19,13 @@ use crate::tier::store::{Opened, Shared, StoreKey, sleep};
 
 /// How a caller waits.
 pub trait Via: Sync {
-    /// Sends what is made of a connection's fence, and awaits the replies.
+    /// Sends a request, which may be meant for one server only, and awaits the replies.
     fn ask(
         &self,
         server: &'static Server,
-        make: impl FnOnce(&Fence) -> Option<Pipeline> + Send,
-    ) -> impl Future<Output = Result<Option<Answer>, Out>> + Send;
+        pipeline: &Pipeline,
+        of: Option<Fence>,
+    ) -> impl Future<Output = Outcome> + Send;
 
     /// Waits until the bell is rung that said `seen`, or so long.
     fn rest(&self, bell: Option<Bell>, most: Duration) -> impl Future<Output = ()> + Send;
@@ -56,9 +58,10 @@ impl Via for InPlace {
     fn ask(
         &self,
         server: &'static Server,
-        make: impl FnOnce(&Fence) -> Option<Pipeline> + Send,
-    ) -> impl Future<Output = Result<Option<Answer>, Out>> + Send {
-        std::future::ready(server.ask(make))
+        pipeline: &Pipeline,
+        of: Option<Fence>,
+    ) -> impl Future<Output = Outcome> + Send {
+        std::future::ready(server.ask(pipeline, of))
     }
 
     fn rest(&self, bell: Option<Bell>, most: Duration) -> impl Future<Output = ()> + Send {
@@ -67,6 +70,31 @@ impl Via for InPlace {
             None => std::thread::sleep(most),
         }
         std::future::ready(())
+    }
+}
+
+/// A task, which other threads do the waiting for.
+pub struct Soon;
+
+impl Via for Soon {
+    fn ask(
+        &self,
+        server: &'static Server,
+        pipeline: &Pipeline,
+        of: Option<Fence>,
+    ) -> impl Future<Output = Outcome> + Send {
+        server.ask_soon(pipeline, of)
+    }
+
+    async fn rest(&self, bell: Option<Bell>, most: Duration) {
+        // A task cannot sleep on a futex: it looks at the bell every few milliseconds.
+        const LOOK: Duration = Duration::from_millis(5);
+        let mut left = most;
+        while !left.is_zero() && !bell.is_some_and(Bell::has_rung) {
+            let nap = left.min(LOOK);
+            Delay::new(nap).await;
+            left -= nap;
+        }
     }
 }
 
@@ -150,8 +178,9 @@ impl AtRedis {
     /// If the server is out of reach, or refuses.
     pub async fn look(&self, via: &impl Via, key: &StoreKey, life: bool) -> Result<Looked, Out> {
         let name = self.key(key);
-        let make = |_: &_| Some(scripts::look(&name, &self.key, life));
-        let answer = via.ask(self.server, make).await?.ok_or_else(unexpected)?;
+        let request = scripts::look(&name, &self.key, life);
+        let answer = via.ask(self.server, &request, None).await?;
+        let answer = answer.ok_or_else(unexpected)?;
         let looked = scripts::looked(answer.replies).ok_or_else(unexpected)?;
         let function = match looked.function.and_then(|held| held.try_into().ok()) {
             Some(function) => function,
@@ -174,8 +203,9 @@ impl AtRedis {
     }
 
     async fn begin_function(&self, via: &impl Via) -> Result<[u8; 16], Out> {
-        let make = |_: &_| Some(scripts::function(&self.key, Token::new()));
-        let answer = via.ask(self.server, make).await?.ok_or_else(unexpected)?;
+        let request = scripts::function(&self.key, Token::new());
+        let answer = via.ask(self.server, &request, None).await?;
+        let answer = answer.ok_or_else(unexpected)?;
         scripts::token(&answer.replies).ok_or_else(unexpected)
     }
 
@@ -185,18 +215,18 @@ impl AtRedis {
     /// If the server is out of reach, or refuses.
     pub async fn claim(&self, via: &impl Via, key: &StoreKey, era: &Era) -> Result<Turn, Out> {
         let mut held = self.hold(key, *era);
-        let make = |fence: &Fence| {
-            (*fence == era.fence).then(|| scripts::claim_lease(&held.key, era, held.token, LEASE))
-        };
-        let Some(answer) = via.ask(self.server, make).await? else {
+        let request = scripts::claim_lease(&held.key, era, held.token, LEASE);
+        let Some(answer) = via.ask(self.server, &request, Some(era.fence)).await? else {
+            held.let_go();
             return Ok(Turn::Wait); // another server meanwhile: look again
         };
-        match scripts::claimed(answer.replies).ok_or_else(unexpected)? {
-            Claimed::Leased => {
-                held.keep_alive();
-                Ok(Turn::Lead(held))
-            }
-            Claimed::Waits => Ok(Turn::Wait),
+        let claimed = scripts::claimed(answer.replies).ok_or_else(unexpected)?;
+        if claimed == Claimed::Leased {
+            return Ok(Turn::Lead(held));
+        }
+        held.let_go();
+        match claimed {
+            Claimed::Leased | Claimed::Waits => Ok(Turn::Wait),
             Claimed::Held(record, left) => match scripts::entry(&record, era) {
                 Some(entry) => Ok(Turn::Found(Hit {
                     entry,
@@ -219,25 +249,35 @@ impl AtRedis {
         era: &Era,
     ) -> Result<Option<Held>, Out> {
         let mut held = self.hold(key, *era);
-        let make = |fence: &Fence| {
-            (*fence == era.fence).then(|| scripts::take(&held.key, era, held.token, LEASE))
-        };
-        if via.ask(self.server, make).await?.is_none() {
+        let request = scripts::take(&held.key, era, held.token, LEASE);
+        if via
+            .ask(self.server, &request, Some(era.fence))
+            .await?
+            .is_none()
+        {
+            held.let_go();
             return Ok(None);
         }
-        held.keep_alive();
         Ok(Some(held))
     }
 
+    /// A right that is about to be asked for: if nobody awaits the answer it is given back.
     fn hold(&self, key: &StoreKey, era: Era) -> Held {
+        let (token, key_there) = (Token::new(), self.key(key));
+        self.server.keep_alive(server::Lease {
+            key: key_there.clone(),
+            era,
+            token,
+            renew: std::time::Instant::now() + LEASE / 3,
+        });
         Held {
             server: self.server,
             function: self.key.clone(),
-            key: self.key(key),
+            key: key_there,
             of: *key,
             era,
-            token: Token::new(),
-            kept: false,
+            token,
+            kept: true,
         }
     }
 
@@ -260,12 +300,9 @@ impl AtRedis {
     }
 
     async fn clear_at(&self, via: &impl Via, key: &[u8], message: &[u8]) -> Result<(), Out> {
-        let make = |_: &_| {
-            let mut pipeline = redis::pipe();
-            scripts::clear(&mut pipeline, key, &self.server.channel(), message);
-            Some(pipeline)
-        };
-        via.ask(self.server, make).await.map(|_| ())
+        let mut pipeline = redis::pipe();
+        scripts::clear(&mut pipeline, key, &self.server.channel(), message);
+        via.ask(self.server, &pipeline, None).await.map(|_| ())
     }
 
     /// What rings when a lease ends, as it stands.
@@ -294,16 +331,6 @@ impl Held {
     #[must_use]
     pub fn era(&self) -> &Era {
         &self.era
-    }
-
-    fn keep_alive(&mut self) {
-        self.kept = true;
-        self.server.keep_alive(server::Lease {
-            key: self.key.clone(),
-            era: self.era,
-            token: self.token,
-            renew: std::time::Instant::now() + LEASE / 3,
-        });
     }
 
     /// Stores an entry for so long. `false`: it, or its function, has been cleared since, or the lease was lost. With `origin` every
@@ -337,8 +364,8 @@ impl Held {
             tell_all: origin.is_some(),
         };
         let era = self.era;
-        let make = |fence: &Fence| (*fence == era.fence).then(|| scripts::fill(&fill));
-        match via.ask(self.server, make).await? {
+        let request = scripts::fill(&fill);
+        match via.ask(self.server, &request, Some(era.fence)).await? {
             Some(answer) => scripts::filled(answer.replies, &era).ok_or_else(unexpected),
             None => Ok(false),
         }
@@ -353,11 +380,8 @@ impl Held {
         let era = self.era;
         let channel = self.server.channel();
         let message = Message::Wake.bytes(&[0; 8]);
-        let make = |fence: &Fence| {
-            (*fence == era.fence)
-                .then(|| scripts::release(&self.key, &era, self.token, &channel, &message))
-        };
-        match via.ask(self.server, make).await? {
+        let request = scripts::release(&self.key, &era, self.token, &channel, &message);
+        match via.ask(self.server, &request, Some(era.fence)).await? {
             Some(answer) => scripts::yes(&answer.replies).ok_or_else(unexpected),
             None => Ok(false),
         }

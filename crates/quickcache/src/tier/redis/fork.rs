@@ -22,6 +22,7 @@ unsafe extern "C" fn before() {
     let mut held: Vec<Box<dyn Held>> = Vec::new();
     for server in all.iter() {
         held.push(Box::new(lock(&server.state)));
+        held.push(Box::new(server.lanes.hold()));
     }
     held.push(Box::new(listener::hold()));
     held.push(Box::new(all));

@@ -19,7 +19,7 @@ pub struct Link {
 }
 
 /// What came of a request.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Out {
     /// Nobody tried: the server is known to be out of reach.
     Away,
@@ -44,7 +44,32 @@ impl From<Broken> for Out {
     }
 }
 
+/// Commands, and for which server they are meant, if not for any.
+pub struct Request {
+    bytes: Vec<u8>,
+    count: usize,
+    of: Option<Fence>,
+}
+
+impl Request {
+    pub fn new(pipeline: &Pipeline, of: Option<Fence>) -> Self {
+        Request {
+            bytes: pipeline.get_packed_pipeline(),
+            count: pipeline.len(),
+            of,
+        }
+    }
+
+    fn is_for(&self, fence: &Fence) -> bool {
+        self.of.is_none_or(|of| of == *fence)
+    }
+}
+
+/// What came of a request; nothing, if it was meant for another server.
+pub type Outcome = Result<Option<Answer>, Out>;
+
 /// Replies, none of which is an error, and who gave them.
+#[derive(Debug)]
 pub struct Answer {
     pub replies: Vec<Value>,
     pub fence: Fence,
@@ -88,34 +113,60 @@ impl Link {
         Ok(())
     }
 
-    /// Asks what `make` makes of the fence; nothing, if it makes nothing.
-    pub fn ask(
-        &mut self,
-        make: impl FnOnce(&Fence) -> Option<Pipeline>,
-        end: Instant,
-    ) -> Result<Option<Answer>, Out> {
-        let Some(request) = make(&self.fence) else {
-            return Ok(None);
-        };
-        let mut replies = self.wire.ask(&request, end)?;
-        if replies.iter().any(|reply| code(reply) == Some("NOSCRIPT")) {
-            // Somebody had it forget them. (Each command before it may be said again.)
+    /// Sends requests in one go, and awaits the replies to each. A request that is meant for another server is not sent.
+    pub fn ask(&mut self, requests: &[Request], end: Instant) -> Result<Vec<Outcome>, Broken> {
+        let mut outcomes: Vec<Outcome> = Vec::with_capacity(requests.len());
+        let mut bytes = Vec::new();
+        for request in requests {
+            if request.is_for(&self.fence) {
+                bytes.extend(&request.bytes);
+            }
+        }
+        if !bytes.is_empty() {
+            self.wire.send(&bytes, end)?;
+        }
+        let mut unknown = Vec::new();
+        for (at, request) in requests.iter().enumerate() {
+            if !request.is_for(&self.fence) {
+                outcomes.push(Ok(None));
+                continue;
+            }
+            let replies = self.receive(request, end)?;
+            if replies.iter().any(|reply| code(reply) == Some("NOSCRIPT")) {
+                unknown.push(at);
+            }
+            outcomes.push(self.outcome(replies)?);
+        }
+        if !unknown.is_empty() {
+            // Somebody had it forget the scripts. (What was said before them may be said again.)
             for reply in self.wire.ask(&scripts::load(), end)? {
                 refuse(&reply)?;
             }
-            replies = self.wire.ask(&request, end)?;
+            for at in unknown {
+                self.wire.send(&requests[at].bytes, end)?;
+                let replies = self.receive(&requests[at], end)?;
+                outcomes[at] = self.outcome(replies)?;
+            }
         }
+        Ok(outcomes)
+    }
+
+    fn receive(&mut self, request: &Request, end: Instant) -> Result<Vec<Value>, Broken> {
+        (0..request.count).map(|_| self.wire.receive(end)).collect()
+    }
+
+    fn outcome(&self, replies: Vec<Value>) -> Result<Outcome, Broken> {
         for reply in &replies {
             match code(reply) {
                 None => {}
-                Some(code) if is_out_of_order(code) => return Err(Out::Broken(text(reply))),
-                Some(_) => return Err(Out::Refused(text(reply))),
+                Some(code) if is_out_of_order(code) => return Err(Broken(text(reply))),
+                Some(_) => return Ok(Err(Out::Refused(text(reply)))),
             }
         }
-        Ok(Some(Answer {
+        Ok(Ok(Some(Answer {
             replies,
             fence: self.fence,
-        }))
+        })))
     }
 }
 

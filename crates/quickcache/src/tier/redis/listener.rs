@@ -171,11 +171,7 @@ impl Listener {
         let message = Message::Canary(self.canary.nonce).bytes(&self.opened.origin());
         let mut publish = redis::cmd("PUBLISH");
         publish.arg(self.server.channel()).arg(message);
-        let fence = self.fence;
-        let sent = self
-            .server
-            .ask(|of| (*of == fence).then(|| scripts::one(publish)));
-        match sent {
+        match self.server.ask(&scripts::one(publish), Some(self.fence)) {
             Ok(Some(_)) => Ok(()),
             Ok(None) => Err(Broken("calls go to another server".to_owned())),
             Err(error) => Err(Broken(error.to_string())),

@@ -1,7 +1,7 @@
 //! Redis and Valkey: values, leases and clears that several machines share.
 //!
 //! `record` is what lies under a key, `scripts` what runs inside Redis, `message` what is told of clears. `wire` and `link` are one connection,
-//! `server` all of them and whether the server can be reached, `agent` the thread that does what no call waits for. `listener` hears
+//! `server` all of them, `lanes` those of callers that may not wait, and whether the server can be reached, `agent` the thread that does what no call waits for. `listener` hears
 //! the clears of other machines, and `common` says how far that is proven. `at` is a function there, and one call of it. Why
 //! the promises follow is told in `docs/redis.md`.
 
@@ -10,6 +10,7 @@ mod at;
 mod common;
 #[cfg(unix)]
 mod fork;
+mod lanes;
 mod link;
 mod listener;
 mod message;
@@ -19,9 +20,9 @@ mod scripts;
 mod server;
 mod wire;
 
-pub use at::{AtRedis, Bell, Held, Hit, InPlace, Looked, Turn, Via};
+pub use at::{AtRedis, Bell, Held, Hit, InPlace, Looked, Soon, Turn, Via};
 pub use common::Common;
-pub use link::{Answer, Out};
+pub use link::{Answer, Out, Outcome};
 pub use options::Redis;
 pub use record::{Era, Fence};
 pub use server::Server;

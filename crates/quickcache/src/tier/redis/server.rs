@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use redis::Pipeline;
 
 use super::common::Common;
-use super::link::{Answer, Link, Out};
+use super::lanes::Lanes;
+use super::link::{Link, Out, Outcome, Request};
 use super::options::Options;
 use super::record::{Era, Fence, Token, random};
 use super::wire::Broken;
@@ -23,6 +24,8 @@ pub struct Server {
     pub(super) state: Mutex<State>,
     /// Something in `state` has changed.
     pub(super) changed: Condvar,
+    /// For those who may not wait in place.
+    pub(super) lanes: Lanes,
     failures: AtomicU64,
     identity: [u8; 32],
     warned_crowded: AtomicBool,
@@ -88,6 +91,7 @@ impl Server {
             options: options.clone(),
             state: Mutex::default(),
             changed: Condvar::new(),
+            lanes: Lanes::new(),
             failures: AtomicU64::new(0),
             identity: options.identity(),
             warned_crowded: AtomicBool::new(false),
@@ -185,15 +189,22 @@ impl Server {
         lock(&self.state).away.is_some()
     }
 
-    /// Sends what `make` makes of the fence of a connection, and awaits the replies; nothing is sent if it makes nothing.
+    /// Sends a request, and awaits the replies.
     ///
     /// # Errors
     /// If the server is out of reach, or refuses: counted, and logged once for each time that it goes out of reach.
-    pub fn ask(
-        &'static self,
-        make: impl FnOnce(&Fence) -> Option<Pipeline>,
-    ) -> Result<Option<Answer>, Out> {
+    pub fn ask(&'static self, pipeline: &Pipeline, of: Option<Fence>) -> Outcome {
         let end = Instant::now() + self.options.budget;
+        let outcomes = self.ask_all(&[Request::new(pipeline, of)], end);
+        outcomes.and_then(|mut outcomes| outcomes.pop().unwrap_or(Ok(None)))
+    }
+
+    /// Sends requests in one go, and awaits the replies, until `end`.
+    pub(super) fn ask_all(
+        &'static self,
+        requests: &[Request],
+        end: Instant,
+    ) -> Result<Vec<Outcome>, Out> {
         let mut link = loop {
             let mut link = self.take(end)?;
             match link.verify(end) {
@@ -206,15 +217,18 @@ impl Server {
                 }
             }
         };
-        let answer = link.ask(make, end);
-        match &answer {
-            Err(Out::Broken(why)) => self.broke(link, why),
-            _ => self.give(link),
+        match link.ask(requests, end) {
+            Ok(outcomes) => {
+                self.give(link);
+                let refused = outcomes.iter().filter(|outcome| outcome.is_err()).count();
+                self.failures.fetch_add(refused as u64, Ordering::Relaxed);
+                Ok(outcomes)
+            }
+            Err(Broken(why)) => {
+                self.broke(link, &why);
+                Err(Out::Broken(why))
+            }
         }
-        if answer.is_err() {
-            self.failures.fetch_add(1, Ordering::Relaxed);
-        }
-        answer
     }
 
     /// A connection, now or until `end`.
@@ -270,6 +284,7 @@ impl Server {
     }
 
     fn broke(&self, link: Link, why: &str) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
         let mut state = lock(&self.state);
         state.returned(&link);
         state.live -= 1;
@@ -336,6 +351,7 @@ impl Server {
             drop(unsafe { <std::os::fd::OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd) });
         }
         *state = State::default();
+        self.lanes.forget();
     }
 }
 
