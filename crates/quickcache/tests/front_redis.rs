@@ -117,6 +117,23 @@ fn p4_a_clear_reaches_the_memory_of_another_machine_within_the_bound() {
 }
 
 #[test]
+fn p5_a_clear_that_waits_is_in_force_in_the_memory_of_every_machine() {
+    everywhere!("waits", one, two, bare, |n| -> (u64, u64) {
+        (n, NOW.fetch_add(1, Ordering::SeqCst))
+    });
+    for _ in 0..5 {
+        until("a hit in memory", || {
+            let hits = two::stats().memory_hits;
+            two(1);
+            two::stats().memory_hits > hits
+        });
+        let before = two(1);
+        assert_eq!(one::clear(1).wait(), Cleared::Applied);
+        assert!(two(1).1 > before.1);
+    }
+}
+
+#[test]
 fn clear_all_takes_every_key_of_the_function_and_no_other() {
     everywhere!("all", one, two, bare, |n| -> (u64, u64) {
         (n, NOW.fetch_add(1, Ordering::SeqCst))

@@ -41,11 +41,30 @@ impl Cleared {
         matches!(self, Cleared::Applied)
     }
 
-    /// Waits until other machines have heard of the clear. There is no tier yet that has memory tiers of other machines
-    /// before it, so there is nothing to wait for.
+    /// Waits until the memory tiers of other machines have heard of an applied clear, or are off: the longest `staleness` of a Redis of this
+    /// process. Then no call anywhere gets what was cleared. Without a Redis there is nothing to wait for.
     #[must_use = "a clear can be pending"]
     pub fn wait(self) -> Self {
+        if let Some(time) = self.time_to_wait() {
+            std::thread::sleep(time);
+        }
         self
+    }
+
+    /// As [`wait`](Cleared::wait), for a task.
+    #[must_use = "a clear can be pending"]
+    pub async fn wait_async(self) -> Self {
+        if let Some(time) = self.time_to_wait() {
+            futures_timer::Delay::new(time).await;
+        }
+        self
+    }
+
+    fn time_to_wait(&self) -> Option<Duration> {
+        match self {
+            Cleared::Applied => super::redis::longest_staleness(),
+            Cleared::Pending(_) => None,
+        }
     }
 
     /// A pending clear as an error.

@@ -14,7 +14,7 @@ use crate::protocol::guarded::Found;
 use crate::protocol::machine::ValidFrom;
 use crate::stats::count;
 pub(crate) use crate::tier::redis::AtRedis;
-use crate::tier::redis::{Bell, Fence, Held, Hit, Looked, Out, Turn, Via};
+use crate::tier::redis::{Bell, Fence, Held, Hit, Looked, Out, Server, Turn, Via};
 pub(super) use crate::tier::redis::{InPlace, Soon};
 use crate::tier::store::{Patience, Proven, StoreKey};
 
@@ -40,6 +40,12 @@ pub(super) fn at_redis(site: &Site) -> Option<AtRedis> {
 /// What proves that memory and store know what was cleared on other machines.
 pub(super) fn proven_by(redis: Option<&AtRedis>) -> Option<Proven> {
     redis.map(|redis| redis.server().proven())
+}
+
+/// How long to wait until other machines have heard of a clear: the bound, and that clocks may run apart by one in a hundred.
+pub(super) fn longest_staleness() -> Option<Duration> {
+    let longest = Server::longest_staleness()?;
+    Some(longest + longest / 100 + Duration::from_millis(2))
 }
 
 /// What a call knows of its key in Redis.

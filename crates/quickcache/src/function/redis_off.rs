@@ -19,6 +19,10 @@ pub(super) fn proven_by(_redis: Option<&AtRedis>) -> Option<Proven> {
     None
 }
 
+pub(super) fn longest_staleness() -> Option<std::time::Duration> {
+    None
+}
+
 /// How a caller waits.
 pub(super) struct InPlace;
 pub(super) struct Soon;

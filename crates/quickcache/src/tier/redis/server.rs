@@ -109,6 +109,11 @@ impl Server {
         server
     }
 
+    /// The longest staleness of the servers of this process.
+    pub fn longest_staleness() -> Option<Duration> {
+        all().iter().map(|server| server.options.staleness).max()
+    }
+
     /// The channel on which clears are told.
     pub(super) fn channel(&self) -> Vec<u8> {
         let Options {
