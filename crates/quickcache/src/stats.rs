@@ -31,6 +31,8 @@ pub struct Stats {
     pub unencodable: u64,
     /// Values that the store did not take: too large for it, or the disk was full. They are in the other tiers only.
     pub unstored: u64,
+    /// How long a clear on another machine took to be heard of here, as it was measured last: where there is a Redis, and memory before it.
+    pub lag: Option<Duration>,
     /// Entries in the memory tier.
     pub entries: u64,
     /// What they weigh.
@@ -62,6 +64,7 @@ impl Stats {
         self.rejected_values += other.rejected_values;
         self.unencodable += other.unencodable;
         self.unstored += other.unstored;
+        self.lag = self.lag.max(other.lag);
         self.entries += other.entries;
         self.bytes += other.bytes;
     }

@@ -134,6 +134,23 @@ fn p5_a_clear_that_waits_is_in_force_in_the_memory_of_every_machine() {
 }
 
 #[test]
+fn explain_and_stats_tell_of_it() {
+    everywhere!("told", one, two, bare, |n| -> u64 { n });
+    assert_eq!(bare::explain(1).tier, None);
+    bare(1);
+    let told = bare::explain(1);
+    assert_eq!(told.tier.as_deref(), Some("redis"));
+    assert!(
+        told.time_left
+            .is_some_and(|left| left > Duration::from_secs(290))
+    );
+    until("the lag is measured", || {
+        one(1);
+        one::stats().lag.is_some()
+    });
+}
+
+#[test]
 fn clear_all_takes_every_key_of_the_function_and_no_other() {
     everywhere!("all", one, two, bare, |n| -> (u64, u64) {
         (n, NOW.fetch_add(1, Ordering::SeqCst))

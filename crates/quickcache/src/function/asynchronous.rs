@@ -352,6 +352,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
             self.explain_store(&mut explanation);
         }
         if explanation.tier.is_none() {
+            self.explain_redis(&Soon, &mut explanation).await;
+        }
+        if explanation.tier.is_none() {
             let text = self.digest.text();
             for tier in &self.function.outer {
                 let Ok(Some(bytes)) = get(tier, &text).await else {

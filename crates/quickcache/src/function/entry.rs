@@ -239,6 +239,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
             self.explain_store(&mut explanation);
         }
         if explanation.tier.is_none() {
+            blocking::now(self.explain_redis(&InPlace, &mut explanation));
+        }
+        if explanation.tier.is_none() {
             let text = self.digest.text();
             for tier in &self.function.outer {
                 let Ok(Some(bytes)) = self.function.blocking(tier).get(&text) else {

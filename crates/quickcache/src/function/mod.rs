@@ -420,6 +420,7 @@ impl Function {
 
     fn stats(&self) -> Stats {
         let mut stats = self.counters.stats();
+        stats.lag = self.lag();
         if let Some(tables) = &self.tables {
             (stats.memory_hits, stats.entries, stats.bytes) = tables.of_function(self.stamp());
         }

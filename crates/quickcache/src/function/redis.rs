@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::entry::Handle;
 use super::outer::{NO_CODEC, Outside};
 use super::work::{Hand, Work};
 use super::{Flown, Function, Site, protocol};
@@ -12,7 +13,7 @@ use crate::key::v1::Digest;
 use crate::probe::Outcome;
 use crate::protocol::guarded::Found;
 use crate::protocol::machine::ValidFrom;
-use crate::stats::count;
+use crate::stats::{Explanation, count};
 pub(crate) use crate::tier::redis::AtRedis;
 use crate::tier::redis::{Bell, Fence, Held, Hit, Looked, Out, Server, Turn, Via};
 pub(super) use crate::tier::redis::{InPlace, Soon};
@@ -79,6 +80,12 @@ fn moment() -> ValidFrom {
 }
 
 impl Function {
+    /// How long a clear on another machine took to be heard of here.
+    pub(super) fn lag(&self) -> Option<Duration> {
+        let opened = self.store.as_ref()?.shared().seen()?;
+        self.redis.as_ref()?.common(opened)?.lag()
+    }
+
     fn redis_failed(&self, what: &str, error: &Out) {
         if matches!(error, Out::Away) {
             return; // counted when it went
@@ -130,6 +137,23 @@ impl Function {
             count(&self.counters.rejected);
         }
         outside
+    }
+}
+
+impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
+    /// What Redis knows of it.
+    pub(super) async fn explain_redis(&self, via: &impl Via, explanation: &mut Explanation) {
+        let Some(at) = &self.function.redis else {
+            return;
+        };
+        let key = StoreKey::of_digest(&self.digest);
+        if let Ok(Looked::Found(hit)) = at.look(via, &key, true).await
+            && let Some(outside) = self.function.read_hit(&self.kind, &key, &hit)
+        {
+            explanation.tier = Some(NAME.to_owned());
+            explanation.age = Some(outside.age);
+            explanation.time_left = Some(outside.left);
+        }
     }
 }
 

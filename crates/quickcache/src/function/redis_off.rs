@@ -1,11 +1,13 @@
 //! Without the feature `redis` no function is at one.
 
+use super::entry::Handle;
 use super::work::{Hand, Work};
 use super::{Flown, Function, Site};
 use crate::key::v1::Digest;
 use crate::probe::Outcome;
 use crate::protocol::guarded::Found;
 use crate::protocol::machine::ValidFrom;
+use crate::stats::Explanation;
 use crate::tier::store::Proven;
 
 /// A function at a Redis: there is none.
@@ -38,9 +40,17 @@ impl AtHand {
 }
 
 impl Function {
+    pub(super) fn lag(&self) -> Option<std::time::Duration> {
+        None
+    }
+
     pub(super) async fn clear_in_redis<V>(&self, _: &V, _: &Digest) -> Option<String> {
         None
     }
+}
+
+impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
+    pub(super) async fn explain_redis<V>(&self, _: &V, _: &mut Explanation) {}
 }
 
 impl Site {
