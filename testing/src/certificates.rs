@@ -1,8 +1,13 @@
 //! Certificates of a server, from an authority that only this test knows.
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use std::fs;
+use std::net::IpAddr;
+use std::process::Command;
 
-/// An authority and the certificate it gave to a server, made anew for each test: nothing secret is kept in the repository.
+use crate::folder::Folder;
+
+/// An authority and the certificate it gave to a server, made anew for each test by the program `openssl`: nothing secret is kept in the
+/// repository.
 pub struct Certificates {
     authority: String,
     certificate: String,
@@ -15,25 +20,48 @@ impl Certificates {
         Certificates::for_names(&["localhost", "127.0.0.1"])
     }
 
-    /// For a server of these names and addresses, for example of others than the test connects to: a client must refuse it.
+    /// For a server of these names and addresses, for example of others than the test connects to: a client must refuse it. Panics
+    /// without openssl.
     pub fn for_names(names: &[&str]) -> Certificates {
-        let authority_key = KeyPair::generate().expect("a key pair of an authority");
-        let mut authority = params(&[], "an authority of tests");
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let own = authority
-            .self_signed(&authority_key)
-            .expect("a certificate of an authority, signed by itself");
-        let key = KeyPair::generate().expect("a key pair of a server");
-        let mut server = params(names, "a server of tests");
-        server.use_authority_key_identifier_extension = true;
-        let signed = server
-            .signed_by(&key, &Issuer::new(authority, authority_key))
-            .expect("a certificate of a server, signed by its authority");
+        let folder = Folder::new();
+        let names: Vec<String> = names
+            .iter()
+            .map(|name| match name.parse::<IpAddr>() {
+                Ok(address) => format!("IP:{address}"),
+                Err(_) => format!("DNS:{name}"),
+            })
+            .collect();
+        // All of it is said here, as what is left out is said otherwise by the machine's own configuration.
+        let configuration = format!(
+            "[req]\nprompt = no\ndistinguished_name = name\n\
+             [name]\nCN = quickcache's tests\n\
+             [authority]\nbasicConstraints = critical,CA:TRUE\nkeyUsage = critical,keyCertSign,cRLSign\n\
+             subjectKeyIdentifier = hash\n\
+             [server]\nbasicConstraints = CA:FALSE\nextendedKeyUsage = serverAuth\n\
+             authorityKeyIdentifier = keyid\nsubjectAltName = {}\n",
+            names.join(",")
+        );
+        fs::write(folder.path().join("configuration"), configuration)
+            .expect("a file in a temporary folder");
+        let openssl = |line: &str| run(&folder, line);
+        openssl("ecparam -name prime256v1 -genkey -noout -out authority.key");
+        openssl("ecparam -name prime256v1 -genkey -noout -out server.sec1");
+        openssl("pkcs8 -topk8 -nocrypt -in server.sec1 -out server.key");
+        openssl(
+            "req -new -x509 -config configuration -extensions authority -key authority.key -days 2 -out ca.pem",
+        );
+        openssl("req -new -config configuration -key server.key -out server.request");
+        openssl(
+            "x509 -req -in server.request -extfile configuration -extensions server -CA ca.pem -CAkey authority.key \
+             -set_serial 1 -days 2 -out server.pem",
+        );
+        let read = |name: &str| {
+            fs::read_to_string(folder.path().join(name)).expect("a file that openssl has written")
+        };
         Certificates {
-            authority: own.pem(),
-            certificate: signed.pem(),
-            key: key.serialize_pem(),
+            authority: read("ca.pem"),
+            certificate: read("server.pem"),
+            key: read("server.key"),
         }
     }
 
@@ -47,7 +75,7 @@ impl Certificates {
         &self.certificate
     }
 
-    /// The server's private key (PEM).
+    /// The server's private key (PEM, PKCS #8).
     pub fn key(&self) -> &str {
         &self.key
     }
@@ -59,9 +87,16 @@ impl Default for Certificates {
     }
 }
 
-fn params(names: &[&str], subject: &str) -> CertificateParams {
-    let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
-    let mut params = CertificateParams::new(names).expect("names that a certificate can have");
-    params.distinguished_name.push(DnType::CommonName, subject);
-    params
+fn run(folder: &Folder, line: &str) {
+    let done = Command::new("openssl")
+        .args(line.split_whitespace())
+        .current_dir(folder.path())
+        .output()
+        .unwrap_or_else(|error| {
+            panic!(
+                "openssl does not start ({error}). Install it first: sudo apt-get install openssl"
+            )
+        });
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "openssl {line}: {said}");
 }

@@ -17,15 +17,18 @@
 pub mod resp;
 
 mod certificates;
+mod cluster;
 mod connection;
 mod error;
 mod folder;
 mod port;
 mod process;
 mod proxy;
+mod sentinel;
 mod server;
 
 pub use certificates::Certificates;
+pub use cluster::Cluster;
 pub use connection::Connection;
 pub use error::{Error, Result};
 pub use folder::Folder;
@@ -33,4 +36,5 @@ pub use port::Port;
 pub use process::Process;
 pub use proxy::{Answer, Counts, Direction, Door, Flips, Mode, Proxy, Scope};
 pub use resp::Reply;
+pub use sentinel::Sentinel;
 pub use server::{Builder, Server};

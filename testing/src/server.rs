@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::certificates::Certificates;
 use crate::connection::Connection;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::folder::Folder;
 use crate::port::Port;
 use crate::process::Process;
@@ -28,11 +28,10 @@ const CONTROL: &str = "control";
 pub struct Server {
     process: Process,
     port: Port,
-    _bus: Option<Port>,
+    bus: Option<Port>,
     folder: Folder,
     password: Option<String>,
     tls: Option<[String; 3]>,
-    replica: bool,
     sentinel: bool,
 }
 
@@ -80,6 +79,11 @@ impl Server {
         self.port.number()
     }
 
+    /// The port by which the nodes of a cluster speak to each other.
+    pub(crate) fn bus(&self) -> u16 {
+        self.bus.as_ref().expect("a node of a cluster").number()
+    }
+
     /// The path of its Unix socket; it never speaks TLS.
     pub fn socket(&self) -> PathBuf {
         self.folder.path().join("socket")
@@ -121,14 +125,18 @@ impl Server {
 
     /// One line of INFO: `info("run_id")`. Panics if there is none of that name.
     pub fn info(&self, field: &str) -> String {
-        let info = self
-            .command(&["INFO", "everything"])
-            .expect("INFO of a server")
-            .text();
+        let ask = || self.command(&["INFO", "everything"]);
+        // Sentinels end all connections to a server when they change its role.
+        let info = ask().or_else(|_| ask()).expect("INFO of a server").text();
         info.lines()
             .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))
             .unwrap_or_else(|| panic!("no {field} in INFO:\n{info}"))
             .to_string()
+    }
+
+    /// Whether it answers.
+    pub fn runs(&self) -> bool {
+        self.command(&["PING"]).is_ok()
     }
 
     /// SIGKILL: what it has not saved is lost, its port refuses connections and stays ours.
@@ -167,31 +175,26 @@ impl Server {
     pub fn restart(&mut self) {
         self.kill();
         self.process = spawn(self.folder.path(), self.sentinel);
-        if let Err(trouble) = self.wait_until_it_answers() {
-            panic!("{trouble}; its log:\n{}", self.log());
-        }
+        self.wait(false);
     }
 
-    fn wait_until_it_answers(&mut self) -> std::result::Result<(), String> {
+    /// Waits until it answers, and has all that its primary has if it is to be in step.
+    fn wait(&mut self, in_step: bool) {
         let end = Instant::now() + START;
         loop {
+            let address = self.address();
             if let Some(status) = self.process.ended() {
-                return Err(format!("a server on {} ended: {status}", self.address()));
+                let log = self.log();
+                panic!("a server on {address} ended: {status}; its log:\n{log}");
             }
             let trouble = match self.command(&["PING"]) {
-                Ok(_) if !self.replica => return Ok(()),
-                Ok(_) if self.info("master_link_status") == "up" => return Ok(()),
+                Ok(_) if !in_step || self.info("master_link_status") == "up" => return,
                 Ok(_) => "its primary does not answer".to_string(),
-                Err(Error::Io(error)) if error.kind() == ErrorKind::NotFound => {
-                    "it has made no socket".to_string()
-                }
                 Err(error) => error.to_string(),
             };
             if Instant::now() > end {
-                let address = self.address();
-                return Err(format!(
-                    "a server on {address} is not ready within {START:?}: {trouble}"
-                ));
+                let log = self.log();
+                panic!("a server on {address}: {trouble} within {START:?}; its log:\n{log}");
             }
             sleep(Duration::from_millis(3));
         }
@@ -227,10 +230,9 @@ impl Builder {
             .config(&["maxmemory-policy", policy])
     }
 
-    /// Every write goes to a file at once, so that [`Server::restart`] loses nothing.
+    /// Every write is handed to a file before it is answered, so that [`Server::kill`] and [`Server::restart`] lose nothing.
     pub fn appendonly(self) -> Builder {
         self.config(&["appendonly", "yes"])
-            .config(&["appendfsync", "always"])
     }
 
     /// A line of the server's own configuration, by its words: `config(&["maxclients", "10"])`. Goes before what is set here.
@@ -243,10 +245,7 @@ impl Builder {
     pub fn replica_of(mut self, primary: &Server) -> Builder {
         self.replica = true;
         let port = primary.port().to_string();
-        self = self
-            .config(&["replicaof", "127.0.0.1", &port])
-            .config(&["masteruser", CONTROL])
-            .config(&["masterauth", CONTROL]);
+        self = self.config(&["replicaof", "127.0.0.1", &port]);
         if primary.tls.is_some() {
             self.tls = self.tls.or_else(|| primary.tls.clone());
             self = self.config(&["tls-replication", "yes"]);
@@ -254,14 +253,12 @@ impl Builder {
         self
     }
 
-    #[expect(dead_code, reason = "used by clusters and sentinels, which are next")]
     /// A node of a cluster, that knows no other yet.
     pub(crate) fn cluster(mut self) -> Builder {
         self.cluster = true;
         self.config(&["cluster-enabled", "yes"])
     }
 
-    #[expect(dead_code, reason = "used by clusters and sentinels, which are next")]
     /// A sentinel, that watches nothing yet.
     pub(crate) fn sentinel(mut self) -> Builder {
         self.sentinel = true;
@@ -278,16 +275,13 @@ impl Builder {
         let mut server = Server {
             process: spawn(folder.path(), self.sentinel),
             port,
-            _bus: bus,
+            bus,
             folder,
             password: self.password,
             tls: self.tls,
-            replica: self.replica,
             sentinel: self.sentinel,
         };
-        if let Err(trouble) = server.wait_until_it_answers() {
-            panic!("{trouble}; its log:\n{}", server.log());
-        }
+        server.wait(self.replica);
         server
     }
 
@@ -300,11 +294,7 @@ impl Builder {
         };
         let number = port.number().to_string();
         let listens = if self.tls.is_some() { "0" } else { &number };
-        let control = format!(
-            "user {CONTROL} on >{CONTROL} ~* {} +@all",
-            // Sentinels have no channels.
-            if self.sentinel { "" } else { "&*" }
-        );
+        let control = format!("user {CONTROL} on >{CONTROL} ~* &* +@all");
         let mut lines = vec![
             line(&["bind", "127.0.0.1"]),
             line(&["port", listens]),
@@ -316,6 +306,9 @@ impl Builder {
         ];
         if !self.sentinel {
             lines.push(line(&["save", ""]));
+            // Any of them may come to be a replica.
+            lines.push(line(&["masteruser", CONTROL]));
+            lines.push(line(&["masterauth", CONTROL]));
             // A primary waits 5 s for more replicas otherwise.
             lines.push(line(&["repl-diskless-sync-delay", "0"]));
         }

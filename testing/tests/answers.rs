@@ -1,6 +1,7 @@
 //! Answers in the server's place: to the right commands, in the right order, in RESP 2 and 3.
 #![cfg(unix)]
 
+use std::io::Write;
 use std::time::Duration;
 
 use quickcache_testing::resp::command;
@@ -167,6 +168,33 @@ fn messages_are_no_replies() {
     assert_eq!(client.receive().expect("a message").items()[2].text(), "y");
     assert_eq!(client.receive().expect("PING"), forged);
     assert_eq!(client.command(&["GET", "key"]).expect("GET").text(), "1");
+}
+
+#[test]
+fn a_message_between_a_command_and_its_reply_is_not_taken_for_it() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let proxy = Proxy::to(listener.local_addr().expect("its address"));
+    let mut client = Connection::tcp(proxy.address()).expect("a connection");
+    let (mut server, _) = listener.accept().expect("the proxy's connection");
+    proxy.answer(Answer::to("PING", "+FORGED\r\n").executed());
+    client
+        .send(&command(&["SUBSCRIBE", "one"]))
+        .expect("to send");
+    client.send(&command(&["PING"])).expect("to send");
+    proxy.counts(); // it has seen both
+    for reply in [
+        command(&["subscribe", "one"]),
+        command(&["message", "one", "x"]),
+        command(&["pong", ""]),
+        command(&["message", "one", "y"]),
+    ] {
+        server.write_all(&reply).expect("to answer");
+    }
+    let mut next = || client.receive().expect("a reply");
+    assert_eq!(next().items()[0].text(), "subscribe");
+    assert_eq!(next().items()[2].text(), "x");
+    assert_eq!(next(), Reply::Simple("FORGED".into()));
+    assert_eq!(next().items()[2].text(), "y");
 }
 
 #[test]

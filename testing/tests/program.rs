@@ -97,10 +97,12 @@ fn a_proxy_does_what_lines_say() {
     }
     assert_eq!(client.command(&["GET", "key"]).expect("GET").text(), "1");
     assert_eq!(
-        program.tell(r"answer executed close config\x20get $5\r\n"),
+        program.tell(r"answer executed close config\x20set $5\r\n"),
         "ok"
     );
-    assert!(lost(client.command(&["CONFIG", "GET", "port"])));
+    assert!(lost(client.command(&["CONFIG", "SET", "maxclients", "77"])));
+    let set = server.command(&["CONFIG", "GET", "maxclients"]);
+    assert_eq!(set.expect("CONFIG GET").items()[1].text(), "77");
     assert_eq!(program.tell("answer-no-more"), "ok");
 
     let mut client = connect();
@@ -199,6 +201,14 @@ fn certificates_are_written_and_nonsense_is_told_the_usage() {
             "{text}"
         );
     }
+    let verify = |check: &[&str]| {
+        let mut openssl = Command::new("openssl");
+        openssl.args(["verify", "-CAfile", "ca.pem"]).args(check);
+        let done = openssl.arg("server.pem").current_dir(folder.path());
+        done.output().expect("openssl").status.success()
+    };
+    assert!(verify(&["-verify_ip", "127.0.0.1"]) && verify(&["-verify_hostname", "localhost"]));
+    assert!(!verify(&["-verify_hostname", "elsewhere.example"]));
     let refused = run(&["prox"]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(

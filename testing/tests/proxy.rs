@@ -312,6 +312,8 @@ fn bits_flip() {
 fn a_connection_is_cut_after_so_many_bytes() {
     let line = Line::new();
     let (client, server) = line.connect();
+    send(&server, "not counted");
+    assert_eq!(take(&client, 11), "not counted");
     line.proxy.set(Mode::Cut(Direction::ToClient, 5));
     send(&client, "a long question");
     assert_eq!(take(&server, 15), "a long question");
