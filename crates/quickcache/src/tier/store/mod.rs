@@ -9,7 +9,7 @@ mod at;
 mod elsewhere;
 mod files;
 #[cfg(unix)]
-mod folder;
+pub(in crate::tier) mod folder;
 #[cfg(unix)]
 mod fork;
 mod generations;
@@ -75,7 +75,7 @@ fn all() -> MutexGuard<'static, Vec<&'static Shared>> {
     lock(&ALL)
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(in crate::tier) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
