@@ -1,0 +1,3 @@
+//! The Redis tier.
+
+pub mod journal;
