@@ -6,8 +6,6 @@
 mod on_store;
 
 use std::os::unix::fs::FileExt;
-use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -174,35 +172,6 @@ fn stamps_are_void_after(lost: impl Fn(&Place)) {
 }
 
 // ---- full disks ----
-
-/// A disk of our own.
-struct Disk<'a>(&'a Path);
-
-impl Disk<'_> {
-    /// Nothing if this process may not mount one.
-    fn mount<'a>(at: &'a Path, size: &str) -> Option<Disk<'a>> {
-        let of = format!("size={size},mode=0755");
-        let done = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &of, "quickcache-test"])
-            .arg(at)
-            .output();
-        done.is_ok_and(|done| done.status.success())
-            .then_some(Disk(at))
-    }
-
-    fn grow(&self, size: &str) {
-        let of = format!("remount,size={size}");
-        let done = Command::new("mount").args(["-o", &of]).arg(self.0).output();
-        assert!(done.unwrap().status.success());
-    }
-}
-
-impl Drop for Disk<'_> {
-    fn drop(&mut self) {
-        // Lazily: a process that has just ended may still have it.
-        let _ = Command::new("umount").arg("-l").arg(self.0).output();
-    }
-}
 
 /// How often this process has mapped the table.
 fn mappings(place: &Place) -> usize {

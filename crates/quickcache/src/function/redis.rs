@@ -15,7 +15,7 @@ use crate::protocol::guarded::Found;
 use crate::protocol::machine::ValidFrom;
 use crate::stats::{Explanation, count};
 pub(crate) use crate::tier::redis::AtRedis;
-use crate::tier::redis::{Bell, Fence, Held, Hit, Looked, Out, Server, Turn, Via};
+use crate::tier::redis::{Fence, Held, Hit, Looked, Meeting, Out, Server, Turn, Via};
 pub(super) use crate::tier::redis::{InPlace, Soon};
 use crate::tier::store::{Patience, Proven, StoreKey};
 
@@ -82,8 +82,7 @@ fn moment() -> ValidFrom {
 impl Function {
     /// How long a clear on another machine took to be heard of here.
     pub(super) fn lag(&self) -> Option<Duration> {
-        let opened = self.store.as_ref()?.shared().seen()?;
-        self.redis.as_ref()?.common(opened)?.lag()
+        self.meeting()?.common().lag()
     }
 
     fn redis_failed(&self, what: &str, error: &Out) {
@@ -98,17 +97,16 @@ impl Function {
     pub(super) async fn clear_in_redis(&self, via: &impl Via, key: &Digest) -> Option<String> {
         let at = self.redis.as_ref()?;
         let cleared = at
-            .clear(via, &StoreKey::of_digest(key), &self.origin())
+            .clear(via, self.meeting(), &StoreKey::of_digest(key))
             .await;
         let error = cleared.err()?;
         self.redis_failed("clear", &error);
         Some(format!("tier `{NAME}`: {error}"))
     }
 
-    /// What tells this machine's messages from those of others.
-    fn origin(&self) -> [u8; 8] {
-        let opened = self.store.as_ref().and_then(|store| store.shared().seen());
-        opened.map_or([0; 8], |opened| opened.origin())
+    /// Where the processes of this machine meet about its Redis.
+    fn meeting(&self) -> Option<&'static Meeting> {
+        self.redis.as_ref()?.meeting(self.store.as_ref()?.shared())
     }
 
     /// An entry, unless it is damaged, forged, of another codec or too old.
@@ -147,6 +145,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
             return;
         };
         let key = StoreKey::of_digest(&self.digest);
+        if at.is_pending(self.function.meeting(), &key) {
+            return;
+        }
         if let Ok(Looked::Found(hit)) = at.look(via, &key, true).await
             && let Some(outside) = self.function.read_hit(&self.kind, &key, &hit)
         {
@@ -162,9 +163,8 @@ impl Site {
     pub(super) async fn clear_all_in_redis(&self, via: &impl Via) -> Option<String> {
         let tiers = &self.cache().config.tiers;
         let at = AtRedis::new(tiers.redis()?.server(), self.keys("()").id());
-        let opened = tiers.table().and_then(|table| table.open());
-        let origin = opened.map_or([0; 8], |opened| opened.origin());
-        let error = at.clear_all(via, &origin).await.err()?;
+        let meeting = tiers.table().and_then(|table| at.meeting(table));
+        let error = at.clear_all(via, meeting).await.err()?;
         Some(format!("tier `{NAME}`: {error}"))
     }
 }
@@ -192,11 +192,10 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         let hand = self.hand();
         // With memory before it the promise has a bound, and while the bound is kept all who were let in may have the result: a clear
         // elsewhere has detached the flight within it.
-        let proven = self.function.tables.is_some()
-            && hand.seen.as_ref().is_some_and(|seen| {
-                let common = at.common(seen.opened());
-                common.is_some_and(|common| common.is_proven(at.server().proven().bound))
-            });
+        let bound = at.server().proven().bound;
+        let is_proven = |meeting: &Meeting| meeting.common().is_proven(bound);
+        let proven =
+            self.function.tables.is_some() && self.function.meeting().is_some_and(is_proven);
         match hand.redis.since {
             Some(since) if !proven => since,
             _ => ValidFrom::Joined,
@@ -205,11 +204,11 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
 
     /// Whether memory and store may keep the value: what gave it, or the right to compute it, is the server whose clears are listened to.
     pub(super) fn may_keep(&self, hand: &Hand<K, O::Returned>) -> bool {
-        let (Some(at), Some(fence)) = (&self.function.redis, &hand.redis.fence) else {
+        let Some(fence) = &hand.redis.fence else {
             return true;
         };
-        let common = hand.seen.as_ref().and_then(|seen| at.common(seen.opened()));
-        common.is_some_and(|common| common.listens_to(fence))
+        let meeting = self.function.meeting();
+        meeting.is_some_and(|meeting| meeting.common().listens_to(fence))
     }
 
     /// The value that Redis has. If it has none, the right to store one, or a wait for whoever has that.
@@ -220,7 +219,10 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         let mut nap = NAP.0;
         loop {
             self.hand().redis.since = Some(moment());
-            let bell = self.bell();
+            let bell = self.function.meeting().map(AtRedis::bell);
+            if self.is_pending_in_redis(at, &key) {
+                return None;
+            }
             match self.turn_in_redis(via, at, &key).await {
                 Ok(Next::Found(found)) => return found,
                 Ok(Next::Lead(held)) => {
@@ -246,11 +248,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         hand.redis.held = Some(held);
     }
 
-    fn bell(&self) -> Option<Bell> {
-        let at = self.function.redis.as_ref()?;
-        let hand = self.hand();
-        let seen = hand.seen.as_ref()?;
-        AtRedis::bell(at.common(seen.opened()))
+    /// Whether what Redis has may be what a clear of this machine was to remove. The key's stamp was read before.
+    fn is_pending_in_redis(&self, at: &AtRedis, key: &StoreKey) -> bool {
+        at.is_pending(self.function.meeting(), key)
     }
 
     async fn turn_in_redis(
@@ -289,6 +289,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
     pub(super) async fn peek_at_redis(&self, via: &impl Via) -> Option<Found<Flown>> {
         let at = self.function.redis.as_ref()?;
         let key = self.redis_key();
+        if self.is_pending_in_redis(at, &key) {
+            return None;
+        }
         match at.look(via, &key, self.has_faster()).await {
             Ok(Looked::Found(hit)) => {
                 let outside = self.function.read_hit(&self.kind, &key, &hit)?;
@@ -401,7 +404,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
                 .is_none();
         };
         match held
-            .fill(via, &bytes, life, Some(&self.function.origin()))
+            .fill(via, &bytes, life, Some(self.function.meeting()))
             .await
         {
             Ok(stored) => stored,

@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
@@ -93,6 +94,35 @@ impl Drop for Place {
     fn drop(&mut self) {
         // What is left over is in the folder of temporary files.
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A disk of our own.
+pub struct Disk<'a>(&'a Path);
+
+impl Disk<'_> {
+    /// Nothing if this process may not mount one.
+    pub fn mount<'a>(at: &'a Path, size: &str) -> Option<Disk<'a>> {
+        let of = format!("size={size},mode=0755");
+        let done = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &of, "quickcache-test"])
+            .arg(at)
+            .output();
+        done.is_ok_and(|done| done.status.success())
+            .then_some(Disk(at))
+    }
+
+    pub fn grow(&self, size: &str) {
+        let of = format!("remount,size={size}");
+        let done = Command::new("mount").args(["-o", &of]).arg(self.0).output();
+        assert!(done.unwrap().status.success());
+    }
+}
+
+impl Drop for Disk<'_> {
+    fn drop(&mut self) {
+        // Lazily: a process that has just ended may still have it.
+        let _ = Command::new("umount").arg("-l").arg(self.0).output();
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::link::Link;
+use super::link::{Link, Out, Outcome, Request};
 use super::message::Message;
 use super::scripts;
 use super::server::{Away, Lease, Server, State};
@@ -26,6 +26,7 @@ enum Task {
     Connect,
     Renew(Vec<Lease>),
     GiveBack(Vec<Lease>),
+    /// Whether another process has written down a clear.
     Look,
 }
 
@@ -45,7 +46,7 @@ fn run(server: &'static Server) {
             Task::Connect => connect(server),
             Task::Renew(leases) => leases.iter().for_each(|lease| renew(server, lease)),
             Task::GiveBack(leases) => leases.iter().for_each(|lease| give_back(server, lease)),
-            Task::Look => {}
+            Task::Look => look(server),
         }
     }
 }
@@ -112,9 +113,47 @@ fn give_back(server: &'static Server, lease: &Lease) {
     let _left = server.ask(&request, Some(lease.era.fence));
 }
 
+/// What another process of the machine could not tell the server is told by whoever reaches it.
+fn look(server: &'static Server) {
+    if server.is_away() {
+        return;
+    }
+    let ask = |requests: &[Request]| server.ask_all(requests, Instant::now() + server.budget());
+    if let Err(error) = replay(server, ask) {
+        log::debug!(target: "quickcache", "{server:?}: pending clears: {error}");
+    }
+}
+
+/// Has everything applied that is pending.
+fn replay(
+    server: &'static Server,
+    mut ask: impl FnMut(&[Request]) -> Result<Vec<Outcome>, Out>,
+) -> Result<(), Out> {
+    for meeting in server.known_meetings() {
+        if !meeting.is_quiet() {
+            meeting.replay(server, &mut ask)?;
+        }
+    }
+    if server.owes() {
+        // Before, so that one that comes meanwhile is not forgotten.
+        server.paid();
+        server
+            .clear_everything(&[0; 8], &mut ask)
+            .inspect_err(|_| server.owe())?;
+    }
+    Ok(())
+}
+
 fn connect(server: &'static Server) {
     let end = Instant::now() + CONNECT;
-    let connected = Link::connect(&server.options, end);
+    let connected = Link::connect(&server.options, end).and_then(|mut link| {
+        let end = Instant::now() + CONNECT;
+        // Before anybody reads what is there.
+        match replay(server, |requests| Ok(link.ask(requests, end)?)) {
+            Ok(()) => Ok(link),
+            Err(error) => Err(Broken(format!("pending clears: {error}"))),
+        }
+    });
     let mut state = lock(&server.state);
     match connected {
         Ok(link) => server.found(&mut state, link),

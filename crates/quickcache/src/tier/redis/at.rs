@@ -10,12 +10,14 @@ use redis::Pipeline;
 
 use super::agent::LEASE;
 use super::common::Common;
+use super::journal::Record;
 use super::link::{Out, Outcome};
+use super::meeting::Meeting;
 use super::message::Message;
 use super::record::{self, Era, Fence, Token};
 use super::scripts::{self, Claimed};
 use super::server::{self, Server};
-use crate::tier::store::{Opened, Shared, StoreKey, sleep};
+use crate::tier::store::{Shared, StoreKey, sleep};
 
 /// How a caller waits.
 pub trait Via: Sync {
@@ -103,6 +105,7 @@ pub struct AtRedis {
     server: &'static Server,
     /// What names it in the table.
     name: Box<[u8]>,
+    hash: [u8; 32],
     /// Its own key in Redis.
     key: Vec<u8>,
 }
@@ -143,11 +146,12 @@ impl AtRedis {
     /// A function by its name: functions of one name share what they store.
     #[must_use]
     pub fn new(server: &'static Server, name: &[u8]) -> Self {
-        let hash = blake3::hash(name);
+        let hash = blake3::hash(name).into();
         AtRedis {
             server,
             name: name.into(),
-            key: server.key("f:", hash.as_bytes()),
+            hash,
+            key: server.key("f:", &hash),
         }
     }
 
@@ -162,10 +166,18 @@ impl AtRedis {
         self.server.listen(shared);
     }
 
-    /// What the machine's processes know of the server together.
+    /// Where the machine's processes meet about the server.
+    pub fn meeting(&self, shared: &'static Shared) -> Option<&'static Meeting> {
+        self.server.meeting(shared)
+    }
+
+    /// Whether a clear of this key is written down, and not applied yet: asked after the key's stamp was read, and then Redis is not.
     #[must_use]
-    pub fn common(&self, opened: &'static Opened) -> Option<Common> {
-        self.server.common(opened)
+    pub fn is_pending(&self, meeting: Option<&Meeting>, key: &StoreKey) -> bool {
+        match meeting {
+            Some(meeting) => meeting.is_pending(key.bytes(), &self.hash) || self.server.owes(),
+            None => self.server.owes(),
+        }
     }
 
     fn key(&self, key: &StoreKey) -> Vec<u8> {
@@ -281,22 +293,48 @@ impl AtRedis {
         }
     }
 
-    /// Clears a key on every machine.
+    /// Clears a key on every machine. If that may not have come to pass it is written down, and in force on this machine.
     ///
     /// # Errors
     /// If it may not have come to pass.
-    pub async fn clear(&self, via: &impl Via, key: &StoreKey, origin: &[u8; 8]) -> Result<(), Out> {
-        let message = Message::Key(key.bytes()).bytes(origin);
-        self.clear_at(via, &self.key(key), &message).await
+    pub async fn clear(
+        &self,
+        via: &impl Via,
+        meeting: Option<&'static Meeting>,
+        key: &StoreKey,
+    ) -> Result<(), Out> {
+        let message = Message::Key(key.bytes()).bytes(&origin(meeting));
+        let cleared = self.clear_at(via, &self.key(key), &message).await;
+        self.write_down(meeting, cleared, Record::Key(*key.bytes()))
     }
 
     /// Clears every key of the function on every machine.
     ///
     /// # Errors
     /// If it may not have come to pass.
-    pub async fn clear_all(&self, via: &impl Via, origin: &[u8; 8]) -> Result<(), Out> {
-        let message = Message::Function(&self.name).bytes(origin);
-        self.clear_at(via, &self.key, &message).await
+    pub async fn clear_all(
+        &self,
+        via: &impl Via,
+        meeting: Option<&'static Meeting>,
+    ) -> Result<(), Out> {
+        let message = Message::Function(&self.name).bytes(&origin(meeting));
+        let cleared = self.clear_at(via, &self.key, &message).await;
+        self.write_down(meeting, cleared, Record::Function(self.hash))
+    }
+
+    fn write_down(
+        &self,
+        meeting: Option<&Meeting>,
+        cleared: Result<(), Out>,
+        record: Record,
+    ) -> Result<(), Out> {
+        if cleared.is_err() {
+            match meeting {
+                Some(meeting) => meeting.write_down(record),
+                None => self.server.owe(),
+            }
+        }
+        cleared
     }
 
     async fn clear_at(&self, via: &impl Via, key: &[u8], message: &[u8]) -> Result<(), Out> {
@@ -307,12 +345,18 @@ impl AtRedis {
 
     /// What rings when a lease ends, as it stands.
     #[must_use]
-    pub fn bell(common: Option<Common>) -> Option<Bell> {
-        common.map(|common| Bell {
+    pub fn bell(meeting: &Meeting) -> Bell {
+        let common = meeting.common();
+        Bell {
             common,
             seen: common.bell().load(Ordering::Acquire),
-        })
+        }
     }
+}
+
+/// What tells this machine's messages from those of others.
+fn origin(meeting: Option<&Meeting>) -> [u8; 8] {
+    meeting.map_or([0; 8], |meeting| meeting.opened().origin())
 }
 
 /// The right to store under a key. Dropped, it is given back, soon.
@@ -333,7 +377,7 @@ impl Held {
         &self.era
     }
 
-    /// Stores an entry for so long. `false`: it, or its function, has been cleared since, or the lease was lost. With `origin` every
+    /// Stores an entry for so long. `false`: it, or its function, has been cleared since, or the lease was lost. With `tell_all` every
     /// other machine is told, for what it takes the place of.
     ///
     /// # Errors
@@ -343,13 +387,13 @@ impl Held {
         via: &impl Via,
         entry: &[u8],
         life: Duration,
-        origin: Option<&[u8; 8]>,
+        tell_all: Option<Option<&'static Meeting>>,
     ) -> Result<bool, Out> {
         self.let_go();
         let record = record::value(&self.era, entry);
         let channel = self.server.channel();
-        let message = match origin {
-            Some(origin) => Message::Key(self.of.bytes()).bytes(origin),
+        let message = match tell_all {
+            Some(meeting) => Message::Key(self.of.bytes()).bytes(&origin(meeting)),
             None => Message::Wake.bytes(&[0; 8]),
         };
         let fill = scripts::Fill {
@@ -361,7 +405,7 @@ impl Held {
             life,
             channel: &channel,
             message: &message,
-            tell_all: origin.is_some(),
+            tell_all: tell_all.is_some(),
         };
         let era = self.era;
         let request = scripts::fill(&fill);

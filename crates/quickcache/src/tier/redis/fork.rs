@@ -23,6 +23,7 @@ unsafe extern "C" fn before() {
     for server in all.iter() {
         held.push(Box::new(lock(&server.state)));
         held.push(Box::new(server.lanes.hold()));
+        held.push(Box::new(lock(&server.meetings)));
     }
     held.push(Box::new(listener::hold()));
     held.push(Box::new(all));

@@ -52,8 +52,8 @@ fn run(server: &'static Server, shared: &'static Shared) {
     let bound = server.options.staleness;
     loop {
         let heard = match shared.open() {
-            Some(opened) => match server.common(opened) {
-                Some(common) => listen_in_turn(server, opened, common),
+            Some(_) => match server.meeting(shared) {
+                Some(meeting) => listen_in_turn(server, meeting.opened(), meeting.common()),
                 None => return, // told by who asked first
             },
             None => Ok(()),
@@ -254,8 +254,9 @@ impl Listener {
             Message::Function(name) if !own => {
                 self.opened.clear_function(self.opened.function(name))
             }
+            Message::Everything if !own => self.opened.clear_everything(),
             // It was done before it was said.
-            Message::Key(_) | Message::Function(_) => {}
+            Message::Key(_) | Message::Function(_) | Message::Everything => {}
             Message::Wake => {
                 use std::sync::atomic::Ordering;
                 self.common.bell().fetch_add(1, Ordering::Release);

@@ -7,7 +7,7 @@
 //!  └──────┴──────────┴──────────────────────────────────────────────────┘
 //! ```
 //!
-//! Kind: `C` a key was cleared, `F` a function, `W` a lease ended for which somebody waits, `N` a canary. Origin: the table of generations of the
+//! Kind: `C` a key was cleared, `F` a function, `A` all of them, `W` a lease ended for which somebody waits, `N` a canary. Origin: the table of generations of the
 //! machine that sent it, which has moved on by itself, and need not be told.
 
 /// A message, its origin apart.
@@ -15,6 +15,7 @@
 pub enum Message<'a> {
     Key(&'a [u8; 32]),
     Function(&'a [u8]),
+    Everything,
     Wake,
     Canary(u64),
 }
@@ -24,6 +25,7 @@ impl<'a> Message<'a> {
         let (kind, rest): (u8, &[u8]) = match self {
             Message::Key(key) => (b'C', *key),
             Message::Function(name) => (b'F', name),
+            Message::Everything => (b'A', b""),
             Message::Wake => (b'W', b""),
             Message::Canary(nonce) => (b'N', &nonce.to_le_bytes()),
         };
@@ -37,6 +39,7 @@ impl<'a> Message<'a> {
         let message = match kind {
             b'C' => Message::Key(rest.try_into().ok()?),
             b'F' => Message::Function(rest),
+            b'A' => Message::Everything,
             b'W' => Message::Wake,
             b'N' => Message::Canary(u64::from_le_bytes(rest.try_into().ok()?)),
             _ => return None,
@@ -55,6 +58,7 @@ mod tests {
         for message in [
             Message::Key(&key),
             Message::Function(b"name"),
+            Message::Everything,
             Message::Wake,
             Message::Canary(9),
         ] {

@@ -1,18 +1,21 @@
 //! Redis and Valkey: values, leases and clears that several machines share.
 //!
 //! `record` is what lies under a key, `scripts` what runs inside Redis, `message` what is told of clears. `wire` and `link` are one connection,
-//! `server` all of them, `lanes` those of callers that may not wait, and whether the server can be reached, `agent` the thread that does what no call waits for. `listener` hears
-//! the clears of other machines, and `common` says how far that is proven. `at` is a function there, and one call of it. Why
-//! the promises follow is told in `docs/redis.md`.
+//! `server` all of them and whether the server can be reached, `lanes` what asks it for callers that may not wait, `agent` the thread that does
+//! what no call waits for. `listener` hears the clears of other machines, `common` says how far that is proven, and `journal` keeps the clears that could
+//! not be told; `meeting` is where the processes of a machine find the two. `at` is a function there, and one call of it. Why the promises follow
+//! is told in `docs/redis.md`.
 
 mod agent;
 mod at;
 mod common;
 #[cfg(unix)]
 mod fork;
+pub mod journal;
 mod lanes;
 mod link;
 mod listener;
+mod meeting;
 mod message;
 mod options;
 mod record;
@@ -23,6 +26,7 @@ mod wire;
 pub use at::{AtRedis, Bell, Held, Hit, InPlace, Looked, Soon, Turn, Via};
 pub use common::Common;
 pub use link::{Answer, Out, Outcome};
+pub use meeting::Meeting;
 pub use options::Redis;
 pub use record::{Era, Fence};
 pub use server::Server;

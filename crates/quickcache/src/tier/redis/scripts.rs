@@ -267,6 +267,34 @@ pub fn clear(pipeline: &mut Pipeline, key: &[u8], channel: &[u8], message: &[u8]
     call(pipeline, &CLEAR, key).arg(channel).arg(message);
 }
 
+/// Looks for keys of functions, some at a time.
+pub fn scan(cursor: &[u8], namespace: &str) -> Pipeline {
+    let mut pipeline = redis::pipe();
+    pipeline
+        .cmd("SCAN")
+        .arg(cursor)
+        .arg("MATCH")
+        .arg(format!("{namespace}:f:*"))
+        .arg("COUNT")
+        .arg(1000);
+    pipeline
+}
+
+/// Of the reply to `scan`: where to go on, and keys.
+pub fn scanned(replies: Vec<Value>) -> Option<(Vec<u8>, Vec<Vec<u8>>)> {
+    let [Value::Array(reply)]: [Value; 1] = replies.try_into().ok()? else {
+        return None;
+    };
+    let [Value::BulkString(cursor), Value::Array(keys)]: [Value; 2] = reply.try_into().ok()? else {
+        return None;
+    };
+    let keys = keys
+        .into_iter()
+        .map(|key| bytes(key)?)
+        .collect::<Option<_>>()?;
+    Some((cursor, keys))
+}
+
 /// What the function's own key holds, or is given now.
 pub fn function(key: &[u8], fresh: Token) -> Pipeline {
     let mut pipeline = redis::pipe();

@@ -2,6 +2,7 @@
 //! longer than their budget, and while the server is out of reach not at all. Who connects, and finds out when it is back, is the
 //! agent, a thread.
 
+use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use redis::Pipeline;
 use super::common::Common;
 use super::lanes::Lanes;
 use super::link::{Link, Out, Outcome, Request};
+use super::meeting::Meeting;
 use super::options::Options;
 use super::record::{Era, Fence, Token, random};
 use super::wire::Broken;
@@ -24,10 +26,14 @@ pub struct Server {
     pub(super) state: Mutex<State>,
     /// Something in `state` has changed.
     pub(super) changed: Condvar,
+    /// Where this process meets the others of its machine.
+    pub(super) meetings: Mutex<Vec<&'static Meeting>>,
     /// For those who may not wait in place.
     pub(super) lanes: Lanes,
     failures: AtomicU64,
     identity: [u8; 32],
+    /// A clear was not told, and could not be written down: nothing is read, and everything is cleared when it is back.
+    owes: AtomicBool,
     warned_crowded: AtomicBool,
     warned_staleness: AtomicBool,
 }
@@ -47,8 +53,8 @@ pub(super) struct State {
     pub(super) away: Option<Away>,
     /// The agent runs.
     pub(super) agent: bool,
-    /// Somebody listens for clears, or tries to.
-    listens: bool,
+    /// For which tables a thread listens for clears, or tries to.
+    listens: Vec<&'static Shared>,
     /// Leases to keep alive.
     pub(super) leases: Vec<Lease>,
     /// Leases to give back.
@@ -91,9 +97,11 @@ impl Server {
             options: options.clone(),
             state: Mutex::default(),
             changed: Condvar::new(),
+            meetings: Mutex::default(),
             lanes: Lanes::new(),
             failures: AtomicU64::new(0),
             identity: options.identity(),
+            owes: AtomicBool::new(false),
             warned_crowded: AtomicBool::new(false),
             warned_staleness: AtomicBool::new(false),
         }));
@@ -174,9 +182,25 @@ impl Server {
     /// Has clears listened for, on the machine of this table.
     pub(super) fn listen(&'static self, shared: &'static Shared) {
         let mut state = lock(&self.state);
-        if !state.listens {
-            state.listens = listener::start(self, shared);
+        let listens = state.listens.iter().any(|table| ptr::eq(*table, shared));
+        if !listens && listener::start(self, shared) {
+            state.listens.push(shared);
         }
+    }
+
+    /// A clear could neither be told nor written down.
+    pub(super) fn owe(&self) {
+        self.owes.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether there was one.
+    pub(super) fn owes(&self) -> bool {
+        self.owes.load(Ordering::SeqCst)
+    }
+
+    /// Everything was cleared, since before `owes` was asked.
+    pub(super) fn paid(&self) {
+        self.owes.store(false, Ordering::SeqCst);
     }
 
     /// What went wrong with it so far.

@@ -18,20 +18,20 @@ use rustix::io::Errno;
 use super::files::random;
 
 /// An open folder that is ours alone.
-pub(super) struct Folder {
+pub(in crate::tier) struct Folder {
     fd: OwnedFd,
     path: PathBuf,
 }
 
 /// Which file it is, whatever its name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Identity {
+pub(in crate::tier) struct Identity {
     device: u64,
     inode: u64,
 }
 
 impl Identity {
-    pub(super) fn of(file: &File) -> io::Result<Identity> {
+    pub(in crate::tier) fn of(file: &File) -> io::Result<Identity> {
         let metadata = file.metadata()?;
         Ok(Identity {
             device: metadata.dev(),
@@ -41,7 +41,7 @@ impl Identity {
 }
 
 /// What a file was found to be.
-pub(super) enum Looked<T> {
+pub(in crate::tier) enum Looked<T> {
     Sound(T),
     /// To be set aside: why.
     Unsound(&'static str),
@@ -50,9 +50,14 @@ pub(super) enum Looked<T> {
 }
 
 /// A kind of file in the folder.
-pub(super) trait Kind {
+pub(in crate::tier) trait Kind {
     const NAME: &'static str;
     type Found;
+
+    /// Where there are several of a kind.
+    fn name(&self) -> &str {
+        Self::NAME
+    }
 
     fn look(&self, file: &File) -> io::Result<Looked<Self::Found>>;
 
@@ -76,7 +81,7 @@ pub(super) fn usual() -> PathBuf {
 
 impl Folder {
     /// Opens it, or makes it, with the folders it lies in.
-    pub(super) fn open(path: &Path) -> io::Result<Folder> {
+    pub(in crate::tier) fn open(path: &Path) -> io::Result<Folder> {
         // Told before half of its folders are made.
         if rustix::fs::stat(path).is_err_and(|error| error == Errno::NAMETOOLONG) {
             return Err(Errno::NAMETOOLONG.into());
@@ -123,7 +128,7 @@ impl Folder {
     }
 
     /// Whether the folder's name still leads to it.
-    pub(super) fn is_there(&self) -> bool {
+    pub(in crate::tier) fn is_there(&self) -> bool {
         let Ok(stat) = rustix::fs::fstat(&self.fd) else {
             return false;
         };
@@ -132,7 +137,7 @@ impl Folder {
     }
 
     /// Which file has this name now.
-    pub(super) fn named(&self, name: &str) -> Option<Identity> {
+    pub(in crate::tier) fn named(&self, name: &str) -> Option<Identity> {
         let stat = statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
         Some(Identity {
             device: stat.st_dev as u64,
@@ -141,14 +146,15 @@ impl Folder {
     }
 
     /// A file of the folder, sound; what it was; and why another one was set aside for it.
-    pub(super) fn file<K: Kind>(
+    pub(in crate::tier) fn file<K: Kind>(
         &self,
         kind: &K,
     ) -> io::Result<(File, K::Found, Option<&'static str>)> {
+        let name = kind.name();
         let mut aside = None;
         for _ in 0..8 {
             let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-            let file = match openat(&self.fd, K::NAME, flags, Mode::empty()) {
+            let file = match openat(&self.fd, name, flags, Mode::empty()) {
                 Ok(fd) => File::from(fd),
                 Err(Errno::NOENT) => {
                     self.make(kind)?;
@@ -157,16 +163,12 @@ impl Folder {
                 // A link, a folder, or one that may not even be opened.
                 Err(Errno::LOOP | Errno::ISDIR | Errno::ACCESS | Errno::NXIO) => {
                     aside = Some("it is not a file of this user");
-                    self.set_aside(K::NAME, None, true, || ())?;
+                    self.set_aside(name, None, true, || ())?;
                     continue;
                 }
                 Err(error) => return Err(error.into()),
             };
-            let metadata = file.metadata()?;
-            let private = metadata.is_file()
-                && metadata.uid() == rustix::process::geteuid().as_raw()
-                && metadata.mode() & 0o077 == 0;
-            let looked = if private {
+            let looked = if is_private(&file)? {
                 kind.look(&file)?
             } else {
                 Looked::Unsound("others than this user may read or write it")
@@ -180,18 +182,22 @@ impl Folder {
                 Looked::Outdated => false,
             };
             let identity = Identity::of(&file)?;
-            self.set_aside(K::NAME, Some(identity), keep, || kind.leave(&file))?;
+            self.set_aside(name, Some(identity), keep, || kind.leave(&file))?;
         }
         Err(io::Error::other(format!(
-            "{} is replaced by others again and again",
-            K::NAME
+            "{name} is replaced by others again and again"
         )))
     }
 
     /// A new file under its name, unless another process is quicker.
     fn make<K: Kind>(&self, kind: &K) -> io::Result<()> {
-        self.sweep(K::NAME);
-        let name = format!("{}.new-{:016x}", K::NAME, random()?);
+        self.sweep(kind.name());
+        self.make_as(kind, kind.name()).map(drop)
+    }
+
+    /// A new file of a kind, under another name. `false`: there is another one of that name; or this one was swept before it was locked.
+    pub(in crate::tier) fn make_as<K: Kind>(&self, kind: &K, to: &str) -> io::Result<bool> {
+        let name = format!("{}.new-{:016x}", kind.name(), random()?);
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = private(openat(&self.fd, &*name, flags, Mode::RUSR | Mode::WUSR)?)?;
@@ -202,12 +208,15 @@ impl Folder {
                 Err(TryLockError::Error(error)) => return Err(error),
             }
             kind.write(&file)?;
-            match linkat(&self.fd, &*name, &self.fd, K::NAME, AtFlags::empty()) {
-                // Another one is there; or this one was swept before it was locked. Both are seen at the next look.
-                Ok(()) | Err(Errno::EXIST | Errno::NOENT) => Ok(()),
+            match linkat(&self.fd, &*name, &self.fd, to, AtFlags::empty()) {
+                Ok(()) => Ok(true),
+                // Both are seen at the next look.
+                Err(Errno::EXIST | Errno::NOENT) => Ok(false),
                 Err(error) => Err(error.into()),
             }
         })();
+        // A process that was begun meanwhile has a copy of it.
+        let _ = file.unlock();
         match unlinkat(&self.fd, &*name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => done,
             Err(error) => done.and(Err(error.into())),
@@ -301,6 +310,68 @@ impl Folder {
     }
 }
 
+/// What has a name in the folder.
+#[cfg(feature = "redis")]
+pub(in crate::tier) enum Existing {
+    Nothing,
+    File(File),
+    /// No file, or not this user's alone.
+    Other,
+}
+
+/// What a journal needs besides, whose files change their names.
+#[cfg(feature = "redis")]
+impl Folder {
+    /// Opens a file, if it is there.
+    pub(in crate::tier) fn existing(&self, name: &str) -> io::Result<Existing> {
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = match openat(&self.fd, name, flags, Mode::empty()) {
+            Ok(fd) => File::from(fd),
+            Err(Errno::NOENT) => return Ok(Existing::Nothing),
+            Err(Errno::LOOP | Errno::ISDIR | Errno::ACCESS | Errno::NXIO) => {
+                return Ok(Existing::Other);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        Ok(if is_private(&file)? {
+            Existing::File(file)
+        } else {
+            Existing::Other
+        })
+    }
+
+    /// Every name in it.
+    pub(in crate::tier) fn names(&self) -> io::Result<Vec<String>> {
+        let entries = rustix::fs::Dir::read_from(&self.fd)?;
+        let mut names = Vec::new();
+        for entry in entries {
+            // One that is no text is none of ours.
+            if let Ok(name) = entry?.file_name().to_str() {
+                names.push(name.to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    /// Gives a file another name.
+    pub(in crate::tier) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        Ok(renameat(&self.fd, from, &self.fd, to)?)
+    }
+
+    /// Removes a file, if it is there.
+    pub(in crate::tier) fn remove(&self, name: &str) -> io::Result<()> {
+        match unlinkat(&self.fd, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits until its names are on the disk.
+    pub(in crate::tier) fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::fsync(&self.fd)?)
+    }
+}
+
 /// A folder of ours alone, unless something is there: whatever the umask takes away, which may be our own rights, or leaves to a group,
 /// for which it would be refused.
 fn make_folder(path: &Path) -> io::Result<()> {
@@ -325,6 +396,14 @@ fn make_folders(path: &Path) -> io::Result<()> {
     std::fs::metadata(path.join(".")).map(drop)
 }
 
+/// Whether a file is of this user, and nobody else's to read or write.
+fn is_private(file: &File) -> io::Result<bool> {
+    let metadata = file.metadata()?;
+    Ok(metadata.is_file()
+        && metadata.uid() == rustix::process::geteuid().as_raw()
+        && metadata.mode() & 0o077 == 0)
+}
+
 /// A file as it was opened, and made, whatever the umask has taken away.
 fn private(fd: OwnedFd) -> io::Result<File> {
     rustix::fs::fchmod(&fd, Mode::RUSR | Mode::WUSR)?;
@@ -342,13 +421,13 @@ pub(super) fn has_room(file: &File, bytes: u64) -> io::Result<()> {
 }
 
 /// Writes to a file, from where the last one ended.
-pub(super) fn write_all(mut file: &File, bytes: &[u8]) -> io::Result<()> {
+pub(in crate::tier) fn write_all(mut file: &File, bytes: &[u8]) -> io::Result<()> {
     may_be_long(bytes.len() as u64)?;
     file.write_all(bytes)
 }
 
 /// Whether this process may write so far into a file. The system would end it, where of another failure it only tells.
-pub(super) fn may_be_long(bytes: u64) -> io::Result<()> {
+pub(in crate::tier) fn may_be_long(bytes: u64) -> io::Result<()> {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
     if limit.is_some_and(|limit| limit < bytes) {
         return Err(io::Error::new(
@@ -360,7 +439,7 @@ pub(super) fn may_be_long(bytes: u64) -> io::Result<()> {
 }
 
 /// Reads from a place of a file.
-pub(super) fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+pub(in crate::tier) fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
     file.read_exact_at(bytes, offset)
 }
 
@@ -381,7 +460,7 @@ pub(super) fn is_near(file: &File, offset: u64) -> bool {
 }
 
 /// Writes at a place of a file: a full disk is an error, where storing into a mapping would end the process.
-pub(super) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+pub(in crate::tier) fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     file.write_all_at(bytes, offset)
 }
 

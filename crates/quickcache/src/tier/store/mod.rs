@@ -9,7 +9,7 @@ mod at;
 mod elsewhere;
 mod files;
 #[cfg(unix)]
-mod folder;
+pub(in crate::tier) mod folder;
 #[cfg(unix)]
 mod fork;
 mod generations;
