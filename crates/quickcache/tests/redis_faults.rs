@@ -412,7 +412,11 @@ fn p9_a_clear_in_an_outage_is_pending_and_applied_when_that_ends() {
         let began = Instant::now();
         until(name, || there(1).1 > old.1);
         // A second, and what a busy machine adds.
-        assert!(began.elapsed() < Duration::from_secs(2), "{name}: {:?}", began.elapsed());
+        assert!(
+            began.elapsed() < Duration::from_secs(2),
+            "{name}: {:?}",
+            began.elapsed()
+        );
         until("it is read again", || here(1) == there(1));
     }
 }
