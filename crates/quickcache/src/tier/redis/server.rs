@@ -134,12 +134,17 @@ impl Server {
 
     /// The key of 20 bytes, as Redis has it; `kind` tells those of values from others.
     pub(super) fn key(&self, kind: &str, bytes: &[u8]) -> Vec<u8> {
-        use std::fmt::Write;
-        let mut key = format!("{}:{kind}", self.options.namespace);
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let namespace = self.options.namespace.as_bytes();
+        let mut key = Vec::with_capacity(namespace.len() + 1 + kind.len() + 40);
+        key.extend(namespace);
+        key.push(b':');
+        key.extend(kind.as_bytes());
         for byte in &bytes[..20] {
-            let _infallible = write!(key, "{byte:02x}");
+            key.push(DIGITS[usize::from(byte >> 4)]);
+            key.push(DIGITS[usize::from(byte & 15)]);
         }
-        key.into_bytes()
+        key
     }
 
     /// What proves that this machine knows what was cleared on others.
