@@ -117,10 +117,11 @@ impl QuickCache {
         self.config.enabled.store(enabled, Ordering::SeqCst);
     }
 
-    /// Clears every entry of this cache's functions in the memory tier and, in every process, in the machine's store: between two
+    /// Clears every entry of this cache's functions in the memory tier, in its Redis, and, in every process, in the machine's store: between two
     /// tests, that neither sees what the other computed. Caches of your own keep theirs; other caches that have the same
     /// [`Memory`] or the same [`Store`](crate::Store) lose their entries in it too.
     pub fn clear_everything(&self) {
+        self.clear_in_redis();
         let all = all_functions();
         let own = |function: &&&Function| function.is_of(&self.config.enabled);
         // A store that cannot be opened has been logged, and no function uses it; it is cleared when it can.
@@ -141,6 +142,21 @@ impl QuickCache {
         }
         drop(all);
         drop(left); // code of users, which may call cached functions
+    }
+}
+
+impl QuickCache {
+    /// Its functions' entries in its Redis. What is pending then is logged by the Redis.
+    fn clear_in_redis(&self) {
+        // Not under the lock of all functions: it takes time.
+        let sites: Vec<_> = all_functions()
+            .iter()
+            .filter(|function| function.is_of(&self.config.enabled) && function.redis.is_some())
+            .map(|function| function.site)
+            .collect();
+        for site in sites {
+            let _pending = site.clear_redis();
+        }
     }
 }
 

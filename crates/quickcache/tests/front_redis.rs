@@ -170,6 +170,19 @@ fn clear_all_takes_every_key_of_the_function_and_no_other() {
 }
 
 #[test]
+fn clear_everything_takes_every_function_of_the_cache() {
+    static CACHE: LazyLock<QuickCache> = LazyLock::new(|| QuickCache::new(redis()));
+    #[quickcache(cache = CACHE, name = "everything", version = 1, vary_on = [n])]
+    fn one(n: u64) -> (u64, u64) {
+        (n, NOW.fetch_add(1, Ordering::SeqCst))
+    }
+    let before = one(1);
+    assert_eq!(one(1), before);
+    CACHE.clear_everything();
+    assert!(one(1).1 > before.1);
+}
+
+#[test]
 fn a_value_that_is_set_or_computed_anew_replaces_the_one_everywhere() {
     everywhere!("anew", one, two, bare, |n| -> (u64, u64) {
         (n, NOW.fetch_add(1, Ordering::SeqCst))

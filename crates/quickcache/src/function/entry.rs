@@ -360,7 +360,12 @@ impl Site {
     /// Clears every entry of the function, of all its instantiations, in a moment.
     #[must_use = "not every tier can do it"]
     pub fn clear_all(&'static self) -> Cleared {
-        self.clear_all_here(blocking::now(self.clear_all_in_redis(&InPlace)))
+        self.clear_all_here(self.clear_redis())
+    }
+
+    /// In Redis alone; what failed.
+    pub(crate) fn clear_redis(&self) -> Option<String> {
+        blocking::now(self.clear_all_in_redis(&InPlace))
     }
 
     /// In the tiers but Redis, of which it is told what failed.
