@@ -91,7 +91,7 @@ impl Wrong {
         let shared = Shared::of(Some(&folder.join("store")), 256 << 10);
         Wrong {
             mutant,
-            store: AtStore::new(shared, b"verified"),
+            store: AtStore::new(shared, b"verified", None),
             memory: Mutex::new(Table::new(Limits::NONE)),
             flights: Mutex::default(),
             owed: Mutex::default(),
