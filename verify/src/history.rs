@@ -12,6 +12,8 @@ use std::time::Duration;
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::times::{self, Times};
+
 /// Processes and threads in each, at most.
 pub const MOST_WORKERS: usize = 16;
 pub const MOST_THREADS: usize = 8;
@@ -30,7 +32,12 @@ const FAULTS: usize = LANES - 1;
 
 const KEYS_AT: usize = 4 * LINE;
 const LANES_AT: usize = KEYS_AT + MOST_KEYS * 2 * LINE;
-const LANE: usize = 2 * LINE + EVENTS * EVENT_WORDS;
+/// Of a lane: what it counts, how long its calls took, and the events with their number before them.
+const COUNTS: usize = 3 * LINE;
+const TIMES_AT: usize = COUNTS;
+const NEXT_AT: usize = TIMES_AT + times::BUCKETS.next_multiple_of(LINE);
+const EVENTS_AT: usize = NEXT_AT + LINE;
+const LANE: usize = EVENTS_AT + EVENTS * EVENT_WORDS;
 const WORDS: usize = LANES_AT + LANES * LANE;
 
 /// What is counted.
@@ -44,6 +51,15 @@ pub enum Count {
     Kill,
     Stop,
     Restart,
+    /// Clears that said they were applied, that said they were pending, and that were waited for; and calls that panicked.
+    Applied,
+    Pending,
+    Waited,
+    Panic,
+    /// Futures that were dropped before they were ready.
+    Dropped,
+    /// Reads of the first kind of function; the others follow.
+    ReadOfKind,
 }
 
 /// What happened.
@@ -54,27 +70,34 @@ pub enum Event {
     /// This version was written, and its clear began; and that has returned.
     Change,
     Changed,
-    Refreshed,
+    /// The same, but the clear said that it is pending.
+    Owed,
     Set,
     /// A worker was killed; stopped; went on; all were killed, as by a start of the machine.
     Kill,
     Stop,
     Continue,
     Restart,
+    /// One of `redis::faults`, by its number, to a machine or a server.
+    Fault,
+    /// A call panicked.
+    Panic,
     /// A call was given this version, which is older than the floor was when it began.
     Violation,
 }
 
-const ALL_EVENTS: [Event; 10] = [
+const ALL_EVENTS: [Event; 12] = [
     Event::Execution,
     Event::Change,
     Event::Changed,
-    Event::Refreshed,
+    Event::Owed,
     Event::Set,
     Event::Kill,
     Event::Stop,
     Event::Continue,
     Event::Restart,
+    Event::Fault,
+    Event::Panic,
     Event::Violation,
 ];
 
@@ -94,28 +117,7 @@ pub struct History(&'static [AtomicU64]);
 impl History {
     /// That of a file, which is made if it is not there.
     pub fn open(path: &Path) -> io::Result<History> {
-        let mut options = File::options();
-        let file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
-        file.set_len(WORDS as u64 * 8)?;
-        // SAFETY: a fresh mapping, of a file of this run that nobody makes shorter, and that is never unmapped. All of it are atomics.
-        let words = unsafe {
-            let prot = ProtFlags::READ | ProtFlags::WRITE;
-            let at = mmap(
-                std::ptr::null_mut(),
-                WORDS * 8,
-                prot,
-                MapFlags::SHARED,
-                &file,
-                0,
-            )?;
-            std::slice::from_raw_parts(at.cast(), WORDS)
-        };
-        Ok(History(words))
+        Ok(History(shared_words(path, WORDS)?))
     }
 
     pub fn is_over(&self) -> bool {
@@ -148,9 +150,27 @@ impl History {
     }
 
     pub fn total(&self, count: Count) -> u64 {
+        self.total_of(count as usize)
+    }
+
+    /// Reads of a kind of function.
+    pub fn total_reads(&self, kind: usize) -> u64 {
+        self.total_of(Count::ReadOfKind as usize + kind)
+    }
+
+    fn total_of(&self, count: usize) -> u64 {
         (0..LANES)
-            .map(|lane| Lane(*self, lane).count(count).load(Ordering::Relaxed))
+            .map(|lane| Lane(*self, lane).words()[count].load(Ordering::Relaxed))
             .sum()
+    }
+
+    /// How long calls took.
+    pub fn times(&self) -> Times {
+        let mut times = Times::default();
+        for lane in 0..LANES {
+            times.add(Lane(*self, lane).times());
+        }
+        times
     }
 
     /// What is remembered, in order of time.
@@ -173,14 +193,31 @@ impl Lane {
         &self.0.0[start..start + LANE]
     }
 
-    fn count(&self, count: Count) -> &'static AtomicU64 {
-        &self.words()[count as usize]
+    pub fn add(&self, count: Count, more: u64) {
+        self.add_to(count as usize, more);
     }
 
-    pub fn add(&self, count: Count, more: u64) {
-        // Nobody else adds to it.
-        let so_far = self.count(count);
-        so_far.store(so_far.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+    pub fn add_reads(&self, kind: usize, more: u64) {
+        self.add(Count::Read, more);
+        self.add_to(Count::ReadOfKind as usize + kind, more);
+    }
+
+    fn add_to(&self, count: usize, more: u64) {
+        add(&self.words()[count], more);
+    }
+
+    /// How many calls of this thread have returned.
+    pub fn reads(&self) -> u64 {
+        self.words()[Count::Read as usize].load(Ordering::Relaxed)
+    }
+
+    /// A call took so many nanoseconds.
+    pub fn took(&self, nanos: u64) {
+        add(&self.times()[times::bucket(nanos)], 1);
+    }
+
+    fn times(&self) -> &'static [AtomicU64] {
+        &self.words()[TIMES_AT..][..times::BUCKETS]
     }
 
     pub fn note(&self, event: Event, key: usize, version: u64) {
@@ -188,9 +225,9 @@ impl Lane {
     }
 
     fn note_at(&self, at: u64, event: Event, key: usize, version: u64) {
-        let next = &self.words()[LINE];
+        let next = &self.words()[NEXT_AT];
         let number = next.load(Ordering::Relaxed);
-        let start = 2 * LINE + number as usize % EVENTS * EVENT_WORDS;
+        let start = EVENTS_AT + number as usize % EVENTS * EVENT_WORDS;
         let place = &self.words()[start..start + EVENT_WORDS];
         place[0].store(at, Ordering::Relaxed);
         place[1].store(event as u64 + 1, Ordering::Relaxed);
@@ -204,13 +241,24 @@ impl Lane {
     pub fn check(&self, key: usize, floor: u64, version: u64) {
         if version < floor {
             self.note(Event::Violation, key, version);
-            self.0.0[LINE].fetch_add(1, Ordering::SeqCst);
+            self.violation();
         }
+    }
+
+    fn violation(&self) {
+        self.0.0[LINE].fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A call of this key panicked, which none may.
+    pub fn panicked(&self, key: usize) {
+        self.add(Count::Panic, 1);
+        self.note(Event::Panic, key, 0);
+        self.violation();
     }
 
     fn noted(&self) -> Vec<Noted> {
         let number = |place: &[AtomicU64], at: usize| place[at].load(Ordering::Relaxed);
-        self.words()[2 * LINE..]
+        self.words()[EVENTS_AT..]
             .chunks(EVENT_WORDS)
             .filter_map(|place| {
                 let event = (number(place, 1) as usize).checked_sub(1)?;
@@ -238,6 +286,36 @@ impl Noted {
                 self.lane % MOST_THREADS
             )
         }
+    }
+}
+
+/// Adds to a word that nobody else adds to.
+fn add(word: &AtomicU64, more: u64) {
+    word.store(word.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+}
+
+/// So many words that all processes share by a file, which is made if it is not there.
+pub fn shared_words(path: &Path, many: usize) -> io::Result<&'static [AtomicU64]> {
+    let mut options = File::options();
+    let file = options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)?;
+    file.set_len(many as u64 * 8)?;
+    // SAFETY: a fresh mapping, of a file of this run that nobody makes shorter, and that is never unmapped. All of it are atomics.
+    unsafe {
+        let prot = ProtFlags::READ | ProtFlags::WRITE;
+        let at = mmap(
+            std::ptr::null_mut(),
+            many * 8,
+            prot,
+            MapFlags::SHARED,
+            &file,
+            0,
+        )?;
+        Ok(std::slice::from_raw_parts(at.cast(), many))
     }
 }
 

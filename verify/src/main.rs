@@ -5,7 +5,9 @@
 mod faults;
 mod history;
 mod mutant;
+mod redis;
 mod subject;
+mod times;
 mod worker;
 
 use std::path::{Path, PathBuf};
@@ -27,6 +29,9 @@ quickcache-verify: shows that no call which starts after a clear returned is giv
   --keys N       keys; default 32
   --seed N       what is chosen follows from it; default: from the clock. The system still chooses who runs when
   --folder PATH  where to make the store, a folder of a local file system; default: below the folder of temporary files
+  --redis        functions at a Redis, on machines that share nothing else; default workers: 4
+  --machines N   how many machines there are; default 2
+  --pending      also that a pending clear is in force on its machine at once, and applied when the server is back
   --mutant NAME  run a wrong protocol, which must be found
   --mutants      run each of them for a few seconds first: exit status 1 if one is not found
 
@@ -40,6 +45,7 @@ const NONE_LASTS: Duration = Duration::from_secs(3);
 /// What the command line says.
 struct Usage {
     orders: Orders,
+    redis: Option<redis::Orders>,
     folder: Option<PathBuf>,
     minutes: f64,
     mutants: bool,
@@ -55,11 +61,27 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    if usage.is_worker {
-        worker::run(&usage.orders);
-        return ExitCode::SUCCESS;
+    match (&usage.redis, usage.is_worker) {
+        (None, true) => {
+            worker::run(&usage.orders);
+            return ExitCode::SUCCESS;
+        }
+        (Some(orders), true) => {
+            redis::work(orders);
+            return ExitCode::SUCCESS;
+        }
+        _ => println!("seed {}", usage.orders.seed),
     }
-    match verify(&usage) {
+    let verified = match &usage.redis {
+        None => verify(&usage),
+        Some(orders) => redis::verify(
+            orders,
+            usage.folder.as_deref(),
+            usage.mutants,
+            usage.minutes,
+        ),
+    };
+    match verified {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -77,17 +99,20 @@ fn usage() -> Result<Option<Usage>, lexopt::Error> {
         orders: Orders {
             folder: PathBuf::new(),
             number: 0,
-            workers: 3,
+            workers: 0,
             threads: 3,
             keys: 32,
             seed: clock.map_or(0, |since| since.as_nanos() as u64 & 0xFFFF_FFFF),
             mutant: None,
         },
+        redis: None,
         folder: None,
         minutes: 1.0,
         mutants: false,
         is_worker: false,
     };
+    let (mut at_redis, mut machines, mut pending) = (false, 2, false);
+    let (mut address, mut mutant) = (String::new(), None);
     let mut arguments = lexopt::Parser::from_env();
     while let Some(argument) = arguments.next()? {
         match argument {
@@ -97,20 +122,17 @@ fn usage() -> Result<Option<Usage>, lexopt::Error> {
             Long("keys") => usage.orders.keys = arguments.value()?.parse()?,
             Long("seed") => usage.orders.seed = arguments.value()?.parse()?,
             Long("folder") => usage.folder = Some(arguments.value()?.into()),
+            Long("redis") => at_redis = true,
+            Long("machines") => machines = arguments.value()?.parse()?,
+            Long("pending") => pending = true,
             Long("mutants") => usage.mutants = true,
-            Long("mutant") => {
-                let name = arguments.value()?.string()?;
-                let mutant = Mutant::named(&name);
-                usage.orders.mutant = Some(mutant.ok_or_else(|| {
-                    let names = mutant::ALL.map(|(name, _)| name).join(", ");
-                    format!("there is no mutant `{name}`, but {names}")
-                })?);
-            }
+            Long("mutant") => mutant = Some(arguments.value()?.string()?),
             // What a worker is started with.
             Long("worker") => {
                 usage.is_worker = true;
                 usage.orders.number = arguments.value()?.parse()?;
             }
+            Long("address") => address = arguments.value()?.string()?,
             Short('h') | Long("help") => {
                 print!("{USAGE}");
                 return Ok(None);
@@ -118,10 +140,14 @@ fn usage() -> Result<Option<Usage>, lexopt::Error> {
             other => return Err(other.unexpected()),
         }
     }
+    if usage.orders.workers == 0 {
+        usage.orders.workers = if at_redis { 4 } else { 3 };
+    }
     for (name, value, most) in [
         ("workers", usage.orders.workers, MOST_WORKERS),
         ("threads", usage.orders.threads, MOST_THREADS),
         ("keys", usage.orders.keys, MOST_KEYS),
+        ("machines", machines, redis::MOST),
     ] {
         if !(1..=most).contains(&value) {
             return Err(format!("--{name} {value}: from 1 to {most}").into());
@@ -130,12 +156,47 @@ fn usage() -> Result<Option<Usage>, lexopt::Error> {
     if usage.is_worker {
         usage.orders.folder = usage.folder.take().unwrap_or_default();
     }
+    if at_redis {
+        let Orders {
+            folder,
+            number,
+            workers,
+            threads,
+            keys,
+            seed,
+            ..
+        } = usage.orders.clone();
+        usage.redis = Some(redis::Orders {
+            folder,
+            number,
+            workers,
+            threads,
+            keys,
+            seed,
+            machines,
+            address,
+            pending,
+            mutant: mutant
+                .map(|name| named(&redis::MUTANTS, &name))
+                .transpose()?,
+        });
+    } else {
+        usage.orders.mutant = mutant.map(|name| named(&mutant::ALL, &name)).transpose()?;
+    }
     Ok(Some(usage))
+}
+
+/// The mutant of this name.
+fn named<M: Copy>(all: &[(&str, M)], name: &str) -> Result<M, String> {
+    let found = all.iter().find(|(of, _)| *of == name);
+    found.map(|(_, mutant)| *mutant).ok_or_else(|| {
+        let names: Vec<_> = all.iter().map(|(name, _)| *name).collect();
+        format!("there is no mutant `{name}`, but {}", names.join(", "))
+    })
 }
 
 /// Whether nothing was found, but for what should be.
 fn verify(usage: &Usage) -> std::io::Result<bool> {
-    println!("seed {}", usage.orders.seed);
     if usage.mutants {
         for (name, mutant) in mutant::ALL {
             let lasts = if mutant == Mutant::None {
@@ -199,7 +260,7 @@ fn run(
     if !quietly {
         tell(history, began.elapsed());
         if history.violations() > 0 {
-            tell_violation(history);
+            tell_violation(history, &|_| "?");
         }
         if !ended {
             println!("a worker did not end, or not well");
@@ -226,30 +287,39 @@ fn tell(history: History, since: Duration) {
 }
 
 /// What happened to the key before the first call that was given an old value.
-fn tell_violation(history: History) {
+fn tell_violation(history: History, name_of_fault: &dyn Fn(usize) -> &'static str) {
     let noted = history.noted();
     let Some(first) = noted
         .iter()
-        .position(|noted| noted.event == Event::Violation)
+        .position(|noted| matches!(noted.event, Event::Violation | Event::Panic))
     else {
         return;
     };
     let violation = noted[first];
-    println!(
-        "key {}: a call was given version {}",
-        violation.key, violation.version
-    );
-    let of_all = [Event::Kill, Event::Stop, Event::Continue, Event::Restart];
+    match violation.event {
+        Event::Panic => println!("key {}: a call panicked", violation.key),
+        _ => println!(
+            "key {}: a call was given version {}",
+            violation.key, violation.version
+        ),
+    }
+    let of_all = [
+        Event::Kill,
+        Event::Stop,
+        Event::Continue,
+        Event::Restart,
+        Event::Fault,
+    ];
     let around: Vec<_> = noted[..=first]
         .iter()
         .filter(|noted| noted.key == violation.key || of_all.contains(&noted.event))
         .collect();
     for noted in &around[around.len().saturating_sub(60)..] {
         let before = (violation.at - noted.at) as f64 / 1000.0;
-        let what = if of_all.contains(&noted.event) {
-            format!("worker {}", noted.key)
-        } else {
-            format!("version {}", noted.version)
+        let what = match noted.event {
+            Event::Fault => format!("{} of {}", name_of_fault(noted.key), noted.version),
+            event if of_all.contains(&event) => format!("worker {}", noted.key),
+            _ => format!("version {}", noted.version),
         };
         println!(
             "{before:>14.3} µs before: {:<18} {:?} {what}",
@@ -263,6 +333,10 @@ fn tell_violation(history: History) {
 struct Folder(PathBuf);
 
 impl Folder {
+    fn path(&self) -> &Path {
+        &self.0
+    }
+
     fn new(within: Option<&Path>) -> std::io::Result<Folder> {
         use std::os::unix::fs::DirBuilderExt;
         let within = within.map_or_else(std::env::temp_dir, Path::to_owned);

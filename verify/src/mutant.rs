@@ -46,12 +46,6 @@ pub const ALL: [(&str, Mutant); 8] = [
 ];
 
 impl Mutant {
-    pub fn named(name: &str) -> Option<Mutant> {
-        ALL.iter()
-            .find(|(of, _)| *of == name)
-            .map(|(_, mutant)| *mutant)
-    }
-
     pub fn name(self) -> &'static str {
         ALL.iter()
             .find(|(_, of)| *of == self)

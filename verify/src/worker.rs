@@ -63,10 +63,21 @@ fn spin(pause: std::time::Duration) {
     }
 }
 
+/// The history that executions are written to.
+pub fn share(history: History) {
+    HISTORY.get_or_init(|| history);
+}
+
+/// What a thread goes by from now on.
+pub fn begin_thread(choices: Choices, lane: Lane) {
+    CHOICES.set(choices);
+    LANE.set(Some(lane));
+}
+
 /// Runs until the history is over.
 pub fn run(orders: &Orders) {
     let history = History::open(&history_in(&orders.folder)).expect("the history can be mapped");
-    HISTORY.get_or_init(|| history);
+    share(history);
     subject::store_in(orders.folder.join("store"));
     let wrong = orders
         .mutant
@@ -88,8 +99,7 @@ pub fn run(orders: &Orders) {
             };
             scope.spawn(move || {
                 let parts = [orders.number as u64, thread as u64, started];
-                CHOICES.set(Choices::of(orders.seed, &parts));
-                LANE.set(Some(work.lane));
+                begin_thread(Choices::of(orders.seed, &parts), work.lane);
                 work.run(Choices::of(!orders.seed, &parts));
             });
         }

@@ -1,0 +1,171 @@
+//! The same for functions at a Redis: processes of several machines, which share nothing but the server, and a server and a network that
+//! fail at random too.
+
+mod faults;
+mod floors;
+mod ground;
+mod mutant;
+mod protocol;
+mod subject;
+mod worker;
+
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use faults::Faults;
+use floors::{Floors, MOST_MACHINES};
+pub use mutant::{ALL as MUTANTS, Mutant};
+pub use worker::{Orders, run as work};
+
+use crate::history::{Count, History};
+use crate::{Folder, tell_violation};
+
+pub const MOST: usize = MOST_MACHINES;
+
+/// How long a wrong protocol may last, and how long the one that is not wrong is looked at.
+const MUTANT_LASTS: Duration = Duration::from_secs(60);
+const NONE_LASTS: Duration = Duration::from_secs(3);
+
+/// What a call may take longer than its function without its being told of: the budget of an operation, and as much again.
+const SLOW: Duration = Duration::from_millis(200);
+
+/// How long it takes at most until pending clears are applied when everything works again, with some time for a machine that is busy.
+const SETTLED: Duration = Duration::from_secs(3);
+
+/// Whether nothing was found, but for what should be.
+pub fn verify(
+    orders: &Orders,
+    folder: Option<&Path>,
+    mutants: bool,
+    minutes: f64,
+) -> io::Result<bool> {
+    if mutants {
+        for (name, mutant) in MUTANTS {
+            let lasts = match mutant {
+                Mutant::None => NONE_LASTS,
+                _ => MUTANT_LASTS,
+            };
+            let began = Instant::now();
+            let clean = disturbed(&of_mutant(orders, mutant), folder, lasts, true)?;
+            let seconds = began.elapsed().as_secs_f64();
+            let what = if clean { "clean" } else { "found" };
+            println!("mutant {name}: {what} after {seconds:.1} s");
+            if clean != (mutant == Mutant::None) {
+                return Ok(false);
+            }
+        }
+    }
+    let lasts = Duration::from_secs_f64(minutes * 60.0);
+    match orders.mutant {
+        Some(mutant) => disturbed(&of_mutant(orders, mutant), folder, lasts, false),
+        None => disturbed(orders, folder, lasts, false),
+    }
+}
+
+/// Every process is a machine of its own there.
+fn of_mutant(orders: &Orders, mutant: Mutant) -> Orders {
+    Orders {
+        mutant: Some(mutant),
+        workers: 3,
+        machines: 3,
+        keys: orders.keys.min(8),
+        ..orders.clone()
+    }
+}
+
+/// Runs workers and disturbs them. Whether no call was given an old value.
+fn disturbed(
+    orders: &Orders,
+    folder: Option<&Path>,
+    lasts: Duration,
+    quietly: bool,
+) -> io::Result<bool> {
+    let folder = Folder::new(folder)?;
+    let orders = Orders {
+        folder: folder.path().to_owned(),
+        ..orders.clone()
+    };
+    for machine in 0..orders.machines {
+        std::fs::create_dir(folder.path().join(format!("machine-{machine}")))?;
+    }
+    let history = History::open(&crate::worker::history_in(folder.path()))?;
+    let floors = Floors::open(&worker::floors_in(folder.path()), worker::STALENESS)?;
+    let mut faults = Faults::start(&orders, history)?;
+    let began = Instant::now();
+    let mut next_line = Duration::from_secs(60);
+    while began.elapsed() < lasts && history.violations() == 0 {
+        std::thread::sleep(Duration::from_millis(1));
+        faults.disturb()?;
+        if !quietly && began.elapsed() >= next_line && next_line < lasts {
+            tell(&orders, history, &faults, began.elapsed());
+            next_line += Duration::from_secs(60);
+        }
+    }
+    if orders.pending && history.violations() == 0 {
+        faults.mend()?;
+        std::thread::sleep(SETTLED);
+        all_applied(&orders, floors);
+        std::thread::sleep(SETTLED / 3);
+    }
+    let ended = faults.finish()?;
+    if !quietly {
+        tell(&orders, history, &faults, began.elapsed());
+        if history.violations() > 0 {
+            tell_violation(history, &faults::name);
+        }
+        if !ended {
+            println!("a worker did not end, or not well");
+        }
+    }
+    Ok(ended && history.violations() == 0)
+}
+
+/// What was pending must be in force everywhere by now.
+fn all_applied(orders: &Orders, floors: Floors) {
+    use std::sync::atomic::Ordering::SeqCst;
+    for family in 0..floors::FAMILIES {
+        for key in 0..orders.keys {
+            for machine in 0..orders.machines {
+                let owed = floors.owed(machine, family, key).load(SeqCst);
+                floors.applied(family, key).fetch_max(owed, SeqCst);
+                floors.everywhere(family, key, owed);
+            }
+        }
+    }
+}
+
+fn tell(orders: &Orders, history: History, faults: &Faults, since: Duration) {
+    let total = |count| history.total(count);
+    println!(
+        "{:.1} min: reads {}, clears applied {}, pending {}, waited for {}, executions {}, refreshes {}, sets {}, dropped {}, panics {}, \
+         violations {}",
+        since.as_secs_f64() / 60.0,
+        total(Count::Read),
+        total(Count::Applied),
+        total(Count::Pending),
+        total(Count::Waited),
+        total(Count::Execution),
+        total(Count::Refresh),
+        total(Count::Set),
+        total(Count::Dropped),
+        total(Count::Panic),
+        history.violations()
+    );
+    if orders.mutant.is_none() {
+        for (kind, (name, ..)) in subject::KINDS.iter().enumerate() {
+            println!("  reads of {name}: {}", history.total_reads(kind));
+        }
+    }
+    println!("  faults {}: {}", faults.total(), faults.counts());
+    let times = history.times();
+    println!(
+        "  a call or clear took: half {:?}, 99 % {:?}, 99.9 % {:?}, 99.99 % {:?} at most; the longest {:?}; longer than {SLOW:?} {}",
+        times.quantile(500_000),
+        times.quantile(990_000),
+        times.quantile(999_000),
+        times.quantile(999_900),
+        times.longest(),
+        times.longer_than(SLOW),
+    );
+}

@@ -1,0 +1,172 @@
+//! What is verified: cached functions by the public attribute, at a Redis alone, with memory before it, with memory and store before it,
+//! blocking and async.
+
+use std::convert::identity;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::{LazyLock, OnceLock};
+use std::task::{Context, Waker};
+
+use pollster::block_on;
+use quickcache::{Cleared, Memory, QuickCache, Redis, Store, TieredCache, quickcache};
+
+use crate::worker;
+
+/// A cached function of a key whose value is the version that its execution read. Threads of all workers use it at the same time.
+pub trait Subject: Sync {
+    fn call(&self, key: u64) -> u64;
+    fn call_anew(&self, key: u64) -> u64;
+    fn peek(&self, key: u64) -> Option<u64>;
+    fn refresh(&self, key: u64) -> u64;
+    fn set(&self, key: u64, version: u64);
+    /// Begins a call and drops it before it is ready. Whether it can.
+    fn drop_midway(&self, key: u64) -> bool;
+    /// Whether it is applied; `wait`: and known everywhere.
+    fn clear(&self, key: u64, wait: bool) -> bool;
+    /// `None`: it has no such thing.
+    fn clear_all(&self) -> Option<bool>;
+}
+
+/// Functions that share their entries.
+pub struct Kind {
+    pub family: usize,
+    /// Something before Redis, that may serve what was cleared on another machine for as long as the bound.
+    pub has_memory: bool,
+    pub subject: Box<dyn Subject + Send>,
+}
+
+/// By number: what is counted by kind goes by it.
+pub const KINDS: [(&str, usize, bool); 6] = [
+    ("redis", 0, false),
+    ("redis, async", 0, false),
+    ("memory and redis", 0, true),
+    ("memory and redis, async", 0, true),
+    ("memory, store and redis", 1, true),
+    ("memory, store and redis, async", 1, true),
+];
+
+pub fn kinds() -> Vec<Kind> {
+    let subjects: [Box<dyn Subject + Send>; 6] = [
+        Box::new(Bare),
+        Box::new(BareAsync),
+        Box::new(Near),
+        Box::new(NearAsync),
+        Box::new(Stored),
+        Box::new(StoredAsync),
+    ];
+    let all = KINDS.into_iter().zip(subjects);
+    all.map(|((_, family, has_memory), subject)| Kind {
+        family,
+        has_memory,
+        subject,
+    })
+    .collect()
+}
+
+/// Where the server is, and the machine's folder; said before anything is called.
+static PLACE: OnceLock<(String, PathBuf)> = OnceLock::new();
+
+pub fn at(address: &str, machine: PathBuf) {
+    let url = format!("redis://{address}/0");
+    PLACE
+        .set((url, machine))
+        .expect("a process is on one machine");
+}
+
+fn place() -> &'static (String, PathBuf) {
+    PLACE.get().expect("said at the start")
+}
+
+fn redis() -> Redis {
+    Redis::new(&place().0).timeout("10s")
+}
+
+/// Longer than the bound: what a clear does not reach stays for so long. Short enough that values also expire.
+fn memory() -> Memory {
+    Memory::new().timeout("3s")
+}
+
+fn cache(tiers: impl IntoIterator<Item = quickcache::Tier>) -> QuickCache {
+    // Those who wait for a stopped process wait for as long as this.
+    QuickCache::builder(TieredCache::new(tiers))
+        .patience("200ms")
+        .build()
+}
+
+fn table() -> PathBuf {
+    place().1.join("table")
+}
+
+static BARE: LazyLock<QuickCache> = LazyLock::new(|| cache([redis().folder(table()).into()]));
+
+static NEAR: LazyLock<QuickCache> =
+    LazyLock::new(|| cache([memory().into(), redis().folder(table()).into()]));
+
+static STORED: LazyLock<QuickCache> = LazyLock::new(|| {
+    // Small: records are written over all the time.
+    let store = Store::at(place().1.join("store"))
+        .max_bytes(256 << 10)
+        .timeout("5s");
+    cache([memory().into(), store.into(), redis().into()])
+});
+
+macro_rules! subject {
+    (@ $subject:ident, $function:ident, $get:ident, $drop:expr) => {
+        impl Subject for $subject {
+            #[inline]
+            fn call(&self, key: u64) -> u64 {
+                $get($function(key, false))
+            }
+            fn call_anew(&self, key: u64) -> u64 {
+                $get($function(key, true))
+            }
+            fn refresh(&self, key: u64) -> u64 {
+                $get($function::refresh(key, false))
+            }
+            fn peek(&self, key: u64) -> Option<u64> {
+                $get($function::get_cached_value(key))
+            }
+            fn set(&self, key: u64, version: u64) {
+                $get($function::set_cached_value(key).to(version));
+            }
+            fn drop_midway(&self, key: u64) -> bool {
+                $drop(key)
+            }
+            fn clear(&self, key: u64, wait: bool) -> bool {
+                let cleared: Cleared = $get($function::clear(key));
+                let cleared = if wait { cleared.wait() } else { cleared };
+                cleared.is_applied()
+            }
+            fn clear_all(&self) -> Option<bool> {
+                Some($get($function::clear_all()).is_applied())
+            }
+        }
+    };
+    ($subject:ident, $cache:ident, $name:literal, $function:ident) => {
+        struct $subject;
+        #[quickcache(cache = $cache, name = $name, version = 1, vary_on = [key], skip_arg = anew)]
+        fn $function(key: u64, anew: bool) -> u64 {
+            worker::execute(key)
+        }
+        subject!(@ $subject, $function, identity, |_| false);
+    };
+    ($subject:ident, $cache:ident, $name:literal, async $function:ident) => {
+        struct $subject;
+        #[quickcache(cache = $cache, name = $name, version = 1, vary_on = [key], skip_arg = anew)]
+        async fn $function(key: u64, anew: bool) -> u64 {
+            worker::execute(key)
+        }
+        subject!(@ $subject, $function, block_on, |key| {
+            let mut call = pin!($function(key, false));
+            let _perhaps = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            true
+        });
+    };
+}
+
+subject!(Bare, BARE, "near", bare);
+subject!(BareAsync, BARE, "near", async bare_async);
+subject!(Near, NEAR, "near", near);
+subject!(NearAsync, NEAR, "near", async near_async);
+subject!(Stored, STORED, "stored", stored);
+subject!(StoredAsync, STORED, "stored", async stored_async);
