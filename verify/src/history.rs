@@ -30,7 +30,8 @@ const LINE: usize = 8;
 const LANES: usize = MOST_WORKERS * MOST_THREADS + 1;
 const FAULTS: usize = LANES - 1;
 
-const KEYS_AT: usize = 4 * LINE;
+const PAUSES_AT: usize = 2 * LINE;
+const KEYS_AT: usize = PAUSES_AT + MOST_WORKERS;
 const LANES_AT: usize = KEYS_AT + MOST_KEYS * 2 * LINE;
 /// Of a lane: what it counts, how long its calls took, and the events with their number before them.
 const COUNTS: usize = 3 * LINE;
@@ -131,6 +132,11 @@ impl History {
     /// Calls that were given a value from before a clear.
     pub fn violations(&self) -> u64 {
         self.0[LINE].load(Ordering::SeqCst)
+    }
+
+    /// How often a worker has been stopped, and has gone on.
+    pub fn pauses(&self, worker: usize) -> &'static AtomicU64 {
+        &self.0[PAUSES_AT + worker]
     }
 
     pub fn database(&self, key: usize) -> &'static AtomicU64 {

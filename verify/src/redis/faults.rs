@@ -299,10 +299,16 @@ impl Faults {
         if self.ends.iter().any(|(_, end)| *end == End::GoOn(number)) {
             return None;
         }
+        self.pause_or_go_on(number);
         self.workers[number].stop();
         self.note(Event::Stop, Count::Stop, number);
         self.later(time, End::GoOn(number));
         Some(number)
+    }
+
+    fn pause_or_go_on(&self, number: usize) {
+        use std::sync::atomic::Ordering::SeqCst;
+        self.history.pauses(number).fetch_add(1, SeqCst);
     }
 
     fn note(&self, event: Event, count: Count, number: usize) {
@@ -325,6 +331,7 @@ impl Faults {
                 End::GoOn(number) => {
                     let faults = self.history.faults();
                     faults.note(Event::Continue, number, 0);
+                    self.pause_or_go_on(number);
                     self.workers[number].cont();
                 }
                 End::ServerGoesOn => self.ground.go_on(),

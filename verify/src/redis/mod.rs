@@ -160,7 +160,7 @@ fn tell(orders: &Orders, history: History, faults: &Faults, since: Duration) {
     println!("  faults {}: {}", faults.total(), faults.counts());
     let times = history.times();
     println!(
-        "  a call or clear took: half {:?}, 99 % {:?}, 99.9 % {:?}, 99.99 % {:?} at most; the longest {:?}; longer than {SLOW:?} {}",
+        "  a call or clear (of a process that was not stopped meanwhile) took: half {:?}, 99 % {:?}, 99.9 % {:?}, 99.99 % {:?} at most; the longest {:?}; longer than {SLOW:?} {}",
         times.quantile(500_000),
         times.quantile(990_000),
         times.quantile(999_000),
