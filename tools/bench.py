@@ -60,7 +60,7 @@ def main() -> int | str:
     source = run(sys.executable, 'tools/setup/source.py', 'libcachesim', '0.3.5',
                  stdout=subprocess.PIPE, text=True).stdout.strip()
     env = dict(os.environ, TRACES=f'{source}/src/libCacheSim/data')
-    for crate, program in (('rust', 'rust-hits'), ('rust', 'store'), ('hitratio', 'hitratio')):
+    for crate, program in (('rust', 'rust-hits'), ('rust', 'store'), ('rust', 'redis'), ('hitratio', 'hitratio')):
         print(f'\n== bench/{crate}, {program}', flush=True)
         of = ('--release', '--quiet', '--manifest-path', f'bench/{crate}/Cargo.toml', '--bin', program)
         run('cargo', 'build', *of)

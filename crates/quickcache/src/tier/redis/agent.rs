@@ -118,7 +118,7 @@ fn look(server: &'static Server) {
     if server.is_away() {
         return;
     }
-    let ask = |requests: &[Request]| server.ask_all(requests, Instant::now() + server.budget());
+    let ask = |requests: &[Request]| server.ask_all(requests, server.end());
     if let Err(error) = replay(server, ask) {
         log::debug!(target: "quickcache", "{server:?}: pending clears: {error}");
     }

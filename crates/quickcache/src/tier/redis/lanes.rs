@@ -92,7 +92,7 @@ impl Server {
         let reply = Arc::new(Slot::default());
         let waiting = Waiting {
             request: Request::new(pipeline, of),
-            end: Instant::now() + self.budget(),
+            end: self.end(),
             reply: reply.clone(),
         };
         let mut queue = lock(&self.lanes.queue);

@@ -213,9 +213,10 @@ impl Server {
         self.failures.load(Ordering::Relaxed)
     }
 
-    /// The longest that one operation takes.
-    pub fn budget(&self) -> Duration {
-        self.options.budget
+    /// When an operation that begins now is given up: a tenth before its budget ends, since the system counts in steps of some
+    /// milliseconds, and the caller has more to do.
+    pub(super) fn end(&self) -> Instant {
+        Instant::now() + self.options.budget * 9 / 10
     }
 
     /// Whether it is known to be out of reach.
@@ -228,7 +229,7 @@ impl Server {
     /// # Errors
     /// If the server is out of reach, or refuses: counted, and logged once for each time that it goes out of reach.
     pub fn ask(&'static self, pipeline: &Pipeline, of: Option<Fence>) -> Outcome {
-        let end = Instant::now() + self.options.budget;
+        let end = self.end();
         let outcomes = self.ask_all(&[Request::new(pipeline, of)], end);
         outcomes.and_then(|mut outcomes| outcomes.pop().unwrap_or(Ok(None)))
     }
