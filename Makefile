@@ -4,8 +4,8 @@ MINUTES ?= 1
 
 .PHONY: demo test test-rust test-python verify bench lint docs clean
 
-demo:  ## the article's blog as a real site, without and with the cache, in one process and in several, in Python and in Rust
-	$(PYTHON) tools/demo.py
+demo:  ## the article's blog as a real site, without and with the cache, in one process and in several, in Python and in Rust; FLEET=1: on two machines
+	FLEET=$(FLEET) $(PYTHON) tools/demo.py
 
 test: test-rust verify test-python  ## all tests
 

@@ -1,4 +1,5 @@
-"""`make demo`: builds the extension and the Rust program, makes the environment, runs examples/blog/demo.py."""
+"""`make demo`: builds the extension and the Rust program, makes the environment, runs examples/blog/demo.py; with FLEET=1 in the
+environment that part of it which needs several machines."""
 import os
 import subprocess
 import sys
@@ -18,6 +19,11 @@ def main() -> None:
                 'examples/blog/requirements.txt', stdout=subprocess.PIPE, text=True)
     python = made.stdout.strip()
     step('the Python extension (a release build: some minutes)', sys.executable, 'tools/setup/extension.py', python)
+    if os.environ.get('FLEET'):
+        step('a Redis, if there is none', sys.executable, 'tools/servers.py', '--install', 'redis')
+        env = dict(os.environ, PYTHONPATH=str(ROOT / 'python'))
+        step('two machines', python, 'examples/blog/demo.py', '--fleet', *sys.argv[1:], env=env)
+        return
     step('the Rust program', 'cargo', 'build', '--profile', 'fast', '--quiet', '--package', 'blog-rs')
     env = dict(os.environ, PYTHONPATH=str(ROOT / 'python'))
     step('the site', python, 'examples/blog/demo.py', '--rust', ROOT / 'target' / 'fast' / 'blog-rs', *sys.argv[1:],

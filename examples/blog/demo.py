@@ -3,6 +3,7 @@
 
     python examples/blog/demo.py                      with a Python that has Django, waitress, gunicorn, quickcache
     python examples/blog/demo.py --caches locmem      with Django's own LocMemCache, as any quickcache can
+    python examples/blog/demo.py --fleet              two machines with one Redis between them, which is killed
     python examples/blog/demo.py --rust target/release/blog-rs      then in Rust, on the same database
 
 It makes the database in .cache/blog/, starts one server per phase on a free port of 127.0.0.1 and a fresh
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import films
+import fleet
 import workers
 from load import Site, milliseconds
 from servers import FOLDER, WAITRESS, DemoError, fresh_copy, make_database, run_client, serving
@@ -182,10 +184,13 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=4, help="threads of the client")
     parser.add_argument("--writes", type=float, default=0.03, help="the share of requests that write a post")
     parser.add_argument("--rust", type=Path, help="the program of examples/blog-rs, run as the last phase")
+    parser.add_argument("--fleet", action="store_true", help="only: two machines with one Redis between them")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped
     begin = time.monotonic()
     database = make_database()
+    if options.fleet:
+        return ended(begin, fleet.run(database, options.writes))
     results = []
     for phase in phases(options.caches):
         print(f"\n{phase.title}: {options.seconds:.0f} s, {options.threads} client threads", flush=True)
@@ -203,7 +208,10 @@ def main() -> int:
         print("\nseveral workers on one store: not with this library, which has none")
     if options.rust:
         run_rust(options.rust, database, options)
-    troubles += failures(results)
+    return ended(begin, troubles + failures(results))
+
+
+def ended(begin: float, troubles: list[str]) -> int:
     print(f"\n{time.monotonic() - begin:.0f} s in all. " + ("FAILED" if troubles else "Every check held."))
     for trouble in troubles:
         print(f"  {trouble}")

@@ -89,28 +89,34 @@ def remove_database(database: Path) -> None:
 @contextlib.contextmanager
 def serving(command: tuple[str, ...], original: Path, **environment: str) -> Iterator[tuple[int, Path]]:
     """A server of the site on a copy of the database, for a `with` block; gives its port, and the copy."""
-    log = FOLDER / "server.log"
-    with fresh_copy(original) as database:
-        with log.open("w") as errors:
-            process = subprocess.Popen(
-                command,
-                cwd=HERE,
-                env=site_environment(database) | environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                start_new_session=True,
-            )
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            port = int(line.rsplit(":", 1)[1]) if line.startswith("serving 127.0.0.1:") else None
-            if port is None or not is_ready(port, process):
-                raise DemoError(f"the server did not start; its log says:\n{log.read_text().strip()[-2000:]}")
-            yield port, database
-        finally:
-            stop(process)
+    with fresh_copy(original) as database, started(command, database, "server.log", environment) as port:
+        yield port, database
+
+
+@contextlib.contextmanager
+def started(command: tuple[str, ...], database: Path, log: str, environment: dict[str, str]) -> Iterator[int]:
+    """A server of the site on a database, for a `with` block; gives its port."""
+    errors = FOLDER / log
+    with errors.open("w") as written:
+        process = subprocess.Popen(
+            command,
+            cwd=HERE,
+            env=site_environment(database) | environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=written,
+            text=True,
+            start_new_session=True,
+        )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        port = int(line.rsplit(":", 1)[1]) if line.startswith("serving 127.0.0.1:") else None
+        if port is None or not is_ready(port, process):
+            raise DemoError(f"the server did not start; its log says:\n{errors.read_text().strip()[-2000:]}")
+        yield port
+    finally:
+        stop(process)
 
 
 def stop(process: subprocess.Popen) -> None:

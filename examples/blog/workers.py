@@ -106,16 +106,16 @@ def site(original: Path, caches: str) -> Iterator[tuple[int, Path]]:
         yield port, folder
 
 
-def living(folder: Path, but: int | None = None) -> list[Worker]:
+def living(folder: Path, many: int = WORKERS, but: int | None = None) -> list[Worker]:
     """All workers, as soon as there are as many as there should be without `but`."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         found = [tuple(map(int, path.name.split("."))) for path in folder.iterdir()]
         workers = [Worker(pid, port) for pid, port in sorted(found) if pid != but]
-        if len(workers) == WORKERS:
+        if len(workers) == many:
             return workers
         time.sleep(0.01)
-    raise DemoError(f"{WORKERS} workers were not there within {PATIENCE_SECONDS:.0f} s")
+    raise DemoError(f"{many} workers were not there within {PATIENCE_SECONDS:.0f} s")
 
 
 def read_all(workers: list[Worker], everyone: list[int]) -> int:

@@ -2,6 +2,7 @@
 
 BLOG_DATABASE   the SQLite file (default: .cache/blog/blog.sqlite3 of the repository)
 BLOG_CACHES     what the two aliases that get_django_quickcache uses stand for: one of CHOICES below
+BLOG_REDIS      with BLOG_CACHES=fleet, the URL of the Redis; BLOG_MACHINE the folder in which the processes of a machine meet
 BLOG_CACHED     `no` serves every request by calling the undecorated functions
 """
 
@@ -46,12 +47,24 @@ LOCMEM = "django.core.cache.backends.locmem.LocMemCache"
 FILES = "django.core.cache.backends.filebased.FileBasedCache"
 MEMORY = "quickcache.django_backends.MemoryCache"
 STORE = "quickcache.django_backends.StoreCache"
+REDIS = "quickcache.django_backends.RedisCache"
+
+
+def _redis() -> dict[str, object]:
+    # The folder stands for the machine; a site leaves it out.
+    return {
+        "BACKEND": REDIS,
+        "LOCATION": os.environ.get("BLOG_REDIS", "redis://localhost:6379/0"),
+        "OPTIONS": {"FOLDER": os.environ.get("BLOG_MACHINE")},
+    }
+
 
 CHOICES = {
     "locmem": (_cache(LOCMEM, "memoize"), _cache(LOCMEM, "shared")),
     "files": (_cache(LOCMEM, "memoize"), _cache(FILES, f"{DATABASE}.cache")),
     "memory": (_cache(MEMORY, "memoize"), _cache(MEMORY, "shared")),
     "store": (_cache(MEMORY, "memoize"), _cache(STORE, f"{DATABASE}.store")),
+    "fleet": (_cache(MEMORY, "memoize"), _redis()),
 }
 
 _choice = os.environ.get("BLOG_CACHES", "locmem")
