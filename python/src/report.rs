@@ -219,7 +219,7 @@ fn explain<'py>(
                 return Ok(out);
             }
             if let Some(at) = &n.redis
-                && let Some(standing) = at.standing(py, &key)
+                && let Some(standing) = at.standing(py, n, &key)
             {
                 out.set_item("tier", "redis")?;
                 out.set_item("age", standing.age)?;

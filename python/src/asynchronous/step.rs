@@ -278,8 +278,9 @@ impl Step {
         let mut hand = std::mem::take(&mut self.hand);
         let asking = self.native(py, |_, n| {
             let at = n.redis.as_ref()?;
-            let job = at.turn_job(py, &mut hand);
-            Some(Asking::new(at.at(), at.key(&key), job))
+            let own = at.key(&key);
+            let job = at.turn_job(py, n, &own, &mut hand)?;
+            Some(Asking::new(at.at(), own, job))
         });
         self.hand = hand;
         Ok(asking.flatten())

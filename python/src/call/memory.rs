@@ -135,7 +135,7 @@ impl<'py> Op<'py> {
             return self.found_in_store(n, parts, &mut lead, id, hand, found);
         }
         if let Some(at) = &n.redis
-            && let Some(found) = at.turn(py, lead.key, &mut hand, self.counts())?
+            && let Some(found) = at.turn(py, n, lead.key, &mut hand, self.counts())?
         {
             return self.found_in_redis(n, parts, &mut lead, id, hand, found, false);
         }
@@ -256,7 +256,7 @@ impl<'py> Op<'py> {
         until: u64,
         later: bool,
     ) -> PyResult<()> {
-        if hand.redis.void || n.redis.as_ref().is_some_and(|at| !at.may_keep(hand)) {
+        if hand.redis.void || n.redis.as_ref().is_some_and(|at| !at.may_keep(n, hand)) {
             return Ok(());
         }
         if let (Some(at), Some(seen)) = (&n.store, &mut hand.seen)
@@ -339,7 +339,7 @@ impl<'py> Op<'py> {
         let counts = self.counts();
         fault::point(py, "land");
         let valid_from = n.valid_from(&hand);
-        let may_keep = n.redis.as_ref().is_none_or(|at| at.may_keep(&hand));
+        let may_keep = n.redis.as_ref().is_none_or(|at| at.may_keep(n, &hand));
         let landed = FLIGHTS.with(py, |m| m.land(lead.ticket.take().expect("landed once")));
         let followers = Followers(py, landed.left.map(|(_, cell)| cell));
         fault::point(py, "fill");

@@ -167,7 +167,7 @@ impl<'py> Op<'py> {
                     }
                 };
                 let due = deadline(began, n.timeout);
-                let may_keep = n.redis.as_ref().is_none_or(|at| at.may_keep(&hand));
+                let may_keep = n.redis.as_ref().is_none_or(|at| at.may_keep(n, &hand));
                 if !stands {
                     add(&counts.refused);
                     return Ok(py.None().into_bound(py));
@@ -243,7 +243,7 @@ impl<'py> Op<'py> {
                         // It may not wait for the network here: the flight asks.
                         return Ok(None);
                     }
-                    found = at.peek(self.py, &key, &mut hand, counts)?;
+                    found = at.peek(self.py, n, &key, &mut hand, counts)?;
                 }
                 if found.is_none() {
                     found = n.rest.get_until(&key, token)?;
@@ -255,7 +255,7 @@ impl<'py> Op<'py> {
                 if for_a_call {
                     add(hits);
                 }
-                let may_keep = n.redis.as_ref().is_none_or(|at| at.may_keep(&hand));
+                let may_keep = n.redis.as_ref().is_none_or(|at| at.may_keep(n, &hand));
                 let Some(guard) = n.guard(hand.seen.as_ref()).filter(|_| may_keep) else {
                     return Ok(Some(v));
                 };

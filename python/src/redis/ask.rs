@@ -4,13 +4,13 @@
 use crate::cell::GilCell;
 use pyo3::prelude::*;
 use quickcache::protocol::blocking::now;
-use quickcache::tier::redis::{AtRedis, Era, Held, Hit, InPlace, Looked, Out, Turn, Via};
+use quickcache::tier::redis::{AtRedis, Era, Held, Hit, InPlace, Looked, Meeting, Out, Turn, Via};
 use quickcache::tier::store::StoreKey;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Whose messages these are: the machine's table of generations.
-pub type Origin = [u8; 8];
+/// Where the processes of this machine meet about the server.
+pub type Met = Option<&'static Meeting>;
 
 /// A question about a key.
 pub enum Job {
@@ -27,11 +27,13 @@ pub enum Job {
         entry: Vec<u8>,
         life: Duration,
         /// Of a value that is no fill: the other machines are told.
-        origin: Option<Origin>,
+        tell_all: Option<Met>,
     },
     Release(Held),
-    Clear(Origin),
-    ClearAll(Origin),
+    Clear(Met),
+    ClearAll(Met),
+    /// As `Clear`, for who is no function's: this machine is told, too.
+    Delete(Met),
 }
 
 pub enum Answer {
@@ -69,15 +71,19 @@ impl Job {
                 held,
                 entry,
                 life,
-                origin,
-            } => Answer::Stood(held.fill(via, &entry, life, origin.as_ref()).await?),
+                tell_all,
+            } => Answer::Stood(held.fill(via, &entry, life, tell_all).await?),
             Job::Release(held) => Answer::Stood(held.release(via).await?),
-            Job::Clear(origin) => {
-                at.clear(via, key, &origin).await?;
+            Job::Clear(met) => {
+                at.clear(via, met, key).await?;
                 Answer::Cleared
             }
-            Job::ClearAll(origin) => {
-                at.clear_all(via, &origin).await?;
+            Job::ClearAll(met) => {
+                at.clear_all(via, met).await?;
+                Answer::Cleared
+            }
+            Job::Delete(met) => {
+                at.delete(via, met, key).await?;
                 Answer::Cleared
             }
         })

@@ -1,6 +1,6 @@
 //! A function at a Redis: values and leases there, and until when a result may be shared, in the order in which the Rust front does it.
 
-use super::ask::{Answer, Job, Origin};
+use super::ask::{Answer, Job, Met};
 use super::{Redis, life};
 use crate::call::Hand;
 use crate::codec;
@@ -17,7 +17,7 @@ use pyo3::prelude::*;
 use quickcache::entry::{Entry, Head, Rejected, Unwritten};
 use quickcache::protocol::machine::ValidFrom;
 use quickcache::tier::memory::NEVER;
-use quickcache::tier::redis::{AtRedis, Bell, Common, Fence, Held, Hit, Out};
+use quickcache::tier::redis::{AtRedis, Bell, Fence, Held, Hit, Out};
 use quickcache::tier::store::{Patience, Proven, Shared, StoreKey};
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,20 +103,19 @@ impl At {
         store_key(&self.key_prefix, key.shown(), self.beside)
     }
 
-    fn common(&self, hand: &Hand) -> Option<Common> {
-        self.at.common(hand.seen.as_ref()?.opened())
+    /// Where the processes of this machine meet about it.
+    fn meeting(&self, n: &Native) -> Met {
+        self.at.meeting(n.store.as_ref()?.shared())
+    }
+
+    /// Whether what Redis has may be what a clear of this machine was to remove. Asked after the key's stamp was read.
+    fn is_pending(&self, n: &Native, key: &StoreKey) -> bool {
+        self.at.is_pending(self.meeting(n), key)
     }
 
     /// How long a clear on another machine took to be heard of here, in seconds.
     pub fn lag(&self, n: &Native) -> Option<f64> {
-        let opened = n.store.as_ref()?.shared().seen()?;
-        Some(self.at.common(opened)?.lag()?.as_secs_f64())
-    }
-
-    /// What tells this machine's messages from those of others.
-    fn origin(&self, n: &Native) -> Origin {
-        let opened = n.store.as_ref().and_then(|table| table.shared().seen());
-        opened.map_or([0; 8], |opened| opened.origin())
+        Some(self.meeting(n)?.common().lag()?.as_secs_f64())
     }
 
     /// From when on the result of this call's flight is as good as one of a call's own.
@@ -126,8 +125,8 @@ impl At {
         let bound = self.proven().bound;
         let proven = n.remembers
             && self
-                .common(hand)
-                .is_some_and(|common| common.is_proven(bound));
+                .meeting(n)
+                .is_some_and(|meeting| meeting.common().is_proven(bound));
         match hand.redis.since {
             Some(since) if !proven => since,
             _ => ValidFrom::Joined,
@@ -135,18 +134,18 @@ impl At {
     }
 
     /// Whether memory and store may keep the value: what gave it, or the right to compute it, is the server whose clears are listened to.
-    pub fn may_keep(&self, hand: &Hand) -> bool {
+    pub fn may_keep(&self, n: &Native, hand: &Hand) -> bool {
         let Some(fence) = &hand.redis.fence else {
             return true;
         };
-        self.common(hand)
-            .is_some_and(|common| common.listens_to(fence))
+        self.meeting(n)
+            .is_some_and(|meeting| meeting.common().listens_to(fence))
     }
 
-    /// The question of a call that leads.
-    pub fn turn_job(&self, py: Python, hand: &mut Hand) -> Job {
+    /// The question of a call that leads; `None`: it may not ask, since what is there may be what a clear was to remove.
+    pub fn turn_job(&self, py: Python, n: &Native, key: &StoreKey, hand: &mut Hand) -> Option<Job> {
         hand.redis.since = Some(moment(py));
-        Job::Turn(self.has_faster)
+        (!self.is_pending(n, key)).then_some(Job::Turn(self.has_faster))
     }
 
     /// What its answer means.
@@ -181,6 +180,7 @@ impl At {
     pub fn turn<'py>(
         &self,
         py: Python<'py>,
+        n: &Native,
         key: &TextKey,
         hand: &mut Hand,
         counts: &Counts,
@@ -189,8 +189,10 @@ impl At {
         let mut patience = Patience::new(crate::call::patience(counts));
         let mut nap = NAP.0;
         loop {
-            let mut job = self.turn_job(py, hand);
-            let bell = AtRedis::bell(self.common(hand));
+            let bell = self.meeting(n).map(AtRedis::bell);
+            let Some(mut job) = self.turn_job(py, n, &key, hand) else {
+                return Ok(None);
+            };
             let turn = loop {
                 let answer = job.ask(py, &self.at, &key);
                 match self.answered(py, &key, hand, counts, answer)? {
@@ -215,11 +217,15 @@ impl At {
     pub fn peek<'py>(
         &self,
         py: Python<'py>,
+        n: &Native,
         key: &TextKey,
         hand: &mut Hand,
         counts: &Counts,
     ) -> PyResult<Option<Found<'py>>> {
         let key = self.key(key);
+        if self.is_pending(n, &key) {
+            return Ok(None);
+        }
         match Job::Look(self.has_faster).ask(py, &self.at, &key) {
             Ok(Answer::Found(hit)) => {
                 hand.redis.fence = Some(hit.era.fence);
@@ -263,8 +269,11 @@ impl At {
     }
 
     /// What is known of the entry: nothing is decoded.
-    pub fn standing(&self, py: Python, key: &TextKey) -> Option<Standing> {
+    pub fn standing(&self, py: Python, n: &Native, key: &TextKey) -> Option<Standing> {
         let key = self.key(key);
+        if self.is_pending(n, &key) {
+            return None;
+        }
         let Ok(Answer::Found(hit)) = Job::Look(true).ask(py, &self.at, &key) else {
             return None;
         };
@@ -308,7 +317,7 @@ impl At {
                 held,
                 entry,
                 life,
-                origin: None,
+                tell_all: None,
             },
             None => Job::Release(held),
         }))
@@ -410,7 +419,7 @@ impl At {
             held,
             entry,
             life,
-            origin: Some(self.origin(n)),
+            tell_all: Some(self.meeting(n)),
         };
         match job.ask(py, &self.at, &own) {
             Ok(answer) => Ok(matches!(answer, Answer::Stood(true))),
@@ -423,13 +432,13 @@ impl At {
 
     /// Clears a key on every machine; says whether that is certain.
     pub fn clear(&self, py: Python, n: &Native, key: &TextKey) -> bool {
-        let job = Job::Clear(self.origin(n));
+        let job = Job::Clear(self.meeting(n));
         job.ask(py, &self.at, &self.key(key)).is_ok()
     }
 
     /// Clears every key of the function on every machine; says whether that is certain.
     pub fn clear_all(&self, py: Python, n: &Native) -> bool {
-        let job = Job::ClearAll(self.origin(n));
+        let job = Job::ClearAll(self.meeting(n));
         // Of the function, whichever key is named.
         job.ask(py, &self.at, &StoreKey::of_text("")).is_ok()
     }

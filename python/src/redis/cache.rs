@@ -3,7 +3,7 @@
 //! A key of scheme `seed` says of which function it is, so that `cache.get(f.get_cache_key(x))` sees what `f` has stored. A key of scheme
 //! `v1` does not: what is set under one is another value than the function's. A delete is everybody's.
 
-use super::ask::{Answer, Job};
+use super::ask::{Answer, Job, Met};
 use super::options::{Given, NewArgs};
 use super::{Redis, life, now as clock_now};
 use crate::memory::options::{Lifetime, REDIS, Timeout};
@@ -28,6 +28,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 struct At {
     at: AtRedis,
     key: StoreKey,
+    met: Met,
     /// A function may have its value in the memory of any machine.
     tell: bool,
 }
@@ -49,6 +50,7 @@ impl Redis {
             _ => AtRedis::new(self.server, &[name, &beside].concat()),
         };
         Ok(At {
+            met: at.meeting(self.table()),
             at,
             key: StoreKey::of_text(text).beside(self.beside),
             tell: !name.is_empty(),
@@ -56,7 +58,16 @@ impl Redis {
     }
 
     fn read<'py>(&self, py: Python<'py>, at: &At) -> PyResult<Option<Found<'py>>> {
-        match Job::Look(true).ask(py, &at.at, &at.key) {
+        self.read_with(py, at, true)
+    }
+
+    /// With what is left of its life, if that is asked.
+    fn read_with<'py>(&self, py: Python<'py>, at: &At, life: bool) -> PyResult<Option<Found<'py>>> {
+        // What is there may be what was to be deleted.
+        if at.at.is_pending(at.met, &at.key) {
+            return Ok(None);
+        }
+        match Job::Look(life).ask(py, &at.at, &at.key) {
             Ok(Answer::Found(hit)) => self.found(py, at, hit),
             _ => Ok(None),
         }
@@ -84,7 +95,7 @@ impl Redis {
         self.encode(value, &at.key, 0, left).inspect_err(|_| {
             self.unstored.set(self.unstored.get() + 1);
             // What cannot be stored must not leave an older value behind.
-            let _ = Job::Clear([0; 8]).ask(value.py(), &at.at, &at.key);
+            let _ = Job::Delete(at.met).ask(value.py(), &at.at, &at.key);
         })
     }
 
@@ -93,7 +104,7 @@ impl Redis {
         if stored.is_err() {
             self.unstored.set(self.unstored.get() + 1);
             // As above, if it can be reached at all.
-            let _ = Job::Clear([0; 8]).ask(py, &at.at, &at.key);
+            let _ = Job::Delete(at.met).ask(py, &at.at, &at.key);
         }
         stored
     }
@@ -172,10 +183,7 @@ impl Redis {
         default: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let at = self.at(&text_key("Redis", key)?)?;
-        let found = match Job::Look(false).ask(key.py(), &at.at, &at.key) {
-            Ok(Answer::Found(hit)) => self.found(key.py(), &at, hit)?,
-            _ => None,
-        };
+        let found = self.read_with(key.py(), &at, false)?;
         Ok(found.map(|found| found.value).or(default))
     }
 
@@ -192,7 +200,7 @@ impl Redis {
         let at = self.at(&text_key("Redis", key)?)?;
         match self.left(&timeout) {
             None => {
-                let _ = Job::Clear([0; 8]).ask(key.py(), &at.at, &at.key);
+                let _ = Job::Delete(at.met).ask(key.py(), &at.at, &at.key);
             }
             Some(left) => {
                 let entry = self.entry(&at, value, left)?;
@@ -242,7 +250,7 @@ impl Redis {
             entry: self.entry(&at, value, left)?,
             held,
             life: life(left),
-            origin: at.tell.then_some([0; 8]),
+            tell_all: at.tell.then_some(None),
         };
         Ok(matches!(
             fill.ask(py, &at.at, &at.key),
@@ -281,7 +289,7 @@ impl Redis {
     pub fn delete(&self, key: &Bound<PyAny>) -> PyResult<bool> {
         let at = self.at(&text_key("Redis", key)?)?;
         let was = self.read(key.py(), &at)?.is_some();
-        let cleared = Job::Clear([0; 8]).ask(key.py(), &at.at, &at.key);
+        let cleared = Job::Delete(at.met).ask(key.py(), &at.at, &at.key);
         Ok(was && cleared.is_ok())
     }
 
@@ -294,7 +302,7 @@ impl Redis {
                 return Ok(false);
             };
             let Some(left) = self.left(&timeout) else {
-                let _ = Job::Clear([0; 8]).ask(key.py(), &at.at, &at.key);
+                let _ = Job::Delete(at.met).ask(key.py(), &at.at, &at.key);
                 return Ok(true);
             };
             if self.swap(&at, &found, &found.value, Some(left))? {
@@ -321,7 +329,7 @@ impl Redis {
 
     /// Removes everything under the namespace, of every function and machine. It looks at every key of the server's database.
     pub fn clear(&self, py: Python) {
-        let _ = py.detach(|| now(self.server.clear_everything(&InPlace)));
+        let _ = py.detach(|| self.server.empty(self.server.meeting(self.table())));
     }
 
     /// What is known of it: `server`, `reachable` (as far as is known) and, since this process began, `failures` of operations, values

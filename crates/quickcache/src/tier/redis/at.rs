@@ -326,7 +326,7 @@ impl AtRedis {
         self.write_down(meeting, cleared, Record::Function(self.hash))
     }
 
-    fn write_down(
+    pub(super) fn write_down(
         &self,
         meeting: Option<&Meeting>,
         cleared: Result<(), Out>,
@@ -341,7 +341,12 @@ impl AtRedis {
         cleared
     }
 
-    async fn clear_at(&self, via: &impl Via, key: &[u8], message: &[u8]) -> Result<(), Out> {
+    pub(super) async fn clear_at(
+        &self,
+        via: &impl Via,
+        key: &[u8],
+        message: &[u8],
+    ) -> Result<(), Out> {
         let mut pipeline = redis::pipe();
         scripts::clear(&mut pipeline, key, &self.server.channel(), message);
         via.ask(self.server, &pipeline, None).await.map(|_| ())

@@ -35,11 +35,26 @@ impl AtRedis {
                 self.look(via, key, false).await?;
             if let Some(held) = self.take(via, key, &era).await? {
                 // If it is refused, what has come between is younger.
-                held.fill(via, entry, life, tell.then_some(&NOBODY)).await?;
+                held.fill(via, entry, life, tell.then_some(None)).await?;
                 return Ok(());
             }
         }
         Ok(())
+    }
+
+    /// Clears a key on every machine, this one too.
+    ///
+    /// # Errors
+    /// If it may not have come to pass: then that is written down.
+    pub async fn delete(
+        &self,
+        via: &impl Via,
+        meeting: Option<&'static Meeting>,
+        key: &StoreKey,
+    ) -> Result<(), Out> {
+        let message = Message::Key(key.bytes()).bytes(&NOBODY);
+        let cleared = self.clear_at(via, &self.key_there(key), &message).await;
+        self.write_down(meeting, cleared, Record::Key(*key.bytes()))
     }
 
     /// Stores an entry in place of one that was found. `false`: that has been changed since.

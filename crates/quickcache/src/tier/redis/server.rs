@@ -163,11 +163,6 @@ impl Server {
         key
     }
 
-    /// A key in Redis that is no value's.
-    pub(super) fn name(&self, of: &str) -> Vec<u8> {
-        format!("{}:{of}", self.options.namespace).into_bytes()
-    }
-
     /// What proves that this machine knows what was cleared on others.
     pub fn proven(&self) -> Proven {
         Proven {
