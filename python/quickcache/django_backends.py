@@ -150,7 +150,7 @@ def _in_pickles_words(value):
 class _TierCache(BaseCache):
     """A backend over a tier that does what the methods of a backend do, and serialises."""
 
-    # What a function is asked over, in the words of `MemoryCache._quickcache_tier`; each backend says it for itself alone.
+    # In the words of `MemoryCache._quickcache_tier`, which each backend says for itself alone: a subclass may do anything else.
     def _said(self, tier, cls):
         prefix = self.key_func('', self.key_prefix, self.version) if self.key_func is default_key_func else None
         return tier, prefix, cls, self.default_timeout
@@ -229,11 +229,10 @@ class RedisCache(_TierCache):
         # The bounds of backends that cull.
         for name in ('max_entries', 'cull_frequency'):
             options.pop(name, None)
-        own = {'secret': _secrets(), **options} if 'secret' not in options and 'timeout' not in options else None
-        if own is None:
+        if 'secret' in options or 'timeout' in options:
             raise InvalidCacheBackendError(
                 'RedisCache: OPTIONS has SECRET or TIMEOUT; values are sealed with SECRET_KEY, and TIMEOUT stands beside OPTIONS')
-        self._redis = Redis(*([location] if location else []), timeout=None, **own)
+        self._redis = Redis(location or 'redis://localhost:6379/0', None, secret=_secrets(), **options)
 
     def _quickcache_tier(self):
         return self._said(self._redis, RedisCache)
