@@ -2,7 +2,7 @@
 import os
 
 try:
-    from ._native import Memory, Store, __version__, register
+    from ._native import Memory, Redis, Store, __version__, register
 except ImportError as error:
     if 'subinterpreters' not in str(error):
         raise
@@ -15,17 +15,20 @@ from .errors import ClearPending
 from .local import get_local_quickcache
 from .quickcache import get_quickcache
 from .quickcache_helper import QuickCacheHelper
+from .redis_quickcache import get_redis_quickcache
 
 __all__ = [
     'ClearPending',
     'ForceSkipCache',
     'Memory',
     'QuickCacheHelper',
+    'Redis',
     'Store',
     'TieredCache',
     '__version__',
     'get_local_quickcache',
     'get_quickcache',
+    'get_redis_quickcache',
     'register',
 ]
 

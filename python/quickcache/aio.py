@@ -5,6 +5,7 @@ cancel one of them cancels its wait only, and the task is cancelled when nobody 
 """
 import asyncio
 import concurrent.futures.thread  # noqa: F401  which asyncio imports at its first use of an executor, on the loop
+import time
 
 from . import _native
 
@@ -121,14 +122,49 @@ async def _lead(step, owner, helper, args, kwargs):
 
 
 async def _turn(step):
-    """Whether the machine's store has the value, and the value: waits for another process that runs the function."""
+    """Whether a tier that others share has the value, and the value: waits for another process that runs the function."""
     pause = 0.001
     while True:
         turn, value = step.turn()
-        if turn != 'wait':
-            return turn == 'found', value
+        if turn == 'found':
+            return True, value
+        if turn == 'run':
+            break
         await asyncio.sleep(pause)
         pause = min(2 * pause, 0.02)
+    pause = 0.002
+    asking = step.ask()
+    while asking is not None:
+        await _answer(asking)
+        turn, value = step.answered(asking)
+        if turn == 'ask':
+            asking = value
+        elif turn == 'wait':
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 0.05)
+            asking = step.ask()
+        else:
+            return turn == 'found', value
+    return False, None
+
+
+async def _answer(asking):
+    """Awaits what a server answers. Nothing else knows how a loop waits for the network."""
+    try:
+        asked = asyncio.get_running_loop().run_in_executor(None, asking.run)
+    except RuntimeError:
+        # The loop, or the interpreter, is about to end, and gives nobody a thread.
+        asking.run()
+    else:
+        await asked
+
+
+async def _store(step, *value):
+    """Stores the value in the tier that machines share, or gives the right to do so back."""
+    asking = step.store(*value)
+    if asking is not None:
+        await _answer(asking)
+        step.stood(asking)
 
 
 async def _execute(step, helper, args, kwargs):
@@ -136,29 +172,79 @@ async def _execute(step, helper, args, kwargs):
         found, value = await _turn(step)
         if found:
             return value
+        step.begin()
         with _native.Execution(helper):
             value = await helper.fn(*args, **kwargs)
-    except (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit):
+    except _STOPS:
+        step.abandon()
+        raise
+    except BaseException as error:
+        try:
+            await _store(step)
+        except _STOPS:
+            step.abandon()
+            raise
+        step.raised(error)
+        raise
+    try:
+        await _store(step, value)
+        step.finish(value)
+    except _STOPS:
         step.abandon()
         raise
     except BaseException as error:
         step.raised(error)
         raise
-    try:
-        step.finish(value)
-    except BaseException as error:
-        step.raised(error)
-        raise
     return value
+
+
+# What stops a flight, and is no result of its function.
+_STOPS = asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit
 
 
 async def refresh(helper, args, kwargs):
     """Computes anew and stores."""
+    if _native.asks_network(helper):
+        anew = await soon(_native.Anew, helper, args, kwargs)
+        with _native.Execution(helper):
+            value = await helper.fn(*args, **kwargs)
+        await soon(anew.store, helper, args, kwargs, value)
+        return value
     anew = _native.Anew(helper, args, kwargs)
     with _native.Execution(helper):
         value = await helper.fn(*args, **kwargs)
     anew.store(helper, args, kwargs, value)
     return value
+
+
+def soon(function, *args, **kwargs):
+    """Begins what asks a server, in another thread; what it gives is to be awaited. Without a loop there is nobody who would be kept waiting."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return Done(function(*args, **kwargs))
+    import contextvars
+    import functools
+    run = contextvars.copy_context().run
+    try:
+        return loop.run_in_executor(None, functools.partial(run, function, *args, **kwargs))
+    except RuntimeError:
+        # It is about to end.
+        return Done(function(*args, **kwargs))
+
+
+def then_wait(done, time_to_wait):
+    """What `done` gives, after the time that it asks for."""
+    async def wait():
+        status = await done
+        await asyncio.sleep(time_to_wait(status))
+        return status
+    if isinstance(done, Done):
+        # There is no loop.
+        time.sleep(time_to_wait(done._value))
+        return done
+    # A coroutine would be told of if nobody awaits it, and nobody need.
+    return asyncio.ensure_future(wait())
 
 
 def coroutine_mark():

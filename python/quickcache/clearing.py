@@ -13,22 +13,38 @@ def clear_with(helper, wait, strict, settle):
         raise ValueError('clear_with of {}: settle must be a number of seconds, 0 or more, not {!r}'.format(
             helper.fn.__name__, settle))
 
-    def clear(*args, **kwargs):
+    def clear_now(*args, **kwargs):
         release = _native.hold(helper, args, kwargs) if settle else None
         try:
-            helper.clear(*args, **kwargs)
+            ours, applied = _native.clear_told(helper, args, kwargs)
+            if not ours:
+                helper.clear(*args, **kwargs)
         finally:
             if release is not None:
                 timer = threading.Timer(settle, release)
                 timer.daemon = True
                 timer.start()
-        if _native.reaches_store(helper):
+        if applied:
             return 'applied'
         if strict:
-            raise ClearPending('{}: its store cannot be opened, so other processes are not told of this clear; the log says '
-                               'why'.format(helper.fn.__name__))
+            raise ClearPending('{}: its store cannot be opened or its server cannot be reached, so others are not told of this clear '
+                               'yet; the log says why'.format(helper.fn.__name__))
         return 'pending'
 
+    def clear(*args, **kwargs):
+        status = clear_now(*args, **kwargs)
+        seconds = time_to_wait(status)
+        if seconds:
+            import time
+            time.sleep(seconds)
+        return status
+
+    def time_to_wait(status):
+        # Nobody is told of a pending clear, however long one waits.
+        return (_native.staleness(helper) or 0) if wait and status == 'applied' else 0
+
+    # For who waits otherwise.
+    clear.now, clear.time_to_wait = clear_now, time_to_wait
     return clear
 
 

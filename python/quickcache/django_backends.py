@@ -3,6 +3,7 @@
     CACHES = {
         'locmem': {'BACKEND': 'quickcache.django_backends.MemoryCache', 'LOCATION': 'quickcache'},
         'default': {'BACKEND': 'quickcache.django_backends.StoreCache'},
+        'network': {'BACKEND': 'quickcache.django_backends.RedisCache', 'LOCATION': 'redis://localhost:6379/0'},
     }
 
 Functions that are cached with `get_django_quickcache` reach these tiers without going through Django; everything else
@@ -12,9 +13,10 @@ import contextlib
 import pickle
 import threading
 
-from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache, default_key_func
+from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache, InvalidCacheBackendError, default_key_func
+from django.utils.encoding import force_bytes
 
-from ._native import Memory, Store
+from ._native import Memory, Redis, Store
 
 # Backends of one LOCATION share their entries, whichever thread they were made for.
 _memories: dict = {}
@@ -145,7 +147,51 @@ def _in_pickles_words(value):
         raise
 
 
-class StoreCache(BaseCache):
+class _TierCache(BaseCache):
+    """A backend over a tier that does what the methods of a backend do, and serialises."""
+
+    # In the words of `MemoryCache._quickcache_tier`, which each backend says for itself alone: a subclass may do anything else.
+    def _said(self, tier, cls):
+        prefix = self.key_func('', self.key_prefix, self.version) if self.key_func is default_key_func else None
+        return tier, prefix, cls, self.default_timeout
+
+    @property
+    def _tier(self):
+        return self._quickcache_tier()[0]
+
+    def _seconds(self, timeout):
+        return self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout
+
+    def add(self, key, value, timeout=DEFAULT_TIMEOUT, version=None):
+        key = self.make_and_validate_key(key, version=version)
+        with _in_pickles_words(value):
+            return self._tier.add(key, value, self._seconds(timeout))
+
+    def get(self, key, default=None, version=None):
+        return self._tier.get(self.make_and_validate_key(key, version=version), default)
+
+    def set(self, key, value, timeout=DEFAULT_TIMEOUT, version=None):
+        key = self.make_and_validate_key(key, version=version)
+        with _in_pickles_words(value):
+            self._tier.set(key, value, self._seconds(timeout))
+
+    def touch(self, key, timeout=DEFAULT_TIMEOUT, version=None):
+        return self._tier.touch(self.make_and_validate_key(key, version=version), self._seconds(timeout))
+
+    def incr(self, key, delta=1, version=None):
+        return self._tier.incr(self.make_and_validate_key(key, version=version), delta)
+
+    def has_key(self, key, version=None):
+        return self.make_and_validate_key(key, version=version) in self._tier
+
+    def delete(self, key, version=None):
+        return self._tier.delete(self.make_and_validate_key(key, version=version))
+
+    def clear(self):
+        self._tier.clear()
+
+
+class StoreCache(_TierCache):
     """The store that all processes of this machine and user share, with no server; see `quickcache.Store`.
 
     LOCATION: its folder (`''`: this user's cache folder). OPTIONS: `MAX_BYTES` (256 MiB). Values are stored typed, else pickled.
@@ -157,37 +203,36 @@ class StoreCache(BaseCache):
         self._store = Store(path or None, None, max_bytes=options.get('MAX_BYTES', 256 << 20))
 
     def _quickcache_tier(self):
-        """As `MemoryCache._quickcache_tier`."""
-        prefix = self.key_func('', self.key_prefix, self.version) if self.key_func is default_key_func else None
-        return self._store, prefix, StoreCache, self.default_timeout
+        return self._said(self._store, StoreCache)
 
-    def _seconds(self, timeout):
-        return self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout
 
-    def add(self, key, value, timeout=DEFAULT_TIMEOUT, version=None):
-        key = self.make_and_validate_key(key, version=version)
-        with _in_pickles_words(value):
-            return self._store.add(key, value, self._seconds(timeout))
+def _secrets():
+    """What the values in a network tier are sealed with: nobody who does not know SECRET_KEY can have one unpickled here."""
+    from django.conf import settings
+    keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    return [b'quickcache.django_backends.RedisCache ' + force_bytes(key) for key in keys]
 
-    def get(self, key, default=None, version=None):
-        return self._store.get(self.make_and_validate_key(key, version=version), default)
 
-    def set(self, key, value, timeout=DEFAULT_TIMEOUT, version=None):
-        key = self.make_and_validate_key(key, version=version)
-        with _in_pickles_words(value):
-            self._store.set(key, value, self._seconds(timeout))
+class RedisCache(_TierCache):
+    """A Redis or Valkey server that several machines share; see `quickcache.Redis`.
 
-    def touch(self, key, timeout=DEFAULT_TIMEOUT, version=None):
-        return self._store.touch(self.make_and_validate_key(key, version=version), self._seconds(timeout))
+    LOCATION: its URL, or with the option `PRIMARY` a list of those of its sentinels. OPTIONS: those of `quickcache.Redis` but its
+    timeout and secret, in capitals: `NAMESPACE`, `BUDGET`, `STALENESS`, `CONNECTIONS`, `FOLDER`, `CA_FILE`, `PRIMARY`. Values are stored
+    typed, else pickled, and sealed with a key that is made of SECRET_KEY; what was sealed by one of SECRET_KEY_FALLBACKS is read.
+    While the server cannot be reached nothing is found and nothing stored, and nothing raised. `clear()` removes all that is under the
+    namespace, of every backend and function.
+    """
 
-    def incr(self, key, delta=1, version=None):
-        return self._store.incr(self.make_and_validate_key(key, version=version), delta)
+    def __init__(self, location, params):
+        super().__init__(params)
+        options = {name.lower(): value for name, value in params.get('OPTIONS', {}).items()}
+        # The bounds of backends that cull.
+        for name in ('max_entries', 'cull_frequency'):
+            options.pop(name, None)
+        if 'secret' in options or 'timeout' in options:
+            raise InvalidCacheBackendError(
+                'RedisCache: OPTIONS has SECRET or TIMEOUT; values are sealed with SECRET_KEY, and TIMEOUT stands beside OPTIONS')
+        self._redis = Redis(location or 'redis://localhost:6379/0', None, secret=_secrets(), **options)
 
-    def has_key(self, key, version=None):
-        return self.make_and_validate_key(key, version=version) in self._store
-
-    def delete(self, key, version=None):
-        return self._store.delete(self.make_and_validate_key(key, version=version))
-
-    def clear(self):
-        self._store.clear()
+    def _quickcache_tier(self):
+        return self._said(self._redis, RedisCache)

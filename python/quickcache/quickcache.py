@@ -78,15 +78,25 @@ def _awaitable_companion(helper, name):
         return method
     if name == 'set_cached_value':
         def result(settable):
-            return settable._replace(to=_at_once(settable.to))
+            return settable._replace(to=_at_once(helper, settable.to))
     elif name == 'clear_with':
         # Takes its options first; the function that it gives is what clears.
-        result = _at_once
+        def result(clear):
+            return _clear_at_once(helper, clear)
     else:
-        result = _done
-    companion = _then(method, result)
+        result = None
+    if result is not None:
+        companion = _then(method, result)
+    elif name in _ASK:
+        companion = _at_once(helper, method)
+    else:
+        companion = _then(method, _done)
     companion.__self__ = helper
     return companion
+
+
+# Those that may ask a server.
+_ASK = ('clear', 'clear_all', 'explain', 'get_cached_value')
 
 
 def _then(function, result):
@@ -96,8 +106,25 @@ def _then(function, result):
     return at_once
 
 
-def _at_once(function):
-    return _then(function, _done)
+def _at_once(helper, function):
+    """Done at the call; where a server is asked, begun at the call, by another thread."""
+    @functools.wraps(function)
+    def at_once(*args, **kwargs):
+        if _native.asks_network(helper):
+            from .aio import soon
+            return soon(function, *args, **kwargs)
+        return _done(function(*args, **kwargs))
+    return at_once
+
+
+def _clear_at_once(helper, clear):
+    @functools.wraps(clear)
+    def at_once(*args, **kwargs):
+        if _native.asks_network(helper):
+            from .aio import soon, then_wait
+            return then_wait(soon(clear.now, *args, **kwargs), clear.time_to_wait)
+        return _done(clear(*args, **kwargs))
+    return at_once
 
 
 def _done(value):

@@ -188,7 +188,8 @@ class QuickCacheHelper:
         """
         ``f.clear_with(...)(*args)``: clears as ``f.clear(*args)`` does, and says ``'applied'`` or ``'pending'``
 
-        :param wait: return when the clear is in force on every machine
+        :param wait: return when the clear is in force on every machine, the memory tiers of others included: with a `Redis`, its
+            `staleness` after the clear
         :param strict: raise ``quickcache.ClearPending`` where the answer would be ``'pending'``
         :param settle: seconds for which values computed now are returned and not stored, for a function that reads
             from a replica that is this far behind; what other processes store meanwhile is cleared at the end

@@ -12,6 +12,8 @@ class Stats:
     memory_hits: int = 0
     #: Calls served by the machine's store.
     store_hits: int = 0
+    #: Calls served by a Redis.
+    redis_hits: int = 0
     #: Calls served by the other tiers.
     outer_hits: int = 0
     #: Calls that no tier served and that led an execution.
@@ -28,11 +30,11 @@ class Stats:
     skips: int = 0
     #: Clears of single keys.
     clears: int = 0
-    #: Clears that other processes were not told of, since the store could not be opened.
+    #: Clears that other processes were not told of, since the store could not be opened or the Redis could not be reached.
     pending_clears: int = 0
-    #: Values that the store did not take: without a form outside the process, too large, or the disk was full.
+    #: Values that the store or the Redis did not take: without a form outside the process, too large, or the disk was full.
     unstored: int = 0
-    #: Values in the store that were damaged or could not be read: each was a miss.
+    #: Values there that were damaged or could not be read: each was a miss.
     rejected: int = 0
     #: Seconds spent in the function.
     compute_seconds: float = 0.0
@@ -40,6 +42,10 @@ class Stats:
     entries: int = 0
     #: What they weigh, in bytes.
     bytes: int = 0
+    #: What went wrong with the Redis in this process, whichever function asked it.
+    redis_failures: int = 0
+    #: Seconds that a clear took lately to be heard of on this machine; None while nobody listens.
+    redis_lag: Optional[float] = None
 
     @classmethod
     def of(cls, helper):
@@ -47,7 +53,7 @@ class Stats:
 
     @property
     def hits(self):
-        return self.memory_hits + self.store_hits + self.outer_hits
+        return self.memory_hits + self.store_hits + self.redis_hits + self.outer_hits
 
     @property
     def hit_ratio(self):
@@ -63,7 +69,7 @@ class Explanation:
     key: str
     #: Its parts, one for each value that the call varies on.
     parts: tuple = ()
-    #: The first tier that holds it: 'memory', 'store', the class name of another tier, or None.
+    #: The first tier that holds it: 'memory', 'store', 'redis', the class name of another tier, or None.
     tier: Optional[str] = None
     #: Seconds since its execution began; None where the tier does not know.
     age: Optional[float] = None

@@ -116,7 +116,7 @@ class _StandIns:
             return self._made[id(cache)][1]
 
     def _make(self, cache):
-        if type(cache) in (_native.Memory, _native.Store):
+        if type(cache) in (_native.Memory, _native.Store, _native.Redis):
             return cache._like()
         if type(cache) is CacheWithPresets:
             return cache._replace(cache=self.of(cache.cache))
@@ -130,6 +130,10 @@ class _StandIns:
         if backends is not None and type(cache) is backends.StoreCache:
             made = copy.copy(cache)
             made._store = self.of(cache._store)
+            return made
+        if backends is not None and type(cache) is backends.RedisCache:
+            made = copy.copy(cache)
+            made._redis = self.of(cache._redis)
             return made
         base = sys.modules.get('django.core.cache.backends.base')
         pickles = base is not None and isinstance(cache, base.BaseCache)

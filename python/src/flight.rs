@@ -8,7 +8,7 @@ use crate::once::Once;
 use crate::state::FLIGHTS;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyTraceback};
-use quickcache::protocol::machine::FlightId;
+use quickcache::protocol::machine::{FlightId, Join, Seq, ValidFrom};
 use std::cell::UnsafeCell;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +34,8 @@ pub enum Outcome {
 /// Where a leader leaves its result.
 pub struct Cell {
     outcome: UnsafeCell<Option<Arc<Outcome>>>,
+    /// From when on the result counts, where clears elsewhere are not seen here.
+    valid_from: std::cell::Cell<ValidFrom>,
     /// Of what the function raised, before anyone else raised it: from CPython 3.12 on it grows with each caller that does.
     traceback: UnsafeCell<Option<Py<PyTraceback>>>,
     /// What each follower that blocks waits on.
@@ -52,11 +54,22 @@ impl Cell {
     pub fn new() -> Arc<Cell> {
         Arc::new(Cell {
             outcome: UnsafeCell::new(None),
+            valid_from: std::cell::Cell::new(ValidFrom::Joined),
             traceback: UnsafeCell::new(None),
             waiting: UnsafeCell::new(Vec::new()),
             callbacks: UnsafeCell::new(Vec::new()),
             owner: UnsafeCell::new(None),
         })
+    }
+
+    /// Said before the result is left.
+    pub fn counts_from(&self, valid_from: ValidFrom) {
+        self.valid_from.set(valid_from);
+    }
+
+    /// Whether a call that began then may take the result; else it enters again.
+    pub fn is_for(&self, started: Seq) -> bool {
+        crate::state::Flights::validate(started, self.valid_from.get()) == Join::Take
     }
 
     /// Leaves the result and wakes the followers.

@@ -97,7 +97,9 @@ unsafe extern "C" fn clear(
             (Bound::from_borrowed_ptr(py, *args), call)
         };
         match ready(&helper)? {
-            Some(op) => op.clear(&op.key(&op.values(call)?)?)?,
+            Some(op) => {
+                op.clear(&op.key(&op.values(call)?)?)?;
+            }
             None => {
                 let (args, kwargs) = call.spread(py)?;
                 let key = helper

@@ -27,6 +27,7 @@ mod params;
 mod part;
 mod plan;
 mod plans;
+mod redis;
 mod report;
 mod stack;
 mod state;
@@ -65,6 +66,8 @@ fn _native(m: &Bound<PyModule>) -> PyResult<()> {
     m.add("__version__", env!("CARGO_PKG_VERSION"))?;
     m.add_class::<memory::Memory>()?;
     m.add_class::<store::Store>()?;
+    m.add_class::<redis::Redis>()?;
+    m.add_class::<redis::Asking>()?;
     m.add_class::<plan::Plan>()?;
     m.add_class::<asynchronous::CachedCall>()?;
     m.add_class::<asynchronous::Step>()?;

@@ -140,6 +140,7 @@ fn stats<'py>(helper: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
     let (p, c) = (plan.get(), &plan.get().counts);
     out.set_item("memory_hits", p.hits.get() + c.slow_hits.get())?;
     out.set_item("store_hits", c.store_hits.get())?;
+    out.set_item("redis_hits", c.redis_hits.get())?;
     out.set_item("outer_hits", c.outer_hits.get())?;
     out.set_item("misses", c.misses.get())?;
     out.set_item("fills", c.fills.get())?;
@@ -157,6 +158,10 @@ fn stats<'py>(helper: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
         && let Stack::Native(n) = &op.c.stack
     {
         (entries, bytes) = n.memory.get().weigh_space(py, &n.space);
+        if let Some(at) = &n.redis {
+            out.set_item("redis_failures", at.redis.get().server.failures())?;
+            out.set_item("redis_lag", at.lag(n))?;
+        }
     }
     out.set_item("entries", entries)?;
     out.set_item("bytes", bytes)?;
@@ -213,6 +218,15 @@ fn explain<'py>(
                 out.set_item("bytes", standing.bytes)?;
                 return Ok(out);
             }
+            if let Some(at) = &n.redis
+                && let Some(standing) = at.standing(py, n, &key)
+            {
+                out.set_item("tier", "redis")?;
+                out.set_item("age", standing.age)?;
+                out.set_item("time_left", standing.left)?;
+                out.set_item("bytes", standing.bytes)?;
+                return Ok(out);
+            }
             &n.rest
         }
     };
@@ -220,9 +234,9 @@ fn explain<'py>(
     Ok(out)
 }
 
-/// Every key of a function.
+/// Every key of a function; says whether that is certain in every tier that others share.
 #[pyfunction]
-fn clear_all(helper: &Bound<PyAny>) -> PyResult<()> {
+fn clear_all(helper: &Bound<PyAny>) -> PyResult<bool> {
     let py = helper.py();
     let cannot = |tier: &str| {
         let name = helper
@@ -253,14 +267,18 @@ fn clear_all(helper: &Bound<PyAny>) -> PyResult<()> {
                     m.get().clear_space(py, &space);
                 }
             }
-            if let Some(at) = &n.store
-                && !at.clear_all(&n.space)
-            {
+            let mut told = n.redis.as_ref().is_none_or(|at| at.clear_all(py, n));
+            told &= (n.store.as_ref()).is_none_or(|at| at.clear_all(&n.space));
+            if !told {
                 add(&op.plan.get().counts.pending);
+            }
+            if n.redis.is_some() {
+                // What began while the server was asked.
+                FLIGHTS.with(py, |m| m.clear_all(n.space.function));
             }
             n.memory.get().clear_space(py, &n.space);
             op.plan.get().counts.why.all_cleared(py);
-            Ok(())
+            Ok(told)
         }
         Stack::Foreign(Tiers::Tiered(c)) => {
             let tiers: Vec<_> = c
@@ -275,16 +293,39 @@ fn clear_all(helper: &Bound<PyAny>) -> PyResult<()> {
     }
 }
 
-/// Whether what a function clears is cleared in every process: it has no store, or one that can be opened.
+/// Clears a key as the method of the helper does: `(True, whether that is certain in every tier that others share)`, or `(False, _)` if
+/// the helper is not ours.
 #[pyfunction]
-fn reaches_store(helper: &Bound<PyAny>) -> PyResult<bool> {
-    Ok(match ready(helper)? {
-        Some(op) => match &op.c.stack {
-            Stack::Native(n) => n.store.as_ref().is_none_or(|at| at.is_open()),
-            Stack::Foreign(_) => true,
-        },
-        None => true,
-    })
+fn clear_told(
+    helper: &Bound<PyAny>,
+    args: &Bound<PyTuple>,
+    kwargs: &Bound<PyDict>,
+) -> PyResult<(bool, bool)> {
+    let Some(op) = ready(helper)? else {
+        return Ok((false, true));
+    };
+    let parts = op.key(&op.values(Spread::new(args, kwargs)?.call())?)?;
+    Ok((true, crate::fault::contained(|| op.clear(&parts))?))
+}
+
+/// How many seconds after an applied clear no other machine serves what was cleared; `None` if no other machine has it, as there is no Redis.
+#[pyfunction]
+fn staleness(helper: &Bound<PyAny>) -> PyResult<Option<f64>> {
+    let op = ready(helper)?;
+    Ok(op.and_then(|op| match &op.c.stack {
+        Stack::Native(n) => {
+            let staleness = n.redis.as_ref()?.redis.get().server.staleness();
+            // Clocks may run apart by one in a hundred.
+            Some(staleness.as_secs_f64() * 1.01 + 0.002)
+        }
+        Stack::Foreign(_) => None,
+    }))
+}
+
+/// Whether a helper's function has a tier that is asked over the network.
+#[pyfunction]
+fn asks_network(helper: &Bound<PyAny>) -> PyResult<bool> {
+    Ok(staleness(helper)?.is_some())
 }
 
 /// The class of the first tier that is no memory of ours.
@@ -315,7 +356,7 @@ fn clearer<'py>(
                 "the helper was changed since the clear was ordered",
             ));
         };
-        crate::fault::contained(|| op.clear(&kept.bind(py)))
+        crate::fault::contained(|| op.clear(&kept.bind(py))).map(|_| ())
     };
     PyCFunction::new_closure(op.py, Some(c"clear"), None, clear).map(Some)
 }
@@ -338,10 +379,13 @@ fn hold<'py>(
         let py = args.py();
         let key = crate::stack::TextKey::new(py, &text, function);
         // What other processes have computed in this time is void.
-        if let Stack::Native(n) = &c.stack
-            && let Some(at) = &n.store
-        {
-            at.clear(&n.space, &key);
+        if let Stack::Native(n) = &c.stack {
+            if let Some(at) = &n.redis {
+                at.clear(py, n, &key);
+            }
+            if let Some(at) = &n.store {
+                at.clear(&n.space, &key);
+            }
         }
         if let Some(clearing) = held.with(py, Option::take)
             && FLIGHTS.with(py, |m| m.clear_end(key.of(), clearing)).wake
@@ -357,7 +401,9 @@ pub fn register(m: &Bound<PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(stats, m)?)?;
     m.add_function(wrap_pyfunction!(explain, m)?)?;
     m.add_function(wrap_pyfunction!(clear_all, m)?)?;
-    m.add_function(wrap_pyfunction!(reaches_store, m)?)?;
+    m.add_function(wrap_pyfunction!(clear_told, m)?)?;
+    m.add_function(wrap_pyfunction!(staleness, m)?)?;
+    m.add_function(wrap_pyfunction!(asks_network, m)?)?;
     m.add_function(wrap_pyfunction!(clearer, m)?)?;
     m.add_function(wrap_pyfunction!(hold, m)?)
 }

@@ -1,5 +1,6 @@
 //! Where the values of one function live: the memory tier first, where it is one of ours, then whatever the user gave.
 
+use crate::call::Hand;
 use crate::clock;
 use crate::fault;
 use crate::ffi;
@@ -7,14 +8,14 @@ use crate::flight::{self, FlightKey};
 use crate::keys::Keys;
 use crate::memory::{Memory, Space};
 use crate::state::{self, FLIGHTS, debug, debugging, home};
-use crate::store::At;
 use crate::tier::{self, NativeTier};
 use crate::value::is_ellipsis;
+use crate::{redis, store::At};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
-use quickcache::protocol::machine::{Clearing, KeyOf, Seq};
+use quickcache::protocol::machine::{Clearing, KeyOf, Seq, ValidFrom};
 use quickcache::tier::memory::NEVER;
 use quickcache::tier::store::{Guard, Seen};
 use std::cell::OnceCell;
@@ -37,8 +38,10 @@ pub struct Native {
     pub key_prefix: Box<str>,
     /// Whether it holds anything: in a stack that begins with a store it does not.
     pub remembers: bool,
-    /// The machine's store right behind it.
+    /// The machine's store right behind it, or its table of generations alone if there is a Redis.
     pub store: Option<At>,
+    /// The Redis behind that.
+    pub redis: Option<redis::At>,
     /// The slower tiers.
     pub rest: Tiers,
     /// Where the tiers come from, if that is a `TieredCache`.
@@ -49,6 +52,12 @@ impl Native {
     /// The generation of a key, where there is a store that can be opened.
     pub fn see(&self, key: &TextKey) -> Option<Seen> {
         self.store.as_ref()?.see(&self.space, key)
+    }
+
+    /// From when on the result of a flight counts.
+    pub fn valid_from(&self, hand: &Hand) -> ValidFrom {
+        let redis = self.redis.as_ref();
+        redis.map_or(ValidFrom::Joined, |at| at.valid_from(self, hand))
     }
 
     /// What an entry of the memory tier is to carry; `None`: it may not be kept, since a clear of it would not be seen.
@@ -113,7 +122,7 @@ impl Stack {
         let mut guarded = Vec::new();
         if let Some(first) = NativeTier::of(cache, &mut guarded)? {
             return Ok((
-                Stack::Native(first.stack(keys, None, Tiers::None, false)?),
+                Stack::Native(NativeTier::stack(&[first], keys, Tiers::None, false)?),
                 guarded,
             ));
         }
@@ -131,18 +140,27 @@ impl Stack {
                 let serialises = rest.iter().any(
                     |c| !matches!(NativeTier::of(c, &mut Vec::new()), Ok(Some(t)) if !t.copies),
                 );
-                // One that begins with a store has no memory tier.
-                let behind = match rest.first() {
-                    Some(next) if !native.is_store() => NativeTier::of(next, &mut guarded)?,
-                    _ => None,
-                };
-                let store = behind.filter(NativeTier::is_store);
-                let rest = &rest[usize::from(store.is_some())..];
+                // Memory, store and Redis follow one another, and any of them may be missing.
+                let mut natives = vec![native];
+                for next in rest {
+                    let last = &natives[natives.len() - 1];
+                    let store = natives.iter().find(|tier| tier.is_store());
+                    let Some(tier) = NativeTier::of(next, &mut guarded)? else {
+                        break;
+                    };
+                    let follows = tier.is_store() && last.is_memory()
+                        || !last.is_redis_behind(None) && tier.is_redis_behind(store);
+                    if !follows {
+                        break;
+                    }
+                    natives.push(tier);
+                }
+                let rest = &rest[natives.len() - 1..];
                 let rest = match rest {
                     [] => Tiers::None,
                     _ => Tiers::Behind(rest.iter().map(|c| c.clone().unbind()).collect()),
                 };
-                let mut native = native.stack(keys, store, rest, serialises)?;
+                let mut native = NativeTier::stack(&natives, keys, rest, serialises)?;
                 native.of = Some(Source {
                     cache: cache.clone().unbind(),
                     tiers: caches.iter().map(|c| c.clone().unbind()).collect(),
@@ -169,8 +187,11 @@ impl Stack {
         match self {
             Stack::Native(n) => {
                 visit.call(&n.memory)?;
-                if let Some(at) = &n.store {
-                    visit.call(&at.store)?;
+                if let Some(store) = n.store.as_ref().and_then(|at| at.store.as_ref()) {
+                    visit.call(store)?;
+                }
+                if let Some(at) = &n.redis {
+                    visit.call(&at.redis)?;
                 }
                 if let Some(of) = &n.of {
                     visit.call(&of.cache)?;

@@ -168,6 +168,7 @@ pub unsafe fn version_of(t: *mut PyTypeObject) -> u32 {
 pub struct Counts {
     pub slow_hits: Cell<u64>,
     pub store_hits: Cell<u64>,
+    pub redis_hits: Cell<u64>,
     pub outer_hits: Cell<u64>,
     pub misses: Cell<u64>,
     pub fills: Cell<u64>,
@@ -176,9 +177,9 @@ pub struct Counts {
     pub followed: Cell<u64>,
     pub compute_nanos: Cell<u64>,
     pub clears: Cell<u64>,
-    /// Clears that the store could not be told of.
+    /// Clears that the store, or the Redis, could not be told of.
     pub pending: Cell<u64>,
-    /// Values that the store did not take, and those that it gave and that could not be read.
+    /// Values that the store or the Redis did not take, and those that it gave and that could not be read.
     pub unstored: Cell<u64>,
     pub rejected: Cell<u64>,
     pub skips: Cell<u64>,

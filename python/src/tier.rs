@@ -5,6 +5,7 @@ use crate::ffi;
 use crate::keys::Keys;
 use crate::memory::{Memory, Stored, deadline, millis, text_key};
 use crate::once::Once;
+use crate::redis::{self, Redis};
 use crate::stack::{Native, TextKey, Tiers};
 use crate::state::{FLIGHTS, home};
 use crate::store::{At, Store};
@@ -16,7 +17,7 @@ use pyo3::types::{IntoPyDict, PyBool, PyFloat, PyInt, PyString, PyTuple, PyType}
 use quickcache::protocol::machine::Seq;
 use quickcache::tier::memory::NEVER;
 
-/// A tier of ours as found in a stack: a `Memory` or a `Store`, a Django backend over one, either of them with a preset timeout.
+/// A tier of ours as found in a stack: a `Memory`, a `Store` or a `Redis`, a Django backend over one, any of them with a preset timeout.
 pub struct NativeTier<'py> {
     pub of: Ours<'py>,
     timeout: u64,
@@ -28,6 +29,7 @@ pub struct NativeTier<'py> {
 pub enum Ours<'py> {
     Memory(Bound<'py, Memory>),
     Store(Bound<'py, Store>),
+    Redis(Bound<'py, Redis>),
 }
 
 impl<'py> Ours<'py> {
@@ -35,6 +37,9 @@ impl<'py> Ours<'py> {
     fn exact(tier: &Bound<'py, PyAny>) -> Option<Ours<'py>> {
         if let Ok(memory) = tier.cast_exact::<Memory>() {
             return Some(Ours::Memory(memory.clone()));
+        }
+        if let Ok(redis) = tier.cast_exact::<Redis>() {
+            return Some(Ours::Redis(redis.clone()));
         }
         let store = tier.cast_exact::<Store>().ok()?;
         Some(Ours::Store(store.clone()))
@@ -44,6 +49,7 @@ impl<'py> Ours<'py> {
         match self {
             Ours::Memory(memory) => memory.get().timeout,
             Ours::Store(store) => store.get().timeout,
+            Ours::Redis(redis) => redis.get().timeout,
         }
     }
 }
@@ -59,7 +65,7 @@ impl<'py> NativeTier<'py> {
                 timeout: of.timeout(),
                 copies: match &of {
                     Ours::Memory(memory) => memory.get().copy == Some(true),
-                    Ours::Store(_) => true,
+                    Ours::Store(_) | Ours::Redis(_) => true,
                 },
                 key_prefix: String::new(),
                 of,
@@ -97,34 +103,71 @@ impl<'py> NativeTier<'py> {
         }))
     }
 
+    pub fn is_memory(&self) -> bool {
+        matches!(self.of, Ours::Memory(_))
+    }
+
     pub fn is_store(&self) -> bool {
         matches!(self.of, Ours::Store(_))
     }
 
-    /// A stack that begins with this tier; `store` is the one behind it, if that is a store.
+    /// Whether it can be behind this store: what a server tells of its keys must be what the store knows them by.
+    pub fn is_redis_behind(&self, store: Option<&NativeTier>) -> bool {
+        matches!(self.of, Ours::Redis(_))
+            && store.is_none_or(|store| store.key_prefix == self.key_prefix)
+    }
+
+    /// The stack of these tiers, each behind the one before it.
     pub fn stack(
-        self,
+        tiers: &[NativeTier<'py>],
         keys: &Keys,
-        store: Option<NativeTier<'py>>,
         rest: Tiers,
         serialises: bool,
     ) -> PyResult<Native> {
-        let (memory, first) = match self.of {
-            Ours::Memory(memory) => (memory, None),
-            Ours::Store(ref store) => (store.get().nothing(store.py())?, Some(&self)),
+        let first = &tiers[0];
+        let memory = match &first.of {
+            Ours::Memory(memory) => memory.clone(),
+            Ours::Store(store) => store.get().nothing(store.py())?,
+            Ours::Redis(redis) => redis.get().nothing(redis.py())?,
         };
-        let store = first.or(store.as_ref()).and_then(|tier| match &tier.of {
-            Ours::Store(store) => Some(At::new(store, tier.timeout, &tier.key_prefix, keys)),
-            Ours::Memory(_) => None,
+        let behind = tiers.iter().find_map(|tier| match &tier.of {
+            Ours::Redis(redis) => Some((redis, tier)),
+            _ => None,
         });
-        let (own, remembers) = (memory.get(), first.is_none());
+        let redis = behind.map(|(redis, tier)| {
+            redis::At::new(redis, tier.timeout, &tier.key_prefix, keys, tiers.len() > 1)
+        });
+        let proven = redis.as_ref().map(redis::At::proven);
+        let store = tiers.iter().find_map(|tier| match &tier.of {
+            Ours::Store(store) => Some((store, tier)),
+            _ => None,
+        });
+        let store = match (store, behind) {
+            (Some((store, tier)), _) => {
+                let (timeout, key_prefix) = (tier.timeout, &tier.key_prefix);
+                Some(At::new(store, timeout, key_prefix, keys, proven))
+            }
+            (None, Some((redis, tier))) => {
+                let own = redis.get();
+                let place = (&*tier.key_prefix, own.beside);
+                Some(At::table(own.table(), place, keys, proven))
+            }
+            (None, None) => None,
+        };
+        if let (Some(redis), Some(store)) = (&redis, &store)
+            && tiers.len() > 1
+        {
+            redis.listen(store.shared());
+        }
+        let own = memory.get();
         Ok(Native {
-            remembers,
-            space: own.space(memory.py(), &self.key_prefix, keys, store.is_some()),
-            timeout: self.timeout,
-            copy: self.copies || own.copy.unwrap_or(serialises),
-            key_prefix: self.key_prefix.into(),
+            remembers: first.is_memory(),
+            space: own.space(memory.py(), &first.key_prefix, keys, store.is_some()),
+            timeout: first.timeout,
+            copy: first.copies || own.copy.unwrap_or(serialises),
+            key_prefix: first.key_prefix.as_str().into(),
             store,
+            redis,
             rest,
             of: None,
             memory: memory.unbind(),
@@ -165,7 +208,7 @@ impl<'py> DjangoTier<'py> {
         };
         Ok(Some(DjangoTier {
             of: Ours::exact(&tier).ok_or_else(|| {
-                PyTypeError::new_err("_quickcache_tier: its first is a Memory or a Store")
+                PyTypeError::new_err("_quickcache_tier: its first is a Memory, a Store or a Redis")
             })?,
             key_prefix,
             class: class.unbind(),
@@ -285,6 +328,7 @@ pub fn due<'py>(tier: &Bound<'py, PyAny>, key: &TextKey<'py>) -> PyResult<u64> {
     match native.of {
         Ours::Memory(memory) => memory.get().due(&text),
         Ours::Store(store) => store.get().due_here(&text),
+        Ours::Redis(redis) => redis.get().due_here(&text),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Functions that share their values with Python: `cargo run --example two_languages -- FOLDER`, then words on the standard input, such
-//! as `call int 1` or `clear int 1`; `python/tests/claims/test_store_rust.py` has the same functions. Each answer is a line: the
-//! value, and how often this process ran a function so far.
+//! as `call int 1` or `clear int 1`; `python/tests/claims/test_store_rust.py` has the same functions. With the feature `redis`, and the URL
+//! of a server and a namespace behind the folder, they share it by that server; then the folder is that of a machine.
+//! Each answer is a line: the value, and how often this process ran a function so far.
 //!
 //! Both sides give a function one `name` and `version`, values of the types that both know (docs/entry.md), and the same folder.
 
@@ -14,11 +15,20 @@ use quickcache::{Memory, QuickCache, Store, TieredCache, quickcache};
 use serde::{Deserialize, Serialize};
 
 static CACHE: LazyLock<QuickCache> = LazyLock::new(|| {
-    let folder = std::env::args().nth(1).expect("a folder");
-    QuickCache::new(TieredCache::new([
-        Memory::new().timeout("1m").into(),
-        Store::at(folder).max_bytes(8 << 20).timeout("5m").into(),
-    ]))
+    let mut arguments = std::env::args().skip(1);
+    let folder = arguments.next().expect("a folder");
+    let memory = Memory::new().timeout("1m").into();
+    #[cfg(feature = "redis")]
+    if let (Some(url), Some(namespace)) = (arguments.next(), arguments.next()) {
+        let redis = quickcache::Redis::new(&url)
+            .namespace(&namespace)
+            .budget("5s")
+            .folder(folder)
+            .timeout("5m");
+        return QuickCache::new(TieredCache::new([memory, redis.into()]));
+    }
+    let store = Store::at(folder).max_bytes(8 << 20).timeout("5m");
+    QuickCache::new(TieredCache::new([memory, store.into()]))
 });
 
 static RAN: AtomicU32 = AtomicU32::new(0);

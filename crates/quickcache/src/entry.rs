@@ -117,8 +117,8 @@ pub struct Seal(Tag);
 
 #[derive(Clone)]
 enum Tag {
-    /// Keyed BLAKE3: nobody without the secret makes one.
-    Keyed([u8; 32]),
+    /// Keyed BLAKE3: nobody without the secret makes one. The first key seals, and what any of them has sealed is read.
+    Keyed(Vec<[u8; 32]>),
     /// XXH3-128 with this seed: finds accidents only, and costs a reader some twenty nanoseconds.
     Plain(u64),
 }
@@ -127,10 +127,16 @@ impl Seal {
     /// For tiers that others can write to.
     #[must_use]
     pub fn keyed(secret: &[u8]) -> Self {
-        Seal(Tag::Keyed(blake3::derive_key(
-            "quickcache entry v2",
-            secret,
-        )))
+        Self::rotated([secret])
+    }
+
+    /// The same while a secret takes the place of others: the first seals, and what was sealed with any of them is read.
+    #[must_use]
+    pub fn rotated<'a>(secrets: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let key = |secret| blake3::derive_key("quickcache entry v2", secret);
+        let keys: Vec<_> = secrets.into_iter().map(key).collect();
+        assert!(!keys.is_empty(), "a seal has a secret, be it empty");
+        Seal(Tag::Keyed(keys))
     }
 
     /// For the machine's own private store, in this epoch of it.
@@ -197,10 +203,12 @@ impl Seal {
         let stored = bytes
             .get(HEADER..HEADER.saturating_add(header.stored()))
             .ok_or(Rejected::Damaged)?;
-        let tag = self.tag(key, &header, stored);
-        let good = match self.0 {
-            Tag::Keyed(_) => same(tag, header.tag()),
-            Tag::Plain(_) => tag == header.tag(),
+        let good = match &self.0 {
+            Tag::Keyed(secrets) => {
+                let fits = |secret| same(keyed(secret, key, &header, stored), header.tag());
+                secrets.iter().any(fits)
+            }
+            Tag::Plain(epoch) => plain(*epoch, key, &header, stored) == header.tag(),
         };
         if !good {
             return Err(Rejected::Damaged);
@@ -222,25 +230,31 @@ impl Seal {
     }
 
     fn tag(&self, key: &Key, header: &Header, payload: &[u8]) -> [u8; 16] {
-        let before = &header.0[..TAG_AT];
         match &self.0 {
-            Tag::Keyed(secret) => {
-                let mut hasher = blake3::Hasher::new_keyed(secret);
-                hasher.update(key).update(before).update(payload);
-                let mut tag = [0; 16];
-                hasher.finalize_xof().fill(&mut tag);
-                tag
-            }
-            Tag::Plain(epoch) => {
-                // Two calls at once are quicker than one in pieces, and every bit of the first decides about all of the second.
-                let mut first = [0; TAG_AT + 32];
-                first[..TAG_AT].copy_from_slice(before);
-                first[TAG_AT..].copy_from_slice(key);
-                let seed = twox_hash::XxHash3_64::oneshot_with_seed(*epoch, &first);
-                twox_hash::XxHash3_128::oneshot_with_seed(seed, payload).to_le_bytes()
-            }
+            Tag::Keyed(secrets) => keyed(&secrets[0], key, header, payload),
+            Tag::Plain(epoch) => plain(*epoch, key, header, payload),
         }
     }
+}
+
+fn keyed(secret: &[u8; 32], key: &Key, header: &Header, payload: &[u8]) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new_keyed(secret);
+    hasher
+        .update(key)
+        .update(&header.0[..TAG_AT])
+        .update(payload);
+    let mut tag = [0; 16];
+    hasher.finalize_xof().fill(&mut tag);
+    tag
+}
+
+fn plain(epoch: u64, key: &Key, header: &Header, payload: &[u8]) -> [u8; 16] {
+    // Two calls at once are quicker than one in pieces, and every bit of the first decides about all of the second.
+    let mut first = [0; TAG_AT + 32];
+    first[..TAG_AT].copy_from_slice(&header.0[..TAG_AT]);
+    first[TAG_AT..].copy_from_slice(key);
+    let seed = twox_hash::XxHash3_64::oneshot_with_seed(epoch, &first);
+    twox_hash::XxHash3_128::oneshot_with_seed(seed, payload).to_le_bytes()
 }
 
 impl std::fmt::Debug for Seal {

@@ -1,6 +1,6 @@
 //! Runs of a coroutine function: what `stats` counts of them, and those that store without a flight.
 
-use crate::call::Spread;
+use crate::call::{Hand, Spread};
 use crate::cell::GilCell;
 use crate::clock;
 use crate::fault;
@@ -11,7 +11,6 @@ use crate::testing;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use quickcache::protocol::machine::Seq;
-use quickcache::tier::store::Seen;
 use std::time::Instant;
 
 /// `with Execution(helper):` around one run of its function, whichever way it ends: what `stats` counts.
@@ -68,7 +67,8 @@ pub fn skipped(helper: &Bound<PyAny>) -> PyResult<()> {
 pub struct Anew {
     token: Seq,
     began: u64,
-    seen: GilCell<Option<Seen>>,
+    /// What was known and held before the execution.
+    hand: GilCell<Option<Hand>>,
 }
 
 #[pymethods]
@@ -77,14 +77,14 @@ impl Anew {
     fn new(helper: &Bound<PyAny>, args: &Bound<PyTuple>, kwargs: &Bound<PyDict>) -> PyResult<Anew> {
         let py = helper.py();
         let token = FLIGHTS.with(py, |m| m.begin());
-        let seen = match helper::ready(helper)? {
-            Some(op) => op.see(Spread::new(args, kwargs)?.call())?,
-            None => None,
+        let hand = match helper::ready(helper)? {
+            Some(op) => op.see_and_take(Spread::new(args, kwargs)?.call())?,
+            None => Hand::default(),
         };
         Ok(Anew {
             token,
             began: clock::now(),
-            seen: GilCell::new(seen),
+            hand: GilCell::new(Some(hand)),
         })
     }
 
@@ -101,8 +101,8 @@ impl Anew {
         }
         if let Some(op) = helper::ready(helper)? {
             let parts = op.key(&op.values(Spread::new(args, kwargs)?.call())?)?;
-            let seen = self.seen.with(value.py(), Option::take);
-            let store = || op.store(&parts, self.token, seen, self.began, value);
+            let hand = self.hand.with(value.py(), Option::take).unwrap_or_default();
+            let store = || op.store(&parts, self.token, hand, self.began, value);
             return fault::contained(store).map(|_| ());
         }
         let key = helper.getattr("get_cache_key")?.call(args, Some(kwargs))?;

@@ -1,18 +1,19 @@
 //! The steps of an asynchronous call, for `quickcache.aio`.
 
-use crate::call::{Lead, Op, Spread, User, patience};
+use crate::call::{Hand, Lead, Op, Spread, User, patience};
 use crate::clock;
 use crate::fault;
 use crate::flight::{self, Cell, FlightKey, Outcome};
 use crate::helper;
 use crate::memory::served;
 use crate::plan::Plan;
+use crate::redis::{self, Asking};
 use crate::stack::{Native, Stack, TextKey, Tiers};
 use crate::state::{FLIGHTS, add};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
-use quickcache::protocol::machine::{self, Enter, Following, KeyOf, Seq, Ticket};
-use quickcache::tier::store::{Next, Patience, Seen, Waiting};
+use quickcache::protocol::machine::{self, Enter, Following, KeyOf, Seq, Ticket, ValidFrom};
+use quickcache::tier::store::{Next, Patience, Waiting};
 use std::sync::Arc;
 
 /// One asynchronous call on its way: what the protocol says, for `quickcache.aio` to do.
@@ -25,12 +26,16 @@ pub struct Step {
     tiers: Tiers,
     text: Py<PyAny>,
     function: u32,
+    /// Before anything was asked.
+    started: Seq,
     token: Seq,
     began: u64,
     space: u32,
     ticket: Option<Ticket>,
-    /// What is known of the key in the store, and whose lease it waits for.
-    seen: Option<Seen>,
+    /// What is known of the key in the tiers that others share, and whose lease in the store it waits for.
+    hand: Hand,
+    /// Of a question that stores or gives back a lease: when it was asked, and whether it stores.
+    asked: Option<(ValidFrom, bool)>,
     waiting: Option<Waiting>,
     waits: Option<Patience>,
     following: Option<Following>,
@@ -47,11 +52,13 @@ impl Step {
             tiers: Tiers::None,
             text,
             function,
+            started: Seq::NEVER,
             token: Seq::NEVER,
             began: 0,
             space: 0,
             ticket: None,
-            seen: None,
+            hand: Hand::default(),
+            asked: None,
             waiting: None,
             waits: None,
             following: None,
@@ -100,12 +107,12 @@ impl Step {
     /// Other processes may run the function now. An exception keeps the frames it came through, and they this: not when it is
     /// dropped.
     fn release(&mut self) {
-        self.seen = None;
+        self.hand = Hand::default();
         self.waiting = None;
     }
 
     fn turn_in_store(&mut self, py: Python) -> PyResult<(&'static str, Py<PyAny>)> {
-        let (Some(op), Some(mut seen)) = (self.op(py), self.seen.take()) else {
+        let (Some(op), Some(mut seen)) = (self.op(py), self.hand.seen.take()) else {
             return Ok(("run", py.None()));
         };
         let Stack::Native(
@@ -126,30 +133,34 @@ impl Step {
                 let (key, parts) = (self.key(py)?, self.parts(&op));
                 let ticket = self.ticket.take();
                 let mut lead = Lead { key: &key, ticket };
-                let value = op.found_in_store(n, &parts, &mut lead, self.space, &seen, found)?;
+                let hand = Hand::of(Some(seen));
+                let value = op.found_in_store(n, &parts, &mut lead, self.space, hand, found)?;
                 Ok(("found", value.unbind()))
             }
             Next::Run => {
                 self.began = clock::now();
-                self.seen = Some(seen);
+                self.hand.seen = Some(seen);
                 Ok(("run", py.None()))
             }
             Next::Wait(waiting) => {
                 // It begins now, if it has not yet.
                 let _left = waits.left();
                 self.waiting = Some(waiting);
-                self.seen = Some(seen);
+                self.hand.seen = Some(seen);
                 Ok(("wait", py.None()))
             }
         }
     }
 
-    fn end(&mut self, py: Python, outcome: Outcome) -> PyResult<()> {
+    fn end(&mut self, py: Python, outcome: Outcome, valid_from: ValidFrom) -> PyResult<()> {
         let Some(ticket) = self.ticket.take() else {
             return Ok(());
         };
         match FLIGHTS.with(py, |m| m.land(ticket)).left {
-            Some((_, cell)) => cell.wake(py, outcome),
+            Some((_, cell)) => {
+                cell.counts_from(valid_from);
+                cell.wake(py, outcome)
+            }
             None => Ok(()),
         }
     }
@@ -166,6 +177,7 @@ impl Step {
     ) -> PyResult<Step> {
         let plan = helper::plan_of(helper)?.map(Bound::unbind);
         let mut step = Step::of(py.None(), 0);
+        step.started = FLIGHTS.with(py, |m| m.begin());
         step.plan = plan;
         if let Some(op) = helper::ready(helper)? {
             let values = op.values(Spread::new(args, kwargs)?.call())?;
@@ -207,8 +219,8 @@ impl Step {
             key: &flight,
         };
         let fresh = Cell::new();
-        let seen = self.native(py, |_, n| n.see(&key)).flatten();
-        let generation = seen.as_ref().map_or(0, Seen::generation);
+        let hand = Hand::of(self.native(py, |_, n| n.see(&key)).flatten());
+        let generation = hand.generation();
         let entered = FLIGHTS.with(py, |m| {
             let _ = m.begin();
             m.enter(of, machine::Call { within, generation }, || fresh.clone())
@@ -223,7 +235,7 @@ impl Step {
         };
         self.token = ticket.token();
         self.began = clock::now();
-        self.seen = seen;
+        self.hand = hand;
         self.space = self.native(py, |_, n| n.space.id.get()).unwrap_or(0);
         let leads = ticket.flight().is_some();
         self.cell = leads.then_some(fresh);
@@ -253,12 +265,122 @@ impl Step {
     /// process runs the function.
     fn turn(&mut self, py: Python) -> PyResult<(&'static str, Py<PyAny>)> {
         let turn = self.turn_in_store(py)?;
-        if turn.0 == "run"
-            && let Some(p) = &self.plan
-        {
-            add(&p.bind(py).get().counts.misses);
+        if turn.0 == "run" {
+            // Of a Redis behind it.
+            self.waits = None;
         }
         Ok(turn)
+    }
+
+    /// What a call that leads asks over the network before it runs the function; `None`: nothing.
+    fn ask(&mut self, py: Python) -> PyResult<Option<Asking>> {
+        let key = self.key(py)?;
+        let mut hand = std::mem::take(&mut self.hand);
+        let asking = self.native(py, |_, n| {
+            let at = n.redis.as_ref()?;
+            let own = at.key(&key);
+            let job = at.turn_job(py, n, &own, &mut hand)?;
+            Some(Asking::new(at.at(), own, job))
+        });
+        self.hand = hand;
+        Ok(asking.flatten())
+    }
+
+    /// What the answer means, as `turn` does; or `('ask', question)`, one more.
+    fn answered(&mut self, py: Python, asking: &Asking) -> PyResult<(&'static str, Py<PyAny>)> {
+        let Some(op) = self.op(py) else {
+            return Ok(("run", py.None()));
+        };
+        let Stack::Native(n) = &op.c.stack else {
+            return Ok(("run", py.None()));
+        };
+        let Some(at) = &n.redis else {
+            return Ok(("run", py.None()));
+        };
+        let (key, counts) = (self.key(py)?, op.counts());
+        let (own, answer) = (at.key(&key), asking.answer(py));
+        match at.answered(py, &own, &mut self.hand, counts, answer)? {
+            redis::Turn::Found(found) => {
+                let (parts, ticket) = (self.parts(&op), self.ticket.take());
+                let mut lead = Lead { key: &key, ticket };
+                let hand = std::mem::take(&mut self.hand);
+                let value =
+                    op.found_in_redis(n, &parts, &mut lead, self.space, hand, found, true)?;
+                Ok(("found", value.unbind()))
+            }
+            redis::Turn::Ask(job) => {
+                let next = Asking::new(at.at(), own, job);
+                Ok(("ask", Py::new(py, next)?.into_any()))
+            }
+            redis::Turn::Wait => {
+                let patience = || Patience::new(patience(counts));
+                let waits = self.waits.get_or_insert_with(patience);
+                if waits.is_over() {
+                    return Ok(("run", py.None()));
+                }
+                let _left = waits.left();
+                Ok(("wait", py.None()))
+            }
+            redis::Turn::Run => Ok(("run", py.None())),
+        }
+    }
+
+    /// The function begins.
+    fn begin(&mut self, py: Python) {
+        if let Some(p) = &self.plan {
+            add(&p.bind(py).get().counts.misses);
+        }
+        self.began = clock::now();
+        let mut hand = std::mem::take(&mut self.hand);
+        self.native(py, |_, n| {
+            if let Some(at) = &n.redis {
+                at.begin(py, &mut hand);
+            }
+        });
+        self.hand = hand;
+    }
+
+    /// What stores the value of the function over the network; without one, what gives back the right to. `None`: there is nothing to ask.
+    #[pyo3(signature = (value=None))]
+    fn store(&mut self, py: Python, value: Option<&Bound<PyAny>>) -> PyResult<Option<Asking>> {
+        let key = self.key(py)?;
+        let mut hand = std::mem::take(&mut self.hand);
+        let began = self.began;
+        let asking = self.native(py, |op, n| {
+            let Some(at) = &n.redis else {
+                return Ok(None);
+            };
+            let job = match value {
+                Some(value) => op.fill_in_redis(at, &key, &mut hand, value, began)?,
+                None => at.release_job(&mut hand),
+            };
+            let asked = |job| {
+                let is_fill = matches!(job, redis::Job::Fill { .. });
+                let asked = (redis::moment(py), is_fill);
+                (asked, Asking::new(at.at(), at.key(&key), job))
+            };
+            PyResult::Ok(job.map(asked))
+        });
+        self.hand = hand;
+        let Some((asked, asking)) = asking.transpose()?.flatten() else {
+            return Ok(None);
+        };
+        self.asked = Some(asked);
+        Ok(Some(asking))
+    }
+
+    /// What came of that.
+    fn stood(&mut self, py: Python, asking: &Asking) {
+        let Some((since, is_fill)) = self.asked.take() else {
+            return;
+        };
+        let mut hand = std::mem::take(&mut self.hand);
+        self.native(py, |_, n| {
+            if let Some(at) = &n.redis {
+                at.stood(&mut hand, since, is_fill, asking.answer(py));
+            }
+        });
+        self.hand = hand;
     }
 
     /// For the caller that leads: a step of its own, to wait for the flight as its followers do. `owner` is what has
@@ -268,6 +390,7 @@ impl Step {
             cell.set_owner(owner);
         }
         let mut step = Step::of(self.text.clone_ref(py), self.function);
+        step.started = self.started;
         step.cell = self.cell.clone();
         step
     }
@@ -288,13 +411,18 @@ impl Step {
 
     /// `(True, value)`, or `(False, None)`: look again. Raises what the function raised.
     fn outcome(&mut self, py: Python) -> PyResult<(bool, Py<PyAny>)> {
+        let follows = self.following.is_some();
         if let Some(f) = self.following.take() {
             FLIGHTS.with(py, |m| m.wait_end(f));
             if let Some(p) = &self.plan {
                 add(&p.bind(py).get().counts.followed);
             }
         }
-        match self.cell.take().and_then(|c| c.taken(py)).as_deref() {
+        let cell = self
+            .cell
+            .take()
+            .filter(|c| !follows || c.is_for(self.started));
+        match cell.and_then(|c| c.taken(py)).as_deref() {
             Some(Outcome::Raised(e)) => Err(e.clone_ref(py)),
             Some(Outcome::Value(v, encoded)) => {
                 Ok((true, served(v.bind(py).clone(), *encoded)?.unbind()))
@@ -340,9 +468,10 @@ impl Step {
             let Some(ticket) = self.ticket.take() else {
                 return Ok(());
             };
-            let (space, began, seen) = (self.space, self.began, self.seen.take());
+            let (space, began) = (self.space, self.began);
+            let hand = std::mem::take(&mut self.hand);
             return fault::contained(|| {
-                op.finish(n, &parts, &key, ticket, space, seen, value, began, true)
+                op.finish(n, &parts, &key, ticket, space, hand, value, began, true)
             });
         }
         let compiled = self.compiled.clone();
@@ -360,17 +489,17 @@ impl Step {
             });
             add(&counts.landings);
         }
-        self.end(py, Outcome::Nothing)?;
+        self.end(py, Outcome::Nothing, ValidFrom::Joined)?;
         filled.map(|_| ())
     }
 
     /// The function raised this exception.
     fn raised(&mut self, error: &Bound<PyAny>) -> PyResult<()> {
+        let py = error.py();
+        let valid_from = self.native(py, |_, n| n.valid_from(&self.hand));
         self.release();
-        self.end(
-            error.py(),
-            Outcome::Raised(PyErr::from_value(error.clone())),
-        )
+        let raised = Outcome::Raised(PyErr::from_value(error.clone()));
+        self.end(py, raised, valid_from.unwrap_or(ValidFrom::Joined))
     }
 
     /// The execution was cancelled: its followers look again.

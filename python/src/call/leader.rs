@@ -4,7 +4,7 @@ use crate::flight::{Cell, Outcome};
 use crate::stack::TextKey;
 use crate::state::{self, FLIGHTS};
 use pyo3::prelude::*;
-use quickcache::protocol::machine::{self, Seq, Ticket};
+use quickcache::protocol::machine::{self, Seq, Ticket, ValidFrom};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,11 +32,19 @@ impl Lead<'_, '_> {
         self.ticket.as_ref().expect("not landed yet").token()
     }
 
-    pub(super) fn end(mut self, outcome: Outcome) -> PyResult<()> {
+    pub(super) fn end(self, outcome: Outcome) -> PyResult<()> {
+        self.end_from(outcome, ValidFrom::Joined)
+    }
+
+    /// The result counts from then on only.
+    pub(super) fn end_from(mut self, outcome: Outcome, valid_from: ValidFrom) -> PyResult<()> {
         let py = self.key.py;
         let landed = FLIGHTS.with(py, |m| m.land(self.ticket.take().expect("landed once")));
         match landed.left {
-            Some((_, cell)) => cell.wake(py, outcome),
+            Some((_, cell)) => {
+                cell.counts_from(valid_from);
+                cell.wake(py, outcome)
+            }
             None => Ok(()),
         }
     }
@@ -60,10 +68,19 @@ impl Drop for Lead<'_, '_> {
 pub(super) struct Followers<'py>(pub(super) Python<'py>, pub(super) Option<Arc<Cell>>);
 
 impl Followers<'_> {
-    pub(super) fn wake(mut self, outcome: Outcome) -> PyResult<()> {
+    /// Whether there are any.
+    pub(super) fn wait(&self) -> bool {
         self.1
-            .take()
-            .map_or(Ok(()), |cell| cell.wake(self.0, outcome))
+            .as_ref()
+            .is_some_and(|cell| Arc::strong_count(cell) > 1)
+    }
+
+    pub(super) fn wake(mut self, outcome: Outcome, valid_from: ValidFrom) -> PyResult<()> {
+        let Some(cell) = self.1.take() else {
+            return Ok(());
+        };
+        cell.counts_from(valid_from);
+        cell.wake(self.0, outcome)
     }
 }
 

@@ -1,7 +1,7 @@
 //! A call whose first tier is a memory of ours: look, lead or follow, ask slower tiers, run, fill.
 
 use super::leader::{Followed, Followers, Lead, follow, patience};
-use super::{Call, Op};
+use super::{Call, Hand, Op};
 use crate::clock;
 use crate::flight::{self, Cell, Outcome};
 use crate::keys::KeyParts;
@@ -16,7 +16,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 use quickcache::protocol::machine::{self, Enter, Ticket};
 use quickcache::tier::memory::NEVER;
-use quickcache::tier::store::{Guard, Seen};
+use quickcache::tier::store::Guard;
 
 impl<'py> Op<'py> {
     pub(super) fn hit(&self, n: &Native, parts: &KeyParts) -> PyResult<Option<Bound<'py, PyAny>>> {
@@ -52,9 +52,10 @@ impl<'py> Op<'py> {
         }
         let within = flight::within(py)?;
         let mut waited = 0;
+        let started = FLIGHTS.with(py, |m| m.begin());
         loop {
-            let seen = n.see(&key);
-            let generation = seen.as_ref().map_or(0, Seen::generation);
+            let hand = Hand::of(n.see(&key));
+            let generation = hand.generation();
             let entered = FLIGHTS.with(py, |m| {
                 let _ = m.begin();
                 m.enter(key.of(), machine::Call { within, generation }, Cell::new)
@@ -67,7 +68,7 @@ impl<'py> Op<'py> {
                     };
                     // The caches' own code too, so that a call from inside it does not wait for this one.
                     return flight::inside(py, lead.flight(), || {
-                        self.lead(n, parts, lead, seen, call)
+                        self.lead(n, parts, lead, hand, call)
                     });
                 }
                 Enter::Follow(following, cell) => {
@@ -78,6 +79,8 @@ impl<'py> Op<'py> {
                     };
                     add(&self.counts().followed);
                     match &*outcome {
+                        // Somebody may have cleared it elsewhere, after it was read and before this call began.
+                        _ if !cell.is_for(started) => waited += 1,
                         Outcome::Raised(e) => return Err(e.clone_ref(py)),
                         Outcome::Value(v, encoded) => return served(v.bind(py).clone(), *encoded),
                         Outcome::Nothing => waited += 1,
@@ -115,7 +118,7 @@ impl<'py> Op<'py> {
         n: &Native,
         parts: &KeyParts<'py>,
         mut lead: Lead<'_, 'py>,
-        mut seen: Option<Seen>,
+        mut hand: Hand,
         call: Call,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = self.py;
@@ -124,27 +127,35 @@ impl<'py> Op<'py> {
         if let Some(v) = self.hit(n, parts)? {
             return Ok(v);
         }
-        if let (Some(at), Some(seen)) = (&n.store, &mut seen)
-            && let Some(found) = at.turn(py, seen, self.counts())?
-        {
-            return self.found_in_store(n, parts, &mut lead, id, seen, found);
-        }
         let token = lead.token();
         let began = clock::now();
+        if let (Some(at), Some(seen)) = (&n.store, &mut hand.seen)
+            && let Some(found) = at.turn(py, seen, self.counts())?
+        {
+            return self.found_in_store(n, parts, &mut lead, id, hand, found);
+        }
+        if let Some(at) = &n.redis
+            && let Some(found) = at.turn(py, n, lead.key, &mut hand, self.counts())?
+        {
+            return self.found_in_redis(n, parts, &mut lead, id, hand, found, false);
+        }
         if let Some((v, until)) = n.rest.get_until(lead.key, token)? {
             add(&self.counts().outer_hits);
-            self.put(n, lead.key, seen.as_mut(), &v, began, until, false)?;
+            self.put(n, lead.key, &mut hand, &v, began, until, false)?;
             let due = deadline(began, n.timeout).min(until);
             let stored = match due > clock::now() {
                 true => self.stored(n, &v)?,
                 false => None,
             };
-            self.land(n, parts, &mut lead, id, seen.as_ref(), stored, due)?;
+            self.land(n, parts, &mut lead, id, hand, (stored, &v), due)?;
             return Ok(v);
         }
         add(&self.counts().misses);
         if debugging(py) {
             debug(py, &format!("cache miss, calling {}", self.c.name(py)?))?;
+        }
+        if let Some(at) = &n.redis {
+            at.begin(py, &mut hand);
         }
         let ran = self.execute(call);
         let value = match ran.result {
@@ -152,15 +163,60 @@ impl<'py> Op<'py> {
             Err(e) => {
                 // An interrupt is the leader's own: its followers look again.
                 if e.is_instance_of::<PyException>(py) {
-                    lead.end(Outcome::Raised(e.clone_ref(py)))?;
+                    if let Some(at) = &n.redis {
+                        let job = at.release_job(&mut hand);
+                        at.store(py, lead.key, &mut hand, job);
+                    }
+                    let valid_from = n.valid_from(&hand);
+                    lead.end_from(Outcome::Raised(e.clone_ref(py)), valid_from)?;
                 }
                 return Err(e);
             }
         };
+        if let Some(at) = &n.redis {
+            let job = self.fill_in_redis(at, lead.key, &mut hand, &value, ran.began)?;
+            at.store(py, lead.key, &mut hand, job);
+        }
         let ticket = lead.ticket.take().expect("not landed yet");
         self.finish(
-            n, parts, lead.key, ticket, id, seen, &value, ran.began, false,
+            n, parts, lead.key, ticket, id, hand, &value, ran.began, false,
         )?;
+        Ok(value)
+    }
+
+    /// What stores the value of a flight in Redis, if the call has the right to. Not while a clear settles.
+    pub fn fill_in_redis(
+        &self,
+        at: &crate::redis::At,
+        key: &TextKey,
+        hand: &mut Hand,
+        value: &Bound<PyAny>,
+        began: u64,
+    ) -> PyResult<Option<crate::redis::Job>> {
+        let settles = FLIGHTS.with(self.py, |m| m.clearing(key.function, key.hash));
+        at.fill_job((&self.c, self.counts()), hand, value, began, settles)
+    }
+
+    /// Ends a flight whose value Redis has: the store behind memory gets it, too.
+    #[allow(clippy::too_many_arguments, reason = "what a flight is made of")]
+    pub fn found_in_redis(
+        &self,
+        n: &Native,
+        parts: &KeyParts,
+        lead: &mut Lead<'_, 'py>,
+        id: u32,
+        mut hand: Hand,
+        (value, until): Found<'py>,
+        is_async: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let now = clock::now();
+        self.put(n, lead.key, &mut hand, &value, now, until, is_async)?;
+        let stored = match n.remembers {
+            true => self.stored(n, &value)?,
+            false => None,
+        };
+        let due = deadline(now, n.timeout).min(until);
+        self.land(n, parts, lead, id, hand, (stored, &value), due)?;
         Ok(value)
     }
 
@@ -171,17 +227,16 @@ impl<'py> Op<'py> {
         parts: &KeyParts,
         lead: &mut Lead<'_, 'py>,
         id: u32,
-        seen: &Seen,
+        hand: Hand,
         (value, until): Found<'py>,
     ) -> PyResult<Bound<'py, PyAny>> {
         add(&self.counts().store_hits);
         let due = deadline(clock::now(), n.timeout).min(until);
-        // Without a memory tier followers look for themselves, which costs no more than making each a copy.
         let stored = match n.remembers {
             true => self.stored(n, &value)?,
             false => None,
         };
-        self.land(n, parts, lead, id, Some(seen), stored, due)?;
+        self.land(n, parts, lead, id, hand, (stored, &value), due)?;
         Ok(value)
     }
 
@@ -195,13 +250,16 @@ impl<'py> Op<'py> {
         &self,
         n: &Native,
         key: &TextKey,
-        seen: Option<&mut Seen>,
+        hand: &mut Hand,
         value: &Bound<PyAny>,
         began: u64,
         until: u64,
         later: bool,
     ) -> PyResult<()> {
-        if let (Some(at), Some(seen)) = (&n.store, seen)
+        if hand.redis.void || n.redis.as_ref().is_some_and(|at| !at.may_keep(n, hand)) {
+            return Ok(());
+        }
+        if let (Some(at), Some(seen)) = (&n.store, &mut hand.seen)
             && !FLIGHTS.with(self.py, |m| m.clearing(key.function, key.hash))
             && let Some(entry) =
                 at.entry((&self.c, self.counts()), &*seen, value, (began, until))?
@@ -227,7 +285,7 @@ impl<'py> Op<'py> {
         key: &TextKey<'py>,
         ticket: Ticket,
         id: u32,
-        mut seen: Option<Seen>,
+        mut hand: Hand,
         value: &Bound<'py, PyAny>,
         began: u64,
         is_async: bool,
@@ -237,12 +295,15 @@ impl<'py> Op<'py> {
             ticket: Some(ticket),
         };
         let stored = self.stored(n, value)?;
-        if !n.rest.is_none() && n.rest.fill(key, lead.token(), began, value)?.is_none() {
+        if !n.rest.is_none()
+            && !hand.redis.void
+            && n.rest.fill(key, lead.token(), began, value)?.is_none()
+        {
             add(&self.counts().refused);
         }
-        self.put(n, key, seen.as_mut(), value, began, NEVER, is_async)?;
+        self.put(n, key, &mut hand, value, began, NEVER, is_async)?;
         let due = deadline(began, n.timeout);
-        self.land(n, parts, &mut lead, id, seen.as_ref(), stored, due)
+        self.land(n, parts, &mut lead, id, hand, (stored, value), due)
     }
 
     /// What is to be stored of a value; `None` if it cannot be, with one warning.
@@ -270,21 +331,23 @@ impl<'py> Op<'py> {
         parts: &KeyParts,
         lead: &mut Lead<'_, 'py>,
         id: u32,
-        seen: Option<&Seen>,
-        stored: Option<Stored<'py>>,
+        hand: Hand,
+        (mut stored, value): (Option<Stored<'py>>, &Bound<'py, PyAny>),
         deadline: u64,
     ) -> PyResult<()> {
         let py = self.py;
         let counts = self.counts();
         fault::point(py, "land");
+        let valid_from = n.valid_from(&hand);
+        let may_keep = n.redis.as_ref().is_none_or(|at| at.may_keep(n, &hand));
         let landed = FLIGHTS.with(py, |m| m.land(lead.ticket.take().expect("landed once")));
         let followers = Followers(py, landed.left.map(|(_, cell)| cell));
         fault::point(py, "fill");
         // Nothing between the landing and the fill lets another thread in.
         let mut late = false;
         let why = n.memory.get().why_not(py, &n.space, &parts.parts);
-        let guard = n.guard(seen);
-        let good = landed.good && guard.is_some();
+        let guard = n.guard(hand.seen.as_ref());
+        let good = landed.good && guard.is_some() && may_keep && !hand.redis.void;
         let stored_now = stored.is_some() && good && deadline > clock::now();
         counts.why.missed(py, lead.key.hash, why, stored_now);
         if let Some(s) = &stored {
@@ -301,10 +364,16 @@ impl<'py> Op<'py> {
                 add(&counts.fills);
             }
         }
-        followers.wake(match stored {
+        // The lease of the machine ends when the value is where others look for it.
+        drop(hand);
+        if stored.is_none() && !n.remembers && followers.wait() {
+            stored = self.stored(n, value)?;
+        }
+        let outcome = match stored {
             Some(s) => Outcome::Value(s.object.unbind(), s.encoded),
             None => Outcome::Nothing,
-        })?;
+        };
+        followers.wake(outcome, valid_from)?;
         if late {
             warn::slower_than_timeout(py, &self.c)?;
         }

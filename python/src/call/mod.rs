@@ -3,12 +3,14 @@
 //! The steps and their order are those of the replaced library (drop-in.md R1 to R3); the protocol stands between them.
 
 mod arguments;
+mod hand;
 mod leader;
 mod memory;
 mod store;
 mod user;
 
 pub use arguments::{Call, Spread};
+pub use hand::Hand;
 pub use leader::{Lead, patience};
 pub use user::User;
 

@@ -1,7 +1,7 @@
 //! Stores that are not fills, reads that run nothing, and clears.
 
 use super::user::User;
-use super::{Call, Op};
+use super::{Call, Hand, Op};
 use crate::keys::KeyParts;
 use crate::memory::deadline;
 use crate::stack::{Native, Stack, TextKey, Tiers};
@@ -12,28 +12,46 @@ use pyo3::prelude::*;
 use quickcache::protocol::machine::Seq;
 use quickcache::tier::memory::NEVER;
 use quickcache::tier::store::{Guard, Seen};
+use std::cell::Cell;
 
 impl<'py> Op<'py> {
     /// Computes anew whatever is stored, and stores that.
     pub fn compute_and_store(&self, call: Call) -> PyResult<Bound<'py, PyAny>> {
         let token = FLIGHTS.with(self.py, |m| m.begin());
-        let seen = self.see(call)?;
+        let hand = self.see_and_take(call)?;
         let ran = self.execute(call);
         let value = ran.result?;
         // The key comes after the function, as ever: a changed argument is stored under its new key.
         let parts = self.key(&self.values(call)?)?;
-        self.store(&parts, token, seen, ran.began, &value)?;
+        self.store(&parts, token, hand, ran.began, &value)?;
         Ok(value)
     }
 
-    /// The generation of a call's key in the store, read before its function runs.
-    pub fn see(&self, call: Call) -> PyResult<Option<Seen>> {
-        let Stack::Native(n @ Native { store: Some(_), .. }) = &self.c.stack else {
-            return Ok(None);
+    /// As `see`; and the right to store the value in Redis.
+    pub fn see_and_take(&self, call: Call) -> PyResult<Hand> {
+        let key = self.key_before(call)?;
+        Ok(self.hand(key.as_ref()))
+    }
+
+    fn hand(&self, key: Option<&TextKey>) -> Hand {
+        let (Stack::Native(n), Some(key)) = (&self.c.stack, key) else {
+            return Hand::default();
         };
+        let mut hand = Hand::of(n.see(key));
+        if let Some(at) = &n.redis {
+            at.take(self.py, key, &mut hand);
+        }
+        hand
+    }
+
+    /// The key of a call before its function runs, if any tier wants to know it.
+    fn key_before(&self, call: Call) -> PyResult<Option<TextKey<'py>>> {
+        if !matches!(&self.c.stack, Stack::Native(Native { store: Some(_), .. })) {
+            return Ok(None);
+        }
         let key = || self.text_key(&self.key(&self.values(call)?)?);
         match key() {
-            Ok(key) => Ok(n.see(&key)),
+            Ok(key) => Ok(Some(key)),
             // It has no key yet; if it has none afterwards either, that is said then.
             Err(error) if error.is_instance_of::<PyException>(self.py) => Ok(None),
             Err(error) => Err(error),
@@ -47,11 +65,8 @@ impl<'py> Op<'py> {
         token: Seq,
         value: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let seen = match &self.c.stack {
-            Stack::Native(n) => n.see(&self.text_key(parts)?),
-            Stack::Foreign(_) => None,
-        };
-        self.store(parts, token, seen, clock::now(), value)
+        let hand = self.hand(Some(&self.text_key(parts)?));
+        self.store(parts, token, hand, clock::now(), value)
     }
 
     /// Whether a value that is no fill may be stored anywhere, by the store, where it is put; `seen` is that of this key afterwards.
@@ -59,10 +74,27 @@ impl<'py> Op<'py> {
         &self,
         n: &Native,
         key: &TextKey<'py>,
-        seen: &mut Option<Seen>,
+        hand: &mut Hand,
         value: &Bound<'py, PyAny>,
         began: u64,
     ) -> PyResult<bool> {
+        let settles = FLIGHTS.with(self.py, |m| m.clearing(key.function, key.hash));
+        if let Some(at) = &n.redis {
+            let stands = match settles {
+                true => {
+                    at.clear(self.py, n, key);
+                    false
+                }
+                false => at.supersede((&self.c, self.counts()), n, key, hand, value, began)?,
+            };
+            if !stands {
+                // What is there on this machine is older than a value that could not be stored.
+                self.clear_in_store(n, key);
+                FLIGHTS.with(self.py, |m| m.clear(key.of()));
+                return Ok(false);
+            }
+        }
+        let seen = &mut hand.seen;
         let Some(at) = &n.store else {
             return Ok(true);
         };
@@ -71,7 +103,6 @@ impl<'py> Op<'py> {
             at.clear(&n.space, key);
             return Ok(false);
         };
-        let settles = FLIGHTS.with(self.py, |m| m.clearing(key.function, key.hash));
         let mut before = seen
             .take()
             .filter(|seen| seen.key() == now.key() && !settles);
@@ -90,12 +121,12 @@ impl<'py> Op<'py> {
         Ok(true)
     }
 
-    /// Stores a value that began under `token`, when `seen` was seen; gives back what the cache's `set` gave.
+    /// Stores a value that began under `token`, with what was known and held then; gives back what the cache's `set` gave.
     pub fn store(
         &self,
         parts: &KeyParts<'py>,
         token: Seq,
-        mut seen: Option<Seen>,
+        mut hand: Hand,
         began: u64,
         value: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
@@ -117,8 +148,12 @@ impl<'py> Op<'py> {
             Stack::Native(n) => {
                 let id = n.space.id.get();
                 let stored = self.stored(n, value)?;
-                if !self.supersede(n, &key, &mut seen, value, began)? {
+                if !self.supersede(n, &key, &mut hand, value, began)? {
                     add(&counts.refused);
+                    if n.redis.is_some() {
+                        self.adopt(n, parts, &key)?;
+                        n.memory.get().remove(py, &n.space, &parts.parts);
+                    }
                     return Ok(py.None().into_bound(py));
                 }
                 let stands = match &n.rest {
@@ -132,6 +167,7 @@ impl<'py> Op<'py> {
                     }
                 };
                 let due = deadline(began, n.timeout);
+                let may_keep = n.redis.as_ref().is_none_or(|at| at.may_keep(n, &hand));
                 if !stands {
                     add(&counts.refused);
                     return Ok(py.None().into_bound(py));
@@ -139,8 +175,8 @@ impl<'py> Op<'py> {
                 // An entry that was set by text is replaced too.
                 self.adopt(n, parts, &key)?;
                 match stored {
-                    Some(s) if due > clock::now() => {
-                        let guard = n.guard(seen.as_ref()).unwrap_or(Guard::NONE);
+                    Some(s) if due > clock::now() && may_keep => {
+                        let guard = n.guard(hand.seen.as_ref()).unwrap_or(Guard::NONE);
                         n.memory
                             .get()
                             .fill(py, &n.space, id, &parts.parts, &s, due, guard);
@@ -149,7 +185,7 @@ impl<'py> Op<'py> {
                     other => {
                         // What cannot be stored must not leave an older value behind.
                         n.memory.get().remove(py, &n.space, &parts.parts);
-                        if other.is_some() {
+                        if other.is_some() && may_keep {
                             add(&counts.refused);
                             warn::slower_than_timeout(py, &self.c)?;
                         }
@@ -193,21 +229,34 @@ impl<'py> Op<'py> {
                 let began = clock::now();
                 let id = n.space.id.get();
                 let seen = n.see(&key);
-                let in_store = match (&n.store, &seen) {
-                    (Some(at), Some(seen)) => at.get(self.py, seen, self.counts())?,
+                let counts = self.counts();
+                let mut hand = Hand::of(seen);
+                let mut found = match (&n.store, &hand.seen) {
+                    (Some(at), Some(seen)) => at.get(self.py, seen, counts)?,
                     _ => None,
                 };
-                let (found, hits) = match in_store {
-                    Some(found) => (Some(found), &self.counts().store_hits),
-                    None => (n.rest.get_until(&key, token)?, &self.counts().outer_hits),
-                };
+                let mut hits = &counts.store_hits;
+                if found.is_none()
+                    && let Some(at) = &n.redis
+                {
+                    if for_a_call {
+                        // It may not wait for the network here: the flight asks.
+                        return Ok(None);
+                    }
+                    found = at.peek(self.py, n, &key, &mut hand, counts)?;
+                }
+                if found.is_none() {
+                    found = n.rest.get_until(&key, token)?;
+                    hits = &counts.outer_hits;
+                }
                 let Some((v, until)) = found else {
                     return Ok(None);
                 };
                 if for_a_call {
                     add(hits);
                 }
-                let Some(guard) = n.guard(seen.as_ref()) else {
+                let may_keep = n.redis.as_ref().is_none_or(|at| at.may_keep(n, &hand));
+                let Some(guard) = n.guard(hand.seen.as_ref()).filter(|_| may_keep) else {
                     return Ok(Some(v));
                 };
                 if let Some(s) = self.stored(n, &v)?
@@ -228,15 +277,23 @@ impl<'py> Op<'py> {
         }
     }
 
-    fn clear_in_store(&self, n: &Native, key: &TextKey) {
-        if let Some(at) = &n.store
-            && !at.clear(&n.space, key)
-        {
-            add(&self.counts().pending);
-        }
+    fn clear_in_store(&self, n: &Native, key: &TextKey) -> bool {
+        n.store.as_ref().is_none_or(|at| at.clear(&n.space, key))
     }
 
-    pub fn clear(&self, parts: &KeyParts<'py>) -> PyResult<()> {
+    /// Out of the tiers that others share, the outermost first: whether that is certain.
+    fn clear_in_shared(&self, n: &Native, key: &TextKey) -> bool {
+        let redis = n.redis.as_ref();
+        let cleared = redis.is_none_or(|at| at.clear(self.py, n, key));
+        let told = self.clear_in_store(n, key) && cleared;
+        if !told {
+            add(&self.counts().pending);
+        }
+        told
+    }
+
+    /// Whether every tier that others share is certain of it.
+    pub fn clear(&self, parts: &KeyParts<'py>) -> PyResult<bool> {
         let py = self.py;
         add(&self.counts().clears);
         let key = self.text_key(parts)?;
@@ -244,7 +301,8 @@ impl<'py> Op<'py> {
         match &self.c.stack {
             Stack::Foreign(tiers) => {
                 self.counts().why.cleared(py, key.hash);
-                User::detach(py, &self.plan, &key).and_then(|()| tiers.clear(&key, || ()))
+                User::detach(py, &self.plan, &key).and_then(|()| tiers.clear(&key, || ()))?;
+                Ok(true)
             }
             Stack::Native(n) => {
                 let remove = || {
@@ -255,17 +313,19 @@ impl<'py> Op<'py> {
                 self.adopt(n, parts, &key)?;
                 match &n.rest {
                     Tiers::None => {
-                        self.clear_in_store(n, &key);
+                        let told = self.clear_in_shared(n, &key);
                         FLIGHTS.with(py, |m| m.clear(key.of()));
                         remove();
-                        Ok(())
+                        Ok(told)
                     }
                     rest => {
+                        let told = Cell::new(true);
                         let inner = || {
-                            self.clear_in_store(n, &key);
+                            told.set(self.clear_in_shared(n, &key));
                             remove();
                         };
-                        rest.clear(&key, inner)
+                        rest.clear(&key, inner)?;
+                        Ok(told.get())
                     }
                 }
             }

@@ -1,6 +1,6 @@
 //! `Memory` as Python sees it: an ordinary cache.
 
-use super::options::{AtMost, Lifetime, Timeout, cannot_copy, shown};
+use super::options::{AtMost, Lifetime, MEMORY, Timeout, cannot_copy, shown};
 use super::{Inner, Memory, Space, Stored, deadline, served, text_key};
 use crate::clock;
 use crate::{ffi, value};
@@ -19,7 +19,7 @@ impl Memory {
         text_signature = "(timeout=300, *, max_entries=10000, max_bytes=67108864, copy=None)"
     )]
     fn py_new(
-        timeout: Timeout<false>,
+        timeout: Timeout<MEMORY>,
         max_entries: AtMost<false>,
         max_bytes: AtMost<true>,
         copy: Option<Bound<PyAny>>,
@@ -74,7 +74,7 @@ impl Memory {
         &self,
         key: &Bound<PyAny>,
         value: &Bound<PyAny>,
-        timeout: Lifetime<false>,
+        timeout: Lifetime<MEMORY>,
     ) -> PyResult<()> {
         let py = key.py();
         let key = text_key("Memory", key)?;
@@ -99,7 +99,7 @@ impl Memory {
 
     /// Gives `key` another timeout, as `set` takes it; says whether it was there.
     #[pyo3(signature = (key, timeout=Lifetime::Own), text_signature = "($self, key, timeout=...)")]
-    fn touch(&self, key: &Bound<PyAny>, timeout: Lifetime<false>) -> PyResult<bool> {
+    fn touch(&self, key: &Bound<PyAny>, timeout: Lifetime<MEMORY>) -> PyResult<bool> {
         let py = key.py();
         let key = text_key("Memory", key)?;
         let Some((object, encoded)) = self.look_text(py, &key)? else {

@@ -7,7 +7,7 @@ use crate::part::{self, Part, Tag};
 use crate::value::{self, is_ellipsis};
 use pyo3::prelude::*;
 use quickcache::tier::memory::Found;
-use quickcache::tier::store::Watch;
+use quickcache::tier::store::Watched;
 use std::cell::Cell;
 use std::collections::HashMap;
 
@@ -114,7 +114,7 @@ pub struct Space {
     pub text: Box<str>,
     /// Whether there is a store behind it: then its entries are as good as their guards, which hold by this table, once it is open.
     pub at_store: bool,
-    pub watch: Cell<Option<Watch<'static>>>,
+    pub watch: Cell<Option<Watched>>,
     /// How much of `text` the tier has put before the function's own key, which is what flights are known by.
     pub(super) own_from: usize,
     /// What makes the function's own keys.
@@ -127,7 +127,7 @@ impl Space {
     /// Whether an entry may be handed out: nobody on the machine has cleared it.
     #[inline(always)]
     pub fn holds(&self, found: &Found<'_, Entry, ()>) -> bool {
-        !self.at_store || (self.watch.get()).is_some_and(|watch| found.holds(&watch))
+        !self.at_store || (self.watch.get()).is_some_and(|watched| watched.holds(found))
     }
 
     /// Whether a text key is of this space. A key of scheme `v1` does not say of which function it is: it may be of any.

@@ -8,14 +8,18 @@ use quickcache::tier::memory::NEVER;
 use std::path::PathBuf;
 
 /// Whose options they are.
-const fn class(store: bool) -> &'static str {
-    if store { "Store" } else { "Memory" }
+pub const MEMORY: usize = 0;
+pub const STORE: usize = 1;
+pub const REDIS: usize = 2;
+
+const fn class(of: usize) -> &'static str {
+    ["Memory", "Store", "Redis"][of]
 }
 
 /// A timeout option: seconds, a timedelta, or `None` for no expiry; held in milliseconds.
-pub struct Timeout<const STORE: bool>(pub u64);
+pub struct Timeout<const OF: usize>(pub u64);
 
-impl<'py, const STORE: bool> FromPyObject<'_, 'py> for Timeout<STORE> {
+impl<'py, const OF: usize> FromPyObject<'_, 'py> for Timeout<OF> {
     type Error = PyErr;
 
     fn extract(value: pyo3::Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
@@ -25,14 +29,14 @@ impl<'py, const STORE: bool> FromPyObject<'_, 'py> for Timeout<STORE> {
         let Some(seconds) = seconds(&value)? else {
             return Err(PyTypeError::new_err(format!(
                 "{}: timeout must be a number of seconds, a timedelta or None, not {}",
-                class(STORE),
+                class(OF),
                 value.get_type().name()?
             )));
         };
         if seconds.is_nan() || seconds <= 0.0 {
             return Err(PyValueError::new_err(format!(
                 "{}: timeout must be more than 0 seconds, not {}; None means no expiry",
-                class(STORE),
+                class(OF),
                 value.repr()?
             )));
         }
@@ -41,7 +45,7 @@ impl<'py, const STORE: bool> FromPyObject<'_, 'py> for Timeout<STORE> {
 }
 
 /// Seconds that are given as a number (an `int`, a `float`, whatever has a `__float__`) or as a timedelta.
-fn seconds(value: &Bound<PyAny>) -> PyResult<Option<f64>> {
+pub fn seconds(value: &Bound<PyAny>) -> PyResult<Option<f64>> {
     if value.is_instance_of::<PyBool>() {
         return Ok(None);
     }
@@ -159,50 +163,64 @@ impl<'py> FromPyObject<'_, 'py> for Folder {
         if value.is_none() {
             return Ok(Folder(None));
         }
-        let wrong = |type_of: &Bound<PyAny>, fix: &str| -> PyResult<PyErr> {
-            Ok(PyTypeError::new_err(format!(
-                "Store: path must be a str, an os.PathLike of one, or None, not {}{fix}",
-                type_of.get_type().name()?
-            )))
-        };
-        let path = if value.is_instance_of::<PyString>() {
-            value.to_owned()
-        } else {
-            match value.call_method0("__fspath__") {
-                Ok(path) => path,
-                Err(_) if value.is_instance_of::<PyBytes>() => {
-                    return Err(wrong(&value, "; write os.fsdecode(path)")?);
-                }
-                Err(error) if error.is_instance_of::<PyAttributeError>(value.py()) => {
-                    return Err(wrong(&value, "")?);
-                }
-                Err(error) => return Err(error),
-            }
-        };
-        if path.is_instance_of::<PyBytes>() {
-            return Err(wrong(&path, "; write os.fsdecode(path)")?);
-        }
-        let folder: PathBuf = path.extract()?;
-        let bytes = folder.as_os_str().as_encoded_bytes();
-        if bytes.is_empty() || bytes.contains(&0) {
-            return Err(PyValueError::new_err(format!(
-                "Store: path {} names no folder; leave it out for this user's cache folder",
-                shown(&path)
-            )));
-        }
-        Ok(Folder(Some(folder)))
+        path(&value, "Store: path").map(|folder| Folder(Some(folder)))
     }
 }
 
+/// A path, for the option that a message calls `what`.
+pub fn path(value: &Bound<PyAny>, what: &str) -> PyResult<PathBuf> {
+    let wrong = |type_of: &Bound<PyAny>, fix: &str| -> PyResult<PyErr> {
+        Ok(PyTypeError::new_err(format!(
+            "{what} must be a str, an os.PathLike of one, or None, not {}{fix}",
+            type_of.get_type().name()?
+        )))
+    };
+    let path = if value.is_instance_of::<PyString>() {
+        value.to_owned()
+    } else {
+        match value.call_method0("__fspath__") {
+            Ok(path) => path,
+            Err(_) if value.is_instance_of::<PyBytes>() => {
+                return Err(wrong(value, "; write os.fsdecode(path)")?);
+            }
+            Err(error) if error.is_instance_of::<PyAttributeError>(value.py()) => {
+                return Err(wrong(value, "")?);
+            }
+            Err(error) => return Err(error),
+        }
+    };
+    if path.is_instance_of::<PyBytes>() {
+        return Err(wrong(&path, "; write os.fsdecode(path)")?);
+    }
+    let found: PathBuf = path.extract()?;
+    let bytes = found.as_os_str().as_encoded_bytes();
+    if bytes.is_empty() || bytes.contains(&0) {
+        return Err(PyValueError::new_err(format!(
+            "{what} {} names no {}; leave it out for {}",
+            shown(&path),
+            if what.ends_with("file") {
+                "file"
+            } else {
+                "folder"
+            },
+            match what {
+                "Store: path" => "this user's cache folder",
+                _ => "the usual one",
+            }
+        )));
+    }
+    Ok(found)
+}
+
 /// The timeout of one `set`.
-pub enum Lifetime<const STORE: bool> {
+pub enum Lifetime<const OF: usize> {
     Own,
     Given(u64),
     /// Zero or less: the entry is over before it begins.
     None,
 }
 
-impl<'py, const STORE: bool> FromPyObject<'_, 'py> for Lifetime<STORE> {
+impl<'py, const OF: usize> FromPyObject<'_, 'py> for Lifetime<OF> {
     type Error = PyErr;
 
     fn extract(value: pyo3::Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
@@ -216,7 +234,7 @@ impl<'py, const STORE: bool> FromPyObject<'_, 'py> for Lifetime<STORE> {
         let seconds = seconds.ok_or_else(|| {
             PyTypeError::new_err(format!(
                 "{}: timeout must be a number of seconds, a timedelta or None, not {}",
-                class(STORE),
+                class(OF),
                 shown(&value)
             ))
         })?;

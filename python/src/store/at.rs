@@ -14,11 +14,12 @@ use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::prelude::*;
 use quickcache::entry::{Entry, Head, Rejected, Unwritten};
 use quickcache::tier::memory::NEVER;
-use quickcache::tier::store::{AtStore, Next, Patience, Seen, StoreKey, Waiting};
+use quickcache::tier::store::{AtStore, Next, Patience, Proven, Seen, Shared, StoreKey, Waiting};
 
-/// The store behind the memory tier of one function.
+/// The store behind the memory tier of one function; or its table of generations alone, for a Redis behind it.
 pub struct At {
-    pub store: Py<Store>,
+    /// Where values are kept.
+    pub store: Option<Py<Store>>,
     at: AtStore,
     /// What the tier puts before a text key.
     key_prefix: Box<str>,
@@ -39,23 +40,41 @@ pub struct Standing {
 pub type Found<'py> = (Bound<'py, PyAny>, u64);
 
 impl At {
-    pub fn new(store: &Bound<Store>, timeout: u64, key_prefix: &str, keys: &Keys) -> At {
+    /// `proven`: by what is behind it.
+    pub fn new(
+        store: &Bound<Store>,
+        timeout: u64,
+        key_prefix: &str,
+        keys: &Keys,
+        proven: Option<Proven>,
+    ) -> At {
         let own = store.get();
-        let mut name = match keys {
-            // In the words of `StoreKey::function_of_text`.
-            Keys::Seed(prefix) => format!("{key_prefix}quickcache.{prefix}").into_bytes(),
-            Keys::V1(function) => [&function.id()[..], key_prefix.as_bytes()].concat(),
-        };
-        if own.beside != 0 {
-            name.extend_from_slice(&own.beside.to_le_bytes());
-        }
+        let at = At::table(own.shared, (key_prefix, own.beside), keys, proven);
         At {
-            store: store.clone().unbind(),
-            at: AtStore::new(own.shared, &name),
-            key_prefix: key_prefix.into(),
-            beside: own.beside,
+            store: Some(store.clone().unbind()),
             timeout,
+            ..at
         }
+    }
+
+    /// A table without values.
+    pub fn table(
+        shared: &'static Shared,
+        (key_prefix, beside): (&str, u64),
+        keys: &Keys,
+        proven: Option<Proven>,
+    ) -> At {
+        At {
+            store: None,
+            at: AtStore::new(shared, &function_name(keys, key_prefix, beside), proven),
+            key_prefix: key_prefix.into(),
+            beside,
+            timeout: NEVER,
+        }
+    }
+
+    pub fn shared(&self) -> &'static Shared {
+        self.at.shared()
     }
 
     /// Whether it can be opened now.
@@ -80,13 +99,7 @@ impl At {
     }
 
     fn store_key(&self, key: &TextKey) -> StoreKey {
-        let text = key.shown();
-        let key = if self.key_prefix.is_empty() {
-            StoreKey::of_text(text)
-        } else {
-            StoreKey::of_text(&format!("{}{text}", self.key_prefix))
-        };
-        key.beside(self.beside)
+        store_key(&self.key_prefix, key.shown(), self.beside)
     }
 
     /// The function at the store as it is open now. The space's hits go by the same table from here on.
@@ -237,6 +250,9 @@ impl At {
         (began, until): (u64, u64),
     ) -> PyResult<Option<Vec<u8>>> {
         let py = value.py();
+        if self.store.is_none() {
+            return Ok(None);
+        }
         let (here, now) = (clock::now(), super::now());
         let due = deadline(began, self.timeout).min(until);
         if began > here {
@@ -279,15 +295,45 @@ impl At {
 
     /// Stores an entry that was made for what was seen.
     pub fn put(&self, seen: &Seen, entry: &[u8], counts: &Counts) {
+        let Some(store) = &self.store else {
+            return;
+        };
         super::stored(self.at.shared(), self.beside);
         if let Err(why) = seen.put(entry) {
             add(&counts.unstored);
-            self.store.get().unstored(&why);
+            store.get().unstored(&why);
         }
     }
 }
 
-/// Hits of a space go by the table that its function is bound to.
+/// Hits of a space go by the table that its function is bound to, and by the proof of the tier behind that, if one of the functions that
+/// share the space has one.
 fn watch(space: &crate::memory::Space, bound: &quickcache::tier::store::Bound) {
-    space.watch.set(Some(bound.watch()));
+    let watched = bound.watched();
+    let before = space.watch.get();
+    space.watch.set(Some(
+        before.map_or(watched, |before| watched.proven_as(before)),
+    ));
+}
+
+/// What names a function in a table and on a server.
+pub fn function_name(keys: &Keys, key_prefix: &str, beside: u64) -> Vec<u8> {
+    let mut name = match keys {
+        // In the words of `StoreKey::function_of_text`.
+        Keys::Seed(prefix) => format!("{key_prefix}quickcache.{prefix}").into_bytes(),
+        Keys::V1(function) => [&function.id()[..], key_prefix.as_bytes()].concat(),
+    };
+    if beside != 0 {
+        name.extend_from_slice(&beside.to_le_bytes());
+    }
+    name
+}
+
+/// A key there; `key_prefix` is what the tier puts before its text.
+pub fn store_key(key_prefix: &str, text: &str, beside: u64) -> StoreKey {
+    let key = match key_prefix {
+        "" => StoreKey::of_text(text),
+        _ => StoreKey::of_text(&format!("{key_prefix}{text}")),
+    };
+    key.beside(beside)
 }

@@ -2,7 +2,7 @@
 
 use super::{Found, Store};
 use crate::codec;
-use crate::memory::options::{self, Folder, Lifetime, MaxBytes, Timeout};
+use crate::memory::options::{self, Folder, Lifetime, MaxBytes, STORE, Timeout};
 use crate::memory::text_key;
 use pyo3::exceptions::{PyException, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -197,7 +197,7 @@ impl Store {
         })
     }
 
-    fn due(&self, timeout: &Lifetime<true>) -> Option<u64> {
+    fn due(&self, timeout: &Lifetime<STORE>) -> Option<u64> {
         let ms = match timeout {
             Lifetime::Own => self.timeout,
             Lifetime::Given(ms) => *ms,
@@ -220,7 +220,7 @@ impl Store {
     )]
     fn py_new(
         path: Folder,
-        timeout: Timeout<true>,
+        timeout: Timeout<STORE>,
         max_bytes: MaxBytes,
         unknown: Option<Bound<PyDict>>,
     ) -> PyResult<Store> {
@@ -266,7 +266,7 @@ impl Store {
         &self,
         key: &Bound<PyAny>,
         value: &Bound<PyAny>,
-        timeout: Lifetime<true>,
+        timeout: Lifetime<STORE>,
     ) -> PyResult<()> {
         let Some(at) = self.at_to_clear(&text_key("Store", key)?)? else {
             return Ok(());
@@ -292,7 +292,7 @@ impl Store {
         &self,
         key: &Bound<PyAny>,
         value: &Bound<PyAny>,
-        timeout: Lifetime<true>,
+        timeout: Lifetime<STORE>,
     ) -> PyResult<bool> {
         let Some(at) = self.at(&text_key("Store", key)?)? else {
             return Ok(false);
@@ -353,7 +353,7 @@ impl Store {
 
     /// Gives `key` another timeout, as `set` takes it; says whether it was there.
     #[pyo3(signature = (key, timeout=Lifetime::Own), text_signature = "($self, key, timeout=...)")]
-    fn touch(&self, key: &Bound<PyAny>, timeout: Lifetime<true>) -> PyResult<bool> {
+    fn touch(&self, key: &Bound<PyAny>, timeout: Lifetime<STORE>) -> PyResult<bool> {
         let Some(at) = self.at(&text_key("Store", key)?)? else {
             return Ok(false);
         };

@@ -3,7 +3,7 @@
 mod at;
 mod cache;
 
-pub use at::{At, Found};
+pub use at::{At, Found, Standing, function_name, store_key};
 
 use crate::clock;
 use crate::memory::Memory;

@@ -1,15 +1,16 @@
 """Django's own tests of a cache backend, run on a backend of `quickcache.django_backends`.
 
-    python own_suite.py DJANGO_SOURCE MemoryCache|StoreCache
+    python own_suite.py DJANGO_SOURCE MemoryCache|StoreCache|RedisCache
                               as Django's runner prints it; the last line says how many ran and what was skipped
 
 The cases are those of Django's `tests/cache/tests.py`, subclassed here as Django subclasses them for each backend of its own:
 every case of `BaseCacheTests`, those of its locmem backend, and the cases of the code above a backend (cache utilities,
-middleware, i18n, templates), with the backend exchanged. StoreCache culls nothing by a number of entries: as for memcached and Redis
-Django's suite is told that it has no caches that do, and skips those cases; and it takes no lock, so that nothing is to be
-said about pickling under one.
+middleware, i18n, templates), with the backend exchanged. StoreCache and RedisCache cull nothing by a number of entries: as for
+Django's own memcached and Redis backends the suite is told that it has no caches that do, and skips those cases; and they take no lock,
+so that nothing is to be said about pickling under one.
 """
 import inspect
+import re
 import sys
 import tempfile
 import time
@@ -17,7 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 BACKENDS = 'quickcache.django_backends.'
-MEMORY, STORE = BACKENDS + 'MemoryCache', BACKENDS + 'StoreCache'
+MEMORY, STORE, REDIS = (BACKENDS + name for name in ('MemoryCache', 'StoreCache', 'RedisCache'))
 LOCMEM = 'django.core.cache.backends.locmem.LocMemCache'
 
 # Cases of LocMemCacheTests that read locmem's private attributes: the same claims stand below, asked of ours.
@@ -56,22 +57,20 @@ def above(ours):
         yield override_settings(CACHES=settings)(type(name, (case,), {'__module__': __name__}))
 
 
-def store_cases(folder):
+def shared_cases(place):
+    """Of a backend over a tier that others share; `place` gives it for a name."""
     from cache import tests
     from django.core.cache import cache, caches
     from django.test import TestCase, override_settings
 
-    def place(name):
-        return {'BACKEND': STORE, 'LOCATION': f'{folder}/{name or "default"}', 'OPTIONS': {'MAX_BYTES': 8 << 20}}
-
     @override_settings(CACHES=tests.caches_setting_for_tests(base=place(''), exclude={'cull', 'zero_cull'}))
-    class StoreCacheTests(tests.BaseCacheTests, TestCase):
+    class SharedCacheTests(tests.BaseCacheTests, TestCase):
         def test_incr_decr_timeout(self):
             cache.set('value', 1, timeout=cache.default_timeout * 10)
-            left = cache._store.time_left(cache.make_key('value'))
+            left = cache._tier.time_left(cache.make_key('value'))
             for change in (cache.incr, cache.decr):
                 change('value')
-                self.assertAlmostEqual(left, cache._store.time_left(cache.make_key('value')), delta=1)
+                self.assertAlmostEqual(left, cache._tier.time_left(cache.make_key('value')), delta=1)
 
         @override_settings(CACHES={'default': place(''), 'other': place('other')})
         def test_multiple_caches(self):
@@ -79,7 +78,7 @@ def store_cases(folder):
             self.assertEqual(caches['default'].get('value'), 42)
             self.assertIsNone(caches['other'].get('value'))
 
-    return [StoreCacheTests, *above(place)]
+    return [SharedCacheTests, *above(place)]
 
 
 def memory_cases():
@@ -135,10 +134,24 @@ def memory_cases():
     return [MemoryCacheTests, *above(lambda name: {'BACKEND': MEMORY})]
 
 
-def main(source, backend, folder):
+def store_at(folder):
+    def place(name):
+        return {'BACKEND': STORE, 'LOCATION': f'{folder}/{name or "default"}', 'OPTIONS': {'MAX_BYTES': 8 << 20}}
+    return place
+
+
+def redis_at(url, folder):
+    def place(name):
+        namespace = 'django.' + (re.sub(r'[^\w.-]', '-', name) or 'default')
+        return {'BACKEND': REDIS, 'LOCATION': url, 'OPTIONS': {'NAMESPACE': namespace, 'FOLDER': folder + '/machine', 'BUDGET': 5}}
+    return place
+
+
+def main(source, backend, folder, *url):
     sys.path.insert(0, str(Path(source) / 'tests'))
-    configure({'BACKEND': BACKENDS + backend, 'LOCATION': folder + '/default'})
-    cases = memory_cases() if backend == 'MemoryCache' else store_cases(folder)
+    place = {'MemoryCache': lambda: None, 'StoreCache': lambda: store_at(folder), 'RedisCache': lambda: redis_at(*url, folder)}[backend]()
+    configure(place('') if place else {'BACKEND': MEMORY, 'LOCATION': folder + '/default'})
+    cases = shared_cases(place) if place else memory_cases()
     from unittest import TestSuite, defaultTestLoader
 
     from django.test.runner import DiscoverRunner
@@ -161,4 +174,9 @@ def main(source, backend, folder):
 
 if __name__ == '__main__':
     with tempfile.TemporaryDirectory() as folder:
-        sys.exit(main(*sys.argv[1:], folder))
+        if sys.argv[2] != 'RedisCache':
+            sys.exit(main(*sys.argv[1:], folder))
+        sys.path.insert(0, str(Path(__file__).resolve().parents[3] / 'tools'))
+        import servers
+        with servers.redis() as server:
+            sys.exit(main(*sys.argv[1:], folder, server.url))

@@ -120,6 +120,8 @@ pub enum Looked {
 
 /// An entry, not looked into.
 pub struct Hit {
+    /// What is before it in its record.
+    pub head: [u8; record::HEAD],
     /// Its bytes.
     pub entry: Vec<u8>,
     /// What is left of its life, if that was asked.
@@ -180,7 +182,7 @@ impl AtRedis {
         }
     }
 
-    fn key(&self, key: &StoreKey) -> Vec<u8> {
+    pub(super) fn key_there(&self, key: &StoreKey) -> Vec<u8> {
         self.server.key("", key.bytes())
     }
 
@@ -189,7 +191,7 @@ impl AtRedis {
     /// # Errors
     /// If the server is out of reach, or refuses.
     pub async fn look(&self, via: &impl Via, key: &StoreKey, life: bool) -> Result<Looked, Out> {
-        let name = self.key(key);
+        let name = self.key_there(key);
         let request = scripts::look(&name, &self.key, life);
         let answer = via.ask(self.server, &request, None).await?;
         let answer = answer.ok_or_else(unexpected)?;
@@ -204,7 +206,8 @@ impl AtRedis {
         };
         Ok(
             match looked.held.and_then(|held| scripts::entry(&held, &era)) {
-                Some(entry) => Looked::Found(Hit {
+                Some((head, entry)) => Looked::Found(Hit {
+                    head,
                     entry,
                     left: looked.left,
                     era,
@@ -240,7 +243,8 @@ impl AtRedis {
         match claimed {
             Claimed::Leased | Claimed::Waits => Ok(Turn::Wait),
             Claimed::Held(record, left) => match scripts::entry(&record, era) {
-                Some(entry) => Ok(Turn::Found(Hit {
+                Some((head, entry)) => Ok(Turn::Found(Hit {
+                    head,
                     entry,
                     left: Some(left),
                     era: *era,
@@ -275,7 +279,7 @@ impl AtRedis {
 
     /// A right that is about to be asked for: if nobody awaits the answer it is given back.
     fn hold(&self, key: &StoreKey, era: Era) -> Held {
-        let (token, key_there) = (Token::new(), self.key(key));
+        let (token, key_there) = (Token::new(), self.key_there(key));
         self.server.keep_alive(server::Lease {
             key: key_there.clone(),
             era,
@@ -304,7 +308,7 @@ impl AtRedis {
         key: &StoreKey,
     ) -> Result<(), Out> {
         let message = Message::Key(key.bytes()).bytes(&origin(meeting));
-        let cleared = self.clear_at(via, &self.key(key), &message).await;
+        let cleared = self.clear_at(via, &self.key_there(key), &message).await;
         self.write_down(meeting, cleared, Record::Key(*key.bytes()))
     }
 
@@ -322,7 +326,7 @@ impl AtRedis {
         self.write_down(meeting, cleared, Record::Function(self.hash))
     }
 
-    fn write_down(
+    pub(super) fn write_down(
         &self,
         meeting: Option<&Meeting>,
         cleared: Result<(), Out>,
@@ -337,7 +341,12 @@ impl AtRedis {
         cleared
     }
 
-    async fn clear_at(&self, via: &impl Via, key: &[u8], message: &[u8]) -> Result<(), Out> {
+    pub(super) async fn clear_at(
+        &self,
+        via: &impl Via,
+        key: &[u8],
+        message: &[u8],
+    ) -> Result<(), Out> {
         let mut pipeline = redis::pipe();
         scripts::clear(&mut pipeline, key, &self.server.channel(), message);
         via.ask(self.server, &pipeline, None).await.map(|_| ())
@@ -371,6 +380,12 @@ pub struct Held {
 }
 
 impl Held {
+    /// Of what.
+    #[must_use]
+    pub fn of(&self) -> &StoreKey {
+        &self.of
+    }
+
     /// The era it was had in.
     #[must_use]
     pub fn era(&self) -> &Era {

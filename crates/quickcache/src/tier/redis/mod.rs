@@ -18,6 +18,7 @@ mod listener;
 mod meeting;
 mod message;
 mod options;
+mod plain;
 mod record;
 mod scripts;
 mod server;

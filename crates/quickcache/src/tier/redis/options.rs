@@ -141,14 +141,24 @@ impl Redis {
     }
 
     fn of_urls(urls: &[&str], primary: Option<&str>) -> Self {
-        let infos: Vec<ConnectionInfo> = urls.iter().map(|url| info(url)).collect();
+        Self::try_of_urls(urls, primary).unwrap_or_else(|why| panic!("Redis: {why}"))
+    }
+
+    /// The server of a URL, or the primary of sentinels; what is wrong, if something is.
+    #[doc(hidden)]
+    pub fn try_of_urls(urls: &[&str], primary: Option<&str>) -> Result<Self, String> {
+        let infos: Vec<ConnectionInfo> =
+            urls.iter().map(|url| info(url)).collect::<Result<_, _>>()?;
         let Some(first) = infos.first() else {
-            panic!("Redis: no URL; give it one, for example \"redis://localhost:6379/0\"");
+            return Err("no URL; give it one, for example \"redis://localhost:6379/0\"".to_owned());
         };
         let tls = matches!(first.addr(), ConnectionAddr::TcpTls { .. });
-        let addresses = infos.iter().map(|info| address(info.addr())).collect();
+        let addresses = infos
+            .iter()
+            .map(|info| address(info.addr()))
+            .collect::<Result<_, _>>()?;
         let redis = first.redis_settings();
-        Redis {
+        Ok(Redis {
             options: Options {
                 addresses,
                 primary: primary.map(str::to_owned),
@@ -165,7 +175,7 @@ impl Redis {
             },
             timeout: None,
             server: Arc::default(),
-        }
+        })
     }
 
     fn with(mut self, change: impl FnOnce(&mut Options)) -> Self {
@@ -247,12 +257,16 @@ impl Redis {
         self.with(|options| options.folder = Some(path.as_ref().to_owned()))
     }
 
-    pub(crate) fn server(&self) -> &'static Server {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn server(&self) -> &'static Server {
         self.server.get_or_init(|| Server::of(&self.options))
     }
 
     /// The table of generations of a Redis without a store before it.
-    pub(crate) fn table(&self) -> &'static Shared {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn table(&self) -> &'static Shared {
         let folder = match &self.options.folder {
             Some(folder) => folder.clone(),
             None => {
@@ -264,20 +278,18 @@ impl Redis {
     }
 }
 
-fn info(url: &str) -> ConnectionInfo {
-    match url.into_connection_info() {
-        Ok(info) => info,
-        // The URL may hold a password: it is not repeated.
-        Err(error) => panic!("Redis: not the URL of a server: {error}"),
-    }
+fn info(url: &str) -> Result<ConnectionInfo, String> {
+    // The URL may hold a password: it is not repeated.
+    let info = url.into_connection_info();
+    info.map_err(|error| format!("not the URL of a server: {error}"))
 }
 
-fn address(addr: &ConnectionAddr) -> Address {
+fn address(addr: &ConnectionAddr) -> Result<Address, String> {
     match addr {
         ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
-            Address::Tcp(host.clone(), *port)
+            Ok(Address::Tcp(host.clone(), *port))
         }
-        ConnectionAddr::Unix(path) => Address::Unix(path.clone()),
-        _ => panic!("Redis: a kind of address that is not known here"),
+        ConnectionAddr::Unix(path) => Ok(Address::Unix(path.clone())),
+        _ => Err("a kind of address that is not known here".to_owned()),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use redis::{Cmd, Pipeline, Script, Value};
 
-use super::record::{Era, Record, Token, claim};
+use super::record::{Era, HEAD, Record, Token, claim};
 use crate::clock;
 
 /// How long a function's own key lives if nobody asks for it: longer than any value that goes by it is likely to. Gone, it is a clear.
@@ -58,6 +58,13 @@ local held = redis.call('GETRANGE', KEYS[1], 0, 49)
 if string.sub(held, 2, 49) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 if ARGV[6] == '1' or string.sub(held, 50, 50) == 'w' then redis.call('PUBLISH', ARGV[4], ARGV[5]) end
+return 1
+";
+    /// Replaces what was read, if nothing has changed it since.
+    SWAP = r"
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+if ARGV[5] ~= '' then redis.call('PUBLISH', ARGV[4], ARGV[5]) end
 return 1
 ";
     /// Gives a lease back.
@@ -234,6 +241,24 @@ pub fn fill(fill: &Fill<'_>) -> Pipeline {
     pipeline
 }
 
+/// Replaces a record that was read; `message` is empty if nobody is told.
+pub fn swap(
+    key: &[u8],
+    (before, after): (&[u8], &[u8]),
+    life: Duration,
+    channel: &[u8],
+    message: &[u8],
+) -> Pipeline {
+    let mut pipeline = redis::pipe();
+    call(&mut pipeline, &SWAP, key)
+        .arg(before)
+        .arg(after)
+        .arg(millis(life))
+        .arg(channel)
+        .arg(message);
+    pipeline
+}
+
 /// Whether `fill` stored, and nothing cleared the key, or its function, since the lease was had.
 pub fn filled(replies: Vec<Value>, era: &Era) -> Option<bool> {
     let [Value::Int(stored), function]: [Value; 2] = replies.try_into().ok()? else {
@@ -320,10 +345,11 @@ pub fn token(replies: &[Value]) -> Option<[u8; 16]> {
     }
 }
 
-/// What is left of a record of this era.
-pub fn entry(held: &[u8], era: &Era) -> Option<Vec<u8>> {
+/// The head and the entry of a record of this era.
+pub fn entry(held: &[u8], era: &Era) -> Option<([u8; HEAD], Vec<u8>)> {
+    let head = *held.first_chunk()?;
     match Record::read(held, era) {
-        Record::Value(entry) => Some(entry.to_vec()),
+        Record::Value(entry) => Some((head, entry.to_vec())),
         Record::Lease | Record::Foreign => None,
     }
 }

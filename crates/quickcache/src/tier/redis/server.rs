@@ -69,6 +69,22 @@ pub(super) struct Away {
     pub(super) pause: Duration,
 }
 
+/// What is left when a server goes out of reach. To be dropped when its lock is released: a logger may run any code, which may wait for
+/// whoever waits for that lock.
+pub(super) struct Lost {
+    #[allow(dead_code, reason = "closed when this is dropped")]
+    idle: Vec<Link>,
+    said: Option<String>,
+}
+
+impl Drop for Lost {
+    fn drop(&mut self) {
+        if let Some(said) = &self.said {
+            log::warn!(target: "quickcache", "{said}");
+        }
+    }
+}
+
 /// A lease in use.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Lease {
@@ -219,6 +235,16 @@ impl Server {
         Instant::now() + self.options.budget * 9 / 10
     }
 
+    /// How long a memory tier may still serve what was cleared on another machine.
+    pub fn staleness(&self) -> Duration {
+        self.options.staleness
+    }
+
+    /// The longest that one operation takes.
+    pub fn budget(&self) -> Duration {
+        self.options.budget
+    }
+
     /// Whether it is known to be out of reach.
     pub fn is_away(&self) -> bool {
         lock(&self.state).away.is_some()
@@ -281,9 +307,10 @@ impl Server {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 // All are in use, or none could be made in time.
-                if state.live == 0 {
-                    self.lose(&mut state, "it cannot be connected to in time");
-                }
+                let lost = (state.live == 0)
+                    .then(|| self.lose(&mut state, "it cannot be connected to in time"));
+                drop(state);
+                drop(lost);
                 return Err(Out::Broken("there is no connection in time".to_owned()));
             }
             state.wanted += 1;
@@ -329,20 +356,20 @@ impl Server {
     }
 
     /// It is out of reach from now on. The connections that are left over.
-    pub(super) fn lose(&self, state: &mut State, why: &str) -> Vec<Link> {
+    pub(super) fn lose(&self, state: &mut State, why: &str) -> Lost {
+        let mut said = None;
         if state.away.is_none() {
             state.away = Some(Away::new());
             self.changed.notify_all();
             if !std::mem::replace(&mut state.warned, true) {
-                log::warn!(
-                    target: "quickcache",
+                said = Some(format!(
                     "{self:?}: {why}; until it is back functions run without it, and clears are written down"
-                );
+                ));
             }
         }
-        let left = std::mem::take(&mut state.idle);
-        state.live -= left.len();
-        left
+        let idle = std::mem::take(&mut state.idle);
+        state.live -= idle.len();
+        Lost { idle, said }
     }
 
     /// It is back.

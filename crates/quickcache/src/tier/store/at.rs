@@ -26,8 +26,34 @@ pub struct AtStore {
 pub struct Bound {
     opened: &'static Opened,
     function: u32,
+    watched: Watched,
+}
+
+/// What the hits of a function in the memory tier look at: what was cleared, and whether it is proven that this is all there is.
+#[derive(Clone, Copy)]
+pub struct Watched {
     watch: Watch<'static>,
     proving: Proving,
+}
+
+impl Watched {
+    /// Whether an entry may be handed out.
+    #[inline(always)]
+    pub fn holds<P, A>(&self, found: &Found<'_, P, A>) -> bool {
+        self.proving.holds() && found.holds(&self.watch)
+    }
+
+    /// The same, by the proof of another one if this needs none: of two functions that share their entries.
+    #[must_use]
+    pub fn proven_as(self, other: Watched) -> Self {
+        match self.proving {
+            Proving::Needless => Watched {
+                proving: other.proving,
+                ..self
+            },
+            _ => self,
+        }
+    }
 }
 
 impl AtStore {
@@ -53,7 +79,7 @@ impl AtStore {
     pub fn holds<P, A>(&self, found: &Found<'_, P, A>) -> bool {
         // SAFETY: what is put here is leaked.
         let bound = unsafe { self.bound.load(Ordering::Acquire).as_ref() };
-        bound.is_some_and(|bound| bound.proving.holds() && found.holds(&bound.watch))
+        bound.is_some_and(|bound| bound.watched.holds(found))
     }
 
     /// At the store as it is open now; `None` if it cannot be opened, which has been counted and, once, logged.
@@ -81,12 +107,14 @@ impl AtStore {
         let bound = Box::leak(Box::new(Bound {
             opened,
             function,
-            watch: opened.watch(function),
-            proving: match self.proven {
-                None => Proving::Needless,
-                Some(Proven { id, bound }) => match opened.network(id) {
-                    Some(words) => Proving::By(&words[PROOF], bound),
-                    None => Proving::Never,
+            watched: Watched {
+                watch: opened.watch(function),
+                proving: match self.proven {
+                    None => Proving::Needless,
+                    Some(Proven { id, bound }) => match opened.network(id) {
+                        Some(words) => Proving::By(&words[PROOF], bound),
+                        None => Proving::Never,
+                    },
                 },
             },
         }));
@@ -99,8 +127,8 @@ impl AtStore {
 impl Bound {
     /// What the hits of the function look at.
     #[must_use]
-    pub fn watch(&self) -> Watch<'static> {
-        self.watch
+    pub fn watched(&self) -> Watched {
+        self.watched
     }
 
     /// The present generation of a key, read now.
@@ -192,11 +220,10 @@ impl Seen {
         let Bound {
             opened,
             function,
-            proving,
-            ..
+            watched,
         } = self.bound;
         // Before the table, which `get` looks at once more at its end.
-        if !proving.holds() {
+        if !watched.proving.holds() {
             return Ok(None);
         }
         opened.get(*function, &self.spot, self.stamp, now, read)

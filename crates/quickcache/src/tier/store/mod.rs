@@ -37,7 +37,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use crate::clock;
 
-pub use at::{AtStore, Bound, Next, Seen};
+pub use at::{AtStore, Bound, Next, Seen, Watched};
 #[cfg(not(unix))]
 use elsewhere::{folder, map};
 pub use files::random;

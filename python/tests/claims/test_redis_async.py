@@ -1,0 +1,205 @@
+"""asyncio over a Redis: the same claims, and a loop that never waits for the network."""
+import asyncio
+import os
+import signal
+import time
+
+import pytest
+
+from quickcache import ClearPending, get_quickcache
+
+from .test_redis import every_stack
+from .tools import LONG, Gate, Source, start
+
+
+def coroutine(cache, source, **options):
+    """The text of another function: keys of its own."""
+    @get_quickcache(cache=cache, skip_arg='force', **options)(['key'])
+    async def f(key, force=False):
+        source.executions += 1
+        value = source.value
+        await asyncio.sleep(0)
+        source.gate()
+        if isinstance(value, Exception):
+            raise value
+        return value
+    return f
+
+
+def run(main):
+    return asyncio.run(asyncio.wait_for(main(), LONG))
+
+
+class Pulse:
+    """How long a loop was kept from its tasks at most."""
+
+    async def __aenter__(self):
+        self.longest = 0
+        self._task = asyncio.ensure_future(self._beat())
+        await asyncio.sleep(0)
+        return self
+
+    async def _beat(self):
+        last = time.monotonic()
+        while True:
+            await asyncio.sleep(0.001)
+            now = time.monotonic()
+            self.longest, last = max(self.longest, now - last), now
+
+    async def __aexit__(self, *_):
+        await asyncio.sleep(0.002)
+        self._task.cancel()
+
+
+@every_stack
+def test_what_one_machine_computed_another_hits(machines, tiers):
+    source = Source()
+    one, two = (coroutine(machines.stack(tiers, machine), source) for machine in ('one', 'two'))
+
+    async def main():
+        return await one(1), await two(1), await two(1)
+    assert run(main) == (1, 1, 1)
+    assert source.executions == 1
+
+    async def stats():
+        return await two.stats()
+    assert run(stats).redis_hits >= 1
+
+
+@every_stack
+def test_each_companion(machines, tiers):
+    source = Source(1)
+    one, two = (coroutine(machines.stack(tiers, machine), source) for machine in ('one', 'two'))
+
+    async def main():
+        assert await one.get_cached_value(1) is Ellipsis
+        assert (await one(1), await one.get_cached_value(1)) == (1, 1)
+        source.value = 2
+        await one.clear(1)
+        assert await one(1) == 2
+        source.value = 3
+        assert (await one(1, force=True), await one(1)) == (3, 3)
+        source.value = 4
+        assert (await one.refresh(1), await one(1)) == (4, 4)
+        await one.set_cached_value(1).to(5)
+        assert await one(1) == 5
+        source.value = 6
+        await one.clear_all()
+        assert await one(1) == 6
+        assert (await one.explain(1)).tier == tiers.split()[0] or tiers.startswith('memory')
+        source.value = 7
+        assert await one.clear_with(wait=True)(1) == 'applied'
+        assert (await two(1), await one(1)) == (7, 7)
+    run(main)
+
+
+def test_a_clear_begins_at_the_call(machines):
+    source = Source(1)
+    f = coroutine(machines.stack('redis'), source)
+
+    async def main():
+        await f(1)
+        source.value = 2
+        cleared = f.clear(1)
+        await asyncio.sleep(0.1)
+        assert await f(1) == 2
+        await cleared
+    run(main)
+
+
+def test_p7_tasks_and_machines_run_the_function_once(machines):
+    source = Source()
+    one, two = (coroutine(machines.stack('memory redis', machine), source) for machine in ('one', 'two'))
+
+    async def main():
+        return await asyncio.gather(*(f(1) for f in (one, two) * 20))
+    assert run(main) == [1] * 40
+    assert source.executions == 1
+
+
+def test_the_loop_goes_on_while_another_machine_has_the_lease(machines):
+    source = Source()
+    source.gate = gate = Gate()
+    elsewhere = coroutine(machines.stack('redis', 'two'), source)
+    running = start(lambda: run(lambda: elsewhere(1)))
+    gate.reached()
+    f = coroutine(machines.stack('redis'), source)
+
+    async def main():
+        waits = asyncio.ensure_future(f(1))
+        async with Pulse() as pulse:
+            await asyncio.sleep(0.3)
+        assert not waits.done()
+        gate.open()
+        assert await waits == 1
+        return pulse.longest
+    assert run(main) < 0.2
+    assert running.result() == 1 and source.executions == 1
+
+
+def test_an_exception_gives_the_lease_back_at_once(machines):
+    source = Source(ValueError('no'))
+    one, two = (coroutine(machines.stack('redis', machine), source) for machine in ('one', 'two'))
+
+    async def main():
+        with pytest.raises(ValueError, match='no'):
+            await one(1)
+        source.value = 2
+        began = time.monotonic()
+        assert await two(1) == 2
+        assert time.monotonic() - began < 1
+    run(main)
+
+
+def test_p11_a_task_that_is_cancelled_gives_the_lease_back(machines):
+    source = Source()
+    one, two = (coroutine(machines.stack('redis', machine), source) for machine in ('one', 'two'))
+    hang = asyncio.Event
+
+    @get_quickcache(cache=machines.stack('redis'))(['key'])
+    async def slow(key):
+        await hang().wait()
+
+    async def main():
+        for pause in (0, 0.001, 0.01, 0.1):
+            task = asyncio.ensure_future(slow(1))
+            await asyncio.sleep(pause)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        began = time.monotonic()
+        task = asyncio.ensure_future(slow(1))
+        await asyncio.sleep(1)
+        task.cancel()
+        assert (await slow.explain(1)).tier is None
+        assert time.monotonic() - began < LONG
+        assert (await one(1), await two(1)) == (1, 1)
+    run(main)
+
+
+def test_p8_an_outage_keeps_no_loop_waiting(own_machines, own_server):
+    source = Source()
+    f = coroutine(own_machines.stack('redis', budget=0.3), source)
+
+    async def main():
+        await f(1)
+        os.kill(own_server.pid, signal.SIGSTOP)
+        try:
+            async with Pulse() as pulse:
+                assert await asyncio.gather(f(1), f(2), f(3)) == [1, 1, 1]
+                assert await f.clear_with()(1) == 'pending'
+                with pytest.raises(ClearPending):
+                    await f.clear_with(strict=True)(1)
+            assert pulse.longest < 0.25
+        finally:
+            os.kill(own_server.pid, signal.SIGCONT)
+    run(main)
+
+
+def test_without_a_loop_it_is_done_at_the_call(machines):
+    source = Source(1)
+    f = coroutine(machines.stack('redis'), source)
+    assert run(lambda: f(1)) == 1
+    source.value = 2
+    f.clear(1)
+    assert run(lambda: f(1)) == 2

@@ -1,0 +1,109 @@
+"""A Rust program and a Python one, on two machines, share the values that a Redis has, and hear each other's clears."""
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from quickcache import get_redis_quickcache
+
+from .test_redis import until
+from .test_store_rust import ROOT, VALUES, Rust, every_value
+from .tools import LONG
+
+
+@pytest.fixture(scope='module')
+def program():
+    """In a folder of its own: with other features, another program."""
+    target = Path(os.environ.get('CARGO_TARGET_DIR', ROOT / 'target')) / 'with-redis'
+    subprocess.run(['cargo', 'build', '--quiet', '--package', 'quickcache-rs', '--features', 'redis', '--example', 'two_languages',
+                    '--target-dir', target], cwd=ROOT, check=True)
+    return target / 'debug' / 'examples' / 'two_languages'
+
+
+class RustAtRedis(Rust):
+    def __init__(self, program, folder, machines):
+        self.process = subprocess.Popen([program, folder, machines.url, machines.namespace], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE)
+
+
+@pytest.fixture
+def rust(program, tmp_path, machines):
+    made = RustAtRedis(program, tmp_path / 'rust', machines)
+    yield made
+    made.process.stdin.close()
+    assert made.process.wait(LONG) == 0
+    made.process.stdout.close()
+
+
+class Python:
+    def __init__(self, machines, folder, word):
+        name, self.value, self.shown = VALUES[word]
+        self.ran = 0
+
+        def f(key):
+            self.ran += 1
+            return self.value
+        quickcache = get_redis_quickcache(machines.url, namespace=machines.namespace, folder=folder / 'python', budget=5)
+        self.f = quickcache(['key'], name=f'shared-{name}', version=1)(f)
+
+
+@every_value
+def test_what_rust_computed_python_finds(rust, machines, tmp_path, word):
+    python = Python(machines, tmp_path, word)
+    assert rust.ask('call', word) == (python.shown, 1)
+    found = python.f(1)
+    assert found == python.value and type(found) is type(python.value)
+    assert (python.ran, python.f.stats().redis_hits) == (0, 1)
+
+
+@every_value
+def test_what_python_computed_rust_finds(rust, machines, tmp_path, word):
+    python = Python(machines, tmp_path, word)
+    python.f(1)
+    assert rust.ask('call', word) == (python.shown, 0)
+    assert rust.ask('call', word, 2) == (python.shown, 1), 'another key'
+
+
+def test_p4_a_clear_in_either_reaches_the_memory_of_the_other(rust, machines, tmp_path):
+    python = Python(machines, tmp_path, 'int')
+
+    def in_memory():
+        before = python.f.stats().memory_hits
+        python.f(1)
+        return python.f.stats().memory_hits > before
+    for _ in range(3):
+        ran = rust.ask('call', 'int')[1]
+        until(in_memory)
+        executions = python.ran
+        assert rust.ask('clear', 'int')[0] == 'Applied'
+        time.sleep(0.25)
+        python.f(1)
+        assert python.ran == executions + 1, 'the clear of Rust was not heard'
+        assert rust.ask('call', 'int') == ('-5', ran), 'it finds what Python has computed'
+        assert python.f.clear_with(wait=True)(1) == 'applied'
+        assert rust.ask('call', 'int') == ('-5', ran + 1), 'the clear of Python was not heard'
+
+
+def test_rust_sees_what_python_sets_and_refreshes_and_its_clear_all(rust, machines, tmp_path):
+    python = Python(machines, tmp_path, 'int')
+    assert rust.ask('call', 'int')[0] == '-5'
+    python.f.set_cached_value(1).to(77)
+    time.sleep(0.25)
+    assert rust.ask('call', 'int') == ('77', 1)
+    python.value = 78
+    assert python.f.refresh(1) == 78
+    time.sleep(0.25)
+    assert rust.ask('call', 'int') == ('78', 1)
+    python.f.clear_all()
+    time.sleep(0.25)
+    assert rust.ask('call', 'int') == ('-5', 2)
+
+
+def test_a_value_of_another_type_is_a_miss_in_either(rust, machines, tmp_path):
+    python = Python(machines, tmp_path, 'int')
+    python.value = 'text'
+    python.f(1)
+    assert rust.ask('call', 'int') == ('-5', 1)
+    assert python.f(1) in ('text', -5)
