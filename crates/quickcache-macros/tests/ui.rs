@@ -1,5 +1,7 @@
 //! Each mistake a user can make is one error, at the word that is wrong, in the user's terms. `TRYBUILD=overwrite` writes
 //! the `.stderr` files anew; read them before they are committed.
+//!
+//! Here and not beside the engine's tests: trybuild compiles whatever a crate's tests depend on once more.
 
 #[test]
 fn every_mistake_is_one_error_at_the_word_that_is_wrong() {

@@ -3,7 +3,7 @@
 Each test compares the whole text. Where the replaced library has a text of its own, that text stands, with help behind it at
 most. Every error leaves alone what is cached: `kept` asks for it when the test is over.
 Both distributions installed: `test_import.py`. A missing alias of Django's: `tests/django/test_bad_input.py`.
-Of Rust's own front: `crates/quickcache/tests/ui` and `front_faults.rs`.
+Of Rust's own front: `crates/quickcache-macros/tests/ui` and `front_faults.rs`.
 """
 import datetime
 import decimal
