@@ -10,6 +10,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -20,6 +21,7 @@ def build(python: str, profile: str = 'release') -> pathlib.Path:
         [python, '-c', 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))'], text=True).strip()
     # A folder for each interpreter: PyO3 is compiled for one version, and would be compiled anew at each change.
     target = ROOT / 'target' / ('ext' + suffix.removesuffix('.so'))
+    _begin_with_another(target)
     env = dict(os.environ, PYO3_PYTHON=str(python), CARGO_TARGET_DIR=str(target))
     # A build for the tests can be made to panic; a release cannot.
     features = [] if profile == 'release' else ['--features', 'faults']
@@ -32,6 +34,15 @@ def build(python: str, profile: str = 'release') -> pathlib.Path:
     shutil.copy2(built, fresh)
     os.replace(fresh, place)
     return place
+
+
+def _begin_with_another(target: pathlib.Path) -> None:
+    """A first build for an interpreter takes what was built for another: all but PyO3 and the module is the same."""
+    others = [other for other in target.parent.glob('ext.*') if other != target]
+    if others and not target.exists():
+        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+            # With the times of the files, which are what cargo goes by.
+            os.rename(shutil.copytree(others[0], pathlib.Path(scratch) / target.name), target)
 
 
 def main() -> None:
