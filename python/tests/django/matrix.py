@@ -71,8 +71,8 @@ def main():
         if not wanted.built and python not in ready.values():
             extension.build(python, 'fast')
         ready[pair] = python
-    # One of them leaves most of the processors alone.
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    # Each of them waits most of the time.
+    with concurrent.futures.ThreadPoolExecutor(len(PAIRS)) as pool:
         results = dict(zip(ready, pool.map(run, ready, ready.values())))
     for pair, (summary, _) in results.items():
         print(f'python {pair.replace(":", ", django ")}: {summary}', flush=True)
