@@ -229,7 +229,8 @@ GONE = [removed, renamed_away, replaced_by_an_empty_one, without_its_table, with
 
 @pytest.mark.parametrize('lose', GONE)
 def test_a_folder_that_is_lost_while_it_is_open_is_made_again_and_shared_again(site, lose):
-    one, two = site.start(PROGRAM), site.start(PROGRAM)
+    # What the memory has is served for as long as it may be, and nothing looks meanwhile.
+    one, two = site.two(PROGRAM.replace('path=FOLDER', 'path=FOLDER, memoize_timeout=1'))
     assert one.do('f(1)') == two.do('f(1)') == [1, 1]
     lose(site.folder)
     # Each sees it within the tenth of a second in which it looks; no call fails meanwhile.
