@@ -26,7 +26,9 @@ every_value = pytest.mark.parametrize('word', VALUES)
 
 @pytest.fixture(scope='module')
 def program():
-    subprocess.run(['cargo', 'build', '--quiet', '--package', 'quickcache-rs', '--example', 'two_languages'], cwd=ROOT, check=True)
+    # As the Rust tests have built it, with the same features.
+    subprocess.run(['cargo', 'build', '--quiet', '--workspace', '--exclude', 'quickcache-python', '--exclude', 'blog-rs',
+                    '--all-features', '--example', 'two_languages'], cwd=ROOT, check=True)
     target = Path(os.environ.get('CARGO_TARGET_DIR', ROOT / 'target'))
     return ROOT / target / 'debug' / 'examples' / 'two_languages'
 
