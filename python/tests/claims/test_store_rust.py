@@ -26,7 +26,8 @@ every_value = pytest.mark.parametrize('word', VALUES)
 
 @pytest.fixture(scope='module')
 def program():
-    subprocess.run(['cargo', 'build', '--quiet', '--package', 'quickcache-rs', '--example', 'two_languages'], cwd=ROOT, check=True)
+    subprocess.run(['cargo', 'build', '--quiet', '--package', 'quickcache-rs', '--features', 'redis', '--example', 'two_languages'],
+                   cwd=ROOT, check=True)
     target = Path(os.environ.get('CARGO_TARGET_DIR', ROOT / 'target'))
     return ROOT / target / 'debug' / 'examples' / 'two_languages'
 
