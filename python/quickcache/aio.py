@@ -218,7 +218,7 @@ async def refresh(helper, args, kwargs):
 
 
 def soon(function, *args, **kwargs):
-    """Begins what asks a server, in another thread; what it gives is to be awaited. Without a loop there is nobody who would be kept waiting."""
+    """Begins what asks a server, in another thread; what it gives is to be awaited. Without a loop nobody is kept waiting."""
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:

@@ -27,8 +27,8 @@ def clear_with(helper, wait, strict, settle):
         if applied:
             return 'applied'
         if strict:
-            raise ClearPending('{}: its store cannot be opened or its server cannot be reached, so others are not told of this clear '
-                               'yet; the log says why'.format(helper.fn.__name__))
+            raise ClearPending('{}: its store cannot be opened or its server cannot be reached, so others are not told of '
+                               'this clear yet; the log says why'.format(helper.fn.__name__))
         return 'pending'
 
     def clear(*args, **kwargs):

@@ -77,16 +77,10 @@ def _awaitable_companion(helper, name):
     if name == 'refresh':
         return method
     if name == 'set_cached_value':
-        def result(settable):
-            return settable._replace(to=_at_once(helper, settable.to))
+        companion = _then(method, lambda settable: settable._replace(to=_at_once(helper, settable.to)))
     elif name == 'clear_with':
         # Takes its options first; the function that it gives is what clears.
-        def result(clear):
-            return _clear_at_once(helper, clear)
-    else:
-        result = None
-    if result is not None:
-        companion = _then(method, result)
+        companion = _then(method, lambda clear: _clear_at_once(helper, clear))
     elif name in _ASK:
         companion = _at_once(helper, method)
     else:

@@ -8,9 +8,9 @@ def get_redis_quickcache(url='redis://localhost:6379/0', memoize_timeout=10, tim
     """
     A decorator for functions whose values the processes of several machines share
 
-    A value lives for `memoize_timeout` seconds in the memory of each process, and for `timeout` seconds on the server of `url`. A clear
-    on one machine reaches the memory of all others within `staleness` (0.25 seconds), whatever the network does. The `options` are
-    those of `quickcache.Redis`, which tells what happens while the server cannot be reached, and of
+    A value lives for `memoize_timeout` seconds in the memory of each process, and for `timeout` seconds on the server of `url`.
+    A clear on one machine reaches the memory of all others within `staleness` (0.25 seconds), whatever the network does. The
+    `options` are those of `quickcache.Redis`, which tells what happens while the server cannot be reached, and of
     `quickcache.configuration.Configuration`.
 
         quickcache = get_redis_quickcache('redis://localhost:6379/0')

@@ -5,6 +5,7 @@ from typing import Any
 class Stats:
     memory_hits: int = 0
     store_hits: int = 0
+    redis_hits: int = 0
     outer_hits: int = 0
     misses: int = 0
     fills: int = 0
@@ -19,6 +20,8 @@ class Stats:
     compute_seconds: float = 0.0
     entries: int = 0
     bytes: int = 0
+    redis_failures: int = 0
+    redis_lag: float | None = None
     @classmethod
     def of(cls, helper: Any) -> Stats: ...
     @property

@@ -1,25 +1,15 @@
 """A Rust program and a Python one, on two machines, share the values that a Redis has, and hear each other's clears."""
-import os
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
 from quickcache import get_redis_quickcache
 
 from .test_redis import until
-from .test_store_rust import ROOT, VALUES, Rust, every_value
+from .test_store_rust import VALUES, Rust, every_value
+from .test_store_rust import program as program
 from .tools import LONG
-
-
-@pytest.fixture(scope='module')
-def program():
-    """In a folder of its own: with other features, another program."""
-    target = Path(os.environ.get('CARGO_TARGET_DIR', ROOT / 'target')) / 'with-redis'
-    subprocess.run(['cargo', 'build', '--quiet', '--package', 'quickcache-rs', '--features', 'redis', '--example', 'two_languages',
-                    '--target-dir', target], cwd=ROOT, check=True)
-    return target / 'debug' / 'examples' / 'two_languages'
 
 
 class RustAtRedis(Rust):
