@@ -98,11 +98,11 @@ impl Work<'_> {
             let kind = &self.kinds[number];
             let reads = choices.below(if kind.has_memory { 1000 } else { 16 });
             for _ in 0..reads {
-                let key = choices.below(self.orders.keys as u64) as usize;
+                let key = self.key(&mut choices);
                 self.read(kind, key, |key| Some(kind.subject.call(key)));
                 self.lane.add_reads(number, 1);
             }
-            let key = choices.below(self.orders.keys as u64) as usize;
+            let key = self.key(&mut choices);
             match choices.below(1000) {
                 0..620 => self.change(key, &mut choices, false),
                 620..630 => self.change(key, &mut choices, true),
@@ -127,6 +127,17 @@ impl Work<'_> {
                 _ => self.change_all(kind),
             }
         }
+    }
+
+    /// Half of what is done is done to a few keys, so that calls also meet.
+    fn key(&self, choices: &mut Choices) -> usize {
+        let keys = self.orders.keys as u64;
+        let most = if choices.below(2) == 0 {
+            keys
+        } else {
+            keys.min(4)
+        };
+        choices.below(most) as usize
     }
 
     /// What must be given at least to a call that begins at this moment.
