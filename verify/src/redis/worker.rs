@@ -16,6 +16,9 @@ use crate::worker::{begin_thread, history_in, share};
 /// The longest that memory and store serve what another machine cleared: the default.
 pub const STALENESS: Duration = Duration::from_millis(250);
 
+/// So many of 256 executions sleep: a clear comes in between, and calls that begin after it.
+const SLEEPERS: u64 = 24;
+
 /// What a worker is told.
 #[derive(Clone, Debug)]
 pub struct Orders {
@@ -74,7 +77,7 @@ pub fn run(orders: &Orders) {
             };
             scope.spawn(move || {
                 let parts = [orders.number as u64, thread as u64, started];
-                begin_thread(Choices::of(orders.seed, &parts), work.lane);
+                begin_thread(Choices::of(orders.seed, &parts), work.lane, SLEEPERS);
                 work.run(Choices::of(!orders.seed, &parts));
             });
         }
@@ -96,7 +99,7 @@ impl Work<'_> {
         while !self.history.is_over() {
             let number = choices.below(self.kinds.len() as u64) as usize;
             let kind = &self.kinds[number];
-            let reads = choices.below(if kind.has_memory { 1000 } else { 16 });
+            let reads = choices.below(if kind.has_memory { 1000 } else { 32 });
             for _ in 0..reads {
                 let key = self.key(&mut choices);
                 self.read(kind, key, |key| Some(kind.subject.call(key)));
