@@ -2,12 +2,12 @@
 PYTHON ?= python3
 MINUTES ?= 1
 
-.PHONY: demo test test-rust test-python verify bench lint docs clean
+.PHONY: demo test test-rust test-python verify verify-briefly bench lint docs clean
 
 demo:  ## the article's blog as a real site, without and with the cache, in one process and in several, in Python and in Rust; FLEET=1: on two machines
 	FLEET=$(FLEET) $(PYTHON) tools/demo.py
 
-test: test-rust verify test-python  ## all tests
+test: test-rust verify-briefly test-python  ## all tests
 
 test-rust:
 	$(PYTHON) tools/servers.py --install redis
@@ -16,8 +16,17 @@ test-rust:
 test-python:
 	$(PYTHON) tools/test_python.py
 
-verify:  ## histories over processes that are killed and stopped, every read checked; MINUTES=30
-	cargo run --quiet --profile fast -p quickcache-verify -- --mutants --minutes $(MINUTES)
+VERIFY = cargo run --quiet --profile fast -p quickcache-verify --
+
+verify:  ## histories over processes that are killed and stopped, and over a Redis and a network that fail; every read checked; MINUTES=30
+	$(PYTHON) tools/servers.py --install redis
+	$(VERIFY) --mutants --minutes $(MINUTES)
+	$(VERIFY) --redis --pending --mutants --minutes $(MINUTES)
+
+verify-briefly:
+	$(PYTHON) tools/servers.py --install redis
+	$(VERIFY) --mutants --minutes 1
+	$(VERIFY) --redis --pending --minutes 0.3
 
 bench:  ## side by side with peers; the figures of docs/benchmarks.md
 	$(PYTHON) tools/bench.py

@@ -36,7 +36,8 @@ const LANES_AT: usize = KEYS_AT + MOST_KEYS * 2 * LINE;
 /// Of a lane: what it counts, how long its calls took, and the events with their number before them.
 const COUNTS: usize = 3 * LINE;
 const TIMES_AT: usize = COUNTS;
-const NEXT_AT: usize = TIMES_AT + times::BUCKETS.next_multiple_of(LINE);
+const LONGEST_AT: usize = TIMES_AT + times::BUCKETS.next_multiple_of(LINE);
+const NEXT_AT: usize = LONGEST_AT + 2 * LINE;
 const EVENTS_AT: usize = NEXT_AT + LINE;
 const LANE: usize = EVENTS_AT + EVENTS * EVENT_WORDS;
 const WORDS: usize = LANES_AT + LANES * LANE;
@@ -170,6 +171,12 @@ impl History {
             .sum()
     }
 
+    /// The longest that a call of a kind took.
+    pub fn longest(&self, of: usize) -> Duration {
+        let longest = |lane| Lane(*self, lane).words()[LONGEST_AT + of].load(Ordering::Relaxed);
+        Duration::from_nanos((0..LANES).map(longest).max().unwrap_or(0))
+    }
+
     /// How long calls took.
     pub fn times(&self) -> Times {
         let mut times = Times::default();
@@ -217,9 +224,10 @@ impl Lane {
         self.words()[Count::Read as usize].load(Ordering::Relaxed)
     }
 
-    /// A call took so many nanoseconds.
-    pub fn took(&self, nanos: u64) {
+    /// A call of a kind took so many nanoseconds.
+    pub fn took(&self, of: usize, nanos: u64) {
         add(&self.times()[times::bucket(nanos)], 1);
+        self.words()[LONGEST_AT + of].fetch_max(nanos, Ordering::Relaxed);
     }
 
     fn times(&self) -> &'static [AtomicU64] {

@@ -53,10 +53,6 @@ impl Times {
         at.map_or(Duration::ZERO, end)
     }
 
-    pub fn longest(&self) -> Duration {
-        self.quantile(1_000_000)
-    }
-
     /// How many took longer.
     pub fn longer_than(&self, time: Duration) -> u64 {
         let first = bucket(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)) + 1;

@@ -33,6 +33,8 @@ static HISTORY: OnceLock<History> = OnceLock::new();
 thread_local! {
     static LANE: Cell<Option<Lane>> = const { Cell::new(None) };
     static CHOICES: RefCell<Choices> = const { RefCell::new(Choices(0)) };
+    /// So many of 256 executions sleep.
+    static SLEEPERS: Cell<u64> = const { Cell::new(1) };
 }
 
 /// The body of the cached functions: reads the database, and now and then takes its time after that.
@@ -44,14 +46,15 @@ pub fn execute(key: u64) -> u64 {
         lane.add(Count::Execution, 1);
         lane.note(Event::Execution, key, version);
     }
-    let (choice, pause) = CHOICES.with_borrow_mut(|choices| {
-        let choice = choices.below(256);
-        (choice, choices.micros(if choice == 0 { 3000 } else { 30 }))
-    });
-    match choice {
-        0 => std::thread::sleep(pause),
-        1..64 => spin(pause),
-        _ => {}
+    let (choice, sleepers) = (
+        CHOICES.with_borrow_mut(|all| all.below(256)),
+        SLEEPERS.get(),
+    );
+    let pause = |most| CHOICES.with_borrow_mut(|choices| choices.micros(most));
+    if choice < sleepers {
+        std::thread::sleep(pause(3000));
+    } else if choice < 64 {
+        spin(pause(30));
     }
     version
 }
@@ -69,8 +72,9 @@ pub fn share(history: History) {
 }
 
 /// What a thread goes by from now on.
-pub fn begin_thread(choices: Choices, lane: Lane) {
+pub fn begin_thread(choices: Choices, lane: Lane, sleepers: u64) {
     CHOICES.set(choices);
+    SLEEPERS.set(sleepers);
     LANE.set(Some(lane));
 }
 
@@ -99,7 +103,7 @@ pub fn run(orders: &Orders) {
             };
             scope.spawn(move || {
                 let parts = [orders.number as u64, thread as u64, started];
-                begin_thread(Choices::of(orders.seed, &parts), work.lane);
+                begin_thread(Choices::of(orders.seed, &parts), work.lane, 1);
                 work.run(Choices::of(!orders.seed, &parts));
             });
         }

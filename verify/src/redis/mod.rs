@@ -160,12 +160,16 @@ fn tell(orders: &Orders, history: History, faults: &Faults, since: Duration) {
     println!("  faults {}: {}", faults.total(), faults.counts());
     let times = history.times();
     println!(
-        "  a call or clear (of a process that was not stopped meanwhile) took: half {:?}, 99 % {:?}, 99.9 % {:?}, 99.99 % {:?} at most; the longest {:?}; longer than {SLOW:?} {}",
+        "  took, if the process was not stopped meanwhile: half {:?}, 99 % {:?}, 99.9 % {:?}, 99.99 % {:?} at most; longer than {SLOW:?} {}",
         times.quantile(500_000),
         times.quantile(990_000),
         times.quantile(999_000),
         times.quantile(999_900),
-        times.longest(),
         times.longer_than(SLOW),
     );
+    let steps = worker::STEPS.iter().enumerate();
+    let longest: Vec<_> = steps
+        .map(|(of, name)| format!("{name} {:.3} s", history.longest(of).as_secs_f64()))
+        .collect();
+    println!("  the longest: {}", longest.join(", "));
 }

@@ -200,8 +200,9 @@ impl Protocol {
             Mutant::Timeout => entry(memory).filter(|entry| now() < entry.until),
             Mutant::Proof => {
                 let found = entry(memory).filter(counts)?;
-                if lock(&self.choices).below(64) == 0 {
-                    thread::sleep(Duration::from_millis(3));
+                // The moment in which it matters is short: wait for it.
+                if !memory.is_proven() && lock(&self.choices).below(2) == 0 {
+                    thread::sleep(Duration::from_millis(5));
                 }
                 memory.is_proven().then_some(found)
             }
@@ -369,6 +370,10 @@ impl Subject for Protocol {
 
     fn clear_all(&self) -> Option<bool> {
         None
+    }
+
+    fn clear_everything(&self) -> bool {
+        false
     }
 }
 

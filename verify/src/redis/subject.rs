@@ -25,6 +25,8 @@ pub trait Subject: Sync {
     fn clear(&self, key: u64, wait: bool) -> bool;
     /// `None`: it has no such thing.
     fn clear_all(&self) -> Option<bool>;
+    /// Does not say whether it is applied. Whether it can.
+    fn clear_everything(&self) -> bool;
 }
 
 /// Functions that share their entries.
@@ -111,7 +113,7 @@ static STORED: LazyLock<QuickCache> = LazyLock::new(|| {
 });
 
 macro_rules! subject {
-    (@ $subject:ident, $function:ident, $get:ident, $drop:expr) => {
+    (@ $subject:ident, $cache:ident, $function:ident, $get:ident, $drop:expr) => {
         impl Subject for $subject {
             #[inline]
             fn call(&self, key: u64) -> u64 {
@@ -140,6 +142,10 @@ macro_rules! subject {
             fn clear_all(&self) -> Option<bool> {
                 Some($get($function::clear_all()).is_applied())
             }
+            fn clear_everything(&self) -> bool {
+                $cache.clear_everything();
+                true
+            }
         }
     };
     ($subject:ident, $cache:ident, $name:literal, $function:ident) => {
@@ -148,7 +154,7 @@ macro_rules! subject {
         fn $function(key: u64, anew: bool) -> u64 {
             worker::execute(key)
         }
-        subject!(@ $subject, $function, identity, |_| false);
+        subject!(@ $subject, $cache, $function, identity, |_| false);
     };
     ($subject:ident, $cache:ident, $name:literal, async $function:ident) => {
         struct $subject;
@@ -156,7 +162,7 @@ macro_rules! subject {
         async fn $function(key: u64, anew: bool) -> u64 {
             worker::execute(key)
         }
-        subject!(@ $subject, $function, block_on, |key| {
+        subject!(@ $subject, $cache, $function, block_on, |key| {
             let mut call = pin!($function(key, false));
             let _perhaps = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
             true

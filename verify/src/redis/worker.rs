@@ -16,6 +16,9 @@ use crate::worker::{begin_thread, history_in, share};
 /// The longest that memory and store serve what another machine cleared: the default.
 pub const STALENESS: Duration = Duration::from_millis(250);
 
+/// So many of 256 executions sleep: a clear comes in between, and calls that begin after it.
+const SLEEPERS: u64 = 24;
+
 /// What a worker is told.
 #[derive(Clone, Debug)]
 pub struct Orders {
@@ -40,6 +43,34 @@ impl Orders {
         self.number % self.machines
     }
 }
+
+/// What a thread does. Waiting for a clear to be known is no step whose time says anything.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Call,
+    Anew,
+    Refresh,
+    Peek,
+    Set,
+    Drop,
+    Clear,
+    ClearAll,
+    ClearEverything,
+    Wait,
+}
+
+/// What the steps are called, in their order.
+pub const STEPS: [&str; 9] = [
+    "call",
+    "skip",
+    "refresh",
+    "peek",
+    "set",
+    "drop",
+    "clear",
+    "clear_all",
+    "clear_everything",
+];
 
 /// The file of the floors.
 pub fn floors_in(folder: &Path) -> PathBuf {
@@ -74,7 +105,7 @@ pub fn run(orders: &Orders) {
             };
             scope.spawn(move || {
                 let parts = [orders.number as u64, thread as u64, started];
-                begin_thread(Choices::of(orders.seed, &parts), work.lane);
+                begin_thread(Choices::of(orders.seed, &parts), work.lane, SLEEPERS);
                 work.run(Choices::of(!orders.seed, &parts));
             });
         }
@@ -96,13 +127,13 @@ impl Work<'_> {
         while !self.history.is_over() {
             let number = choices.below(self.kinds.len() as u64) as usize;
             let kind = &self.kinds[number];
-            let reads = choices.below(if kind.has_memory { 1000 } else { 16 });
+            let reads = choices.below(if kind.has_memory { 1000 } else { 32 });
             for _ in 0..reads {
-                let key = choices.below(self.orders.keys as u64) as usize;
-                self.read(kind, key, |key| Some(kind.subject.call(key)));
+                let key = self.key(&mut choices);
+                self.read(Step::Call, kind, key, |key| Some(kind.subject.call(key)));
                 self.lane.add_reads(number, 1);
             }
-            let key = choices.below(self.orders.keys as u64) as usize;
+            let key = self.key(&mut choices);
             match choices.below(1000) {
                 0..620 => self.change(key, &mut choices, false),
                 620..630 => self.change(key, &mut choices, true),
@@ -110,23 +141,44 @@ impl Work<'_> {
                     self.clear(kind, key, false);
                 }
                 700..780 => {
-                    self.read(kind, key, |key| Some(kind.subject.refresh(key)));
+                    self.read(Step::Refresh, kind, key, |key| {
+                        Some(kind.subject.refresh(key))
+                    });
                     self.lane.add(Count::Refresh, 1);
                 }
                 780..840 => {
-                    self.read(kind, key, |key| Some(kind.subject.call_anew(key)));
+                    self.read(Step::Anew, kind, key, |key| {
+                        Some(kind.subject.call_anew(key))
+                    });
                     self.lane.add(Count::Refresh, 1);
                 }
-                840..900 => self.read(kind, key, |key| kind.subject.peek(key)),
+                840..900 => self.read(Step::Peek, kind, key, |key| kind.subject.peek(key)),
                 900..950 => self.set(kind, key),
                 950..990 => {
-                    if self.guarded(key, || kind.subject.drop_midway(key as u64)) == Some(true) {
+                    if self.guarded(Step::Drop, key, || kind.subject.drop_midway(key as u64))
+                        == Some(true)
+                    {
                         self.lane.add(Count::Dropped, 1);
                     }
                 }
-                _ => self.change_all(kind),
+                990..997 => self.change_all(Step::ClearAll, kind, || kind.subject.clear_all()),
+                _ => self.change_all(Step::ClearEverything, kind, || {
+                    // Whether it is applied it does not say: as if it were pending.
+                    kind.subject.clear_everything().then_some(false)
+                }),
             }
         }
+    }
+
+    /// Half of what is done is done to a few keys, so that calls also meet.
+    fn key(&self, choices: &mut Choices) -> usize {
+        let keys = self.orders.keys as u64;
+        let most = if choices.below(2) == 0 {
+            keys
+        } else {
+            keys.min(4)
+        };
+        choices.below(most) as usize
     }
 
     /// What must be given at least to a call that begins at this moment.
@@ -149,34 +201,23 @@ impl Work<'_> {
     }
 
     #[inline]
-    fn read(&self, kind: &Kind, key: usize, call: impl FnOnce(u64) -> Option<u64>) {
-        let pauses = self.pauses();
-        let began = now();
-        let floor = self.floor(began, kind, key);
-        let version = self.guarded(key, || call(key as u64)).flatten();
-        self.took(began, pauses);
+    fn read(&self, step: Step, kind: &Kind, key: usize, call: impl FnOnce(u64) -> Option<u64>) {
+        let floor = self.floor(now(), kind, key);
+        let version = self.guarded(step, key, || call(key as u64)).flatten();
         if let Some(version) = version {
             self.lane.check(key, floor, version);
         }
     }
 
-    fn pauses(&self) -> u64 {
-        let pauses = self.history.pauses(self.orders.number);
-        pauses.load(Ordering::SeqCst)
-    }
-
-    /// A call has returned. If this process was stopped meanwhile it says nothing of the library.
+    /// Nothing raises out of a call. How long it took says something of the library if this process was not stopped meanwhile.
     #[inline]
-    fn took(&self, began: u64, pauses: u64) {
-        if self.pauses() == pauses {
-            self.lane.took(now() - began);
-        }
-    }
-
-    /// Nothing raises out of a call.
-    #[inline]
-    fn guarded<T>(&self, key: usize, call: impl FnOnce() -> T) -> Option<T> {
+    fn guarded<T>(&self, step: Step, key: usize, call: impl FnOnce() -> T) -> Option<T> {
+        let stopped = self.history.pauses(self.orders.number);
+        let (pauses, began) = (stopped.load(Ordering::SeqCst), now());
         let returned = catch_unwind(AssertUnwindSafe(call));
+        if step != Step::Wait && stopped.load(Ordering::SeqCst) == pauses {
+            self.lane.took(step as usize, now() - began);
+        }
         if returned.is_err() {
             self.lane.panicked(key);
         }
@@ -214,13 +255,9 @@ impl Work<'_> {
 
     /// Whether it was applied.
     fn clear(&self, kind: &Kind, key: usize, wait: bool) -> Option<bool> {
-        let (pauses, began) = (self.pauses(), now());
-        let applied = self.guarded(key, || kind.subject.clear(key as u64, wait))?;
-        if wait {
-            self.lane.add(Count::Waited, 1);
-        } else {
-            self.took(began, pauses);
-        }
+        let step = if wait { Step::Wait } else { Step::Clear };
+        let applied = self.guarded(step, key, || kind.subject.clear(key as u64, wait))?;
+        self.lane.add(Count::Waited, u64::from(wait));
         self.count(applied);
         if !applied {
             // Without the server all is quick, and nothing is checked: leave the time to others.
@@ -261,7 +298,7 @@ impl Work<'_> {
         }
     }
 
-    fn change_all(&self, kind: &Kind) {
+    fn change_all(&self, step: Step, kind: &Kind, clear: impl FnOnce() -> Option<bool>) {
         let versions: Vec<_> = (0..self.orders.keys)
             .step_by(2)
             .map(|key| (key, self.next_version(key)))
@@ -269,7 +306,7 @@ impl Work<'_> {
         for (key, version) in &versions {
             self.lane.note(Event::Change, *key, *version);
         }
-        let Some(Some(applied)) = self.guarded(0, || kind.subject.clear_all()) else {
+        let Some(Some(applied)) = self.guarded(step, 0, clear) else {
             return;
         };
         self.count(applied);
@@ -286,7 +323,7 @@ impl Work<'_> {
         let _alone = self.alone_with(key);
         let version = self.next_version(key);
         self.lane.note(Event::Set, key, version);
-        self.guarded(key, || kind.subject.set(key as u64, version));
+        self.guarded(Step::Set, key, || kind.subject.set(key as u64, version));
         self.lane.add(Count::Set, 1);
     }
 
