@@ -41,7 +41,7 @@ pub struct Native {
     /// The machine's store right behind it, or its table of generations alone if there is a Redis.
     pub store: Option<At>,
     /// The Redis behind that.
-    pub redis: Option<redis::At>,
+    pub redis: Option<Box<redis::At>>,
     /// The slower tiers.
     pub rest: Tiers,
     /// Where the tiers come from, if that is a `TieredCache`.

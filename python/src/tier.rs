@@ -167,7 +167,7 @@ impl<'py> NativeTier<'py> {
             copy: first.copies || own.copy.unwrap_or(serialises),
             key_prefix: first.key_prefix.as_str().into(),
             store,
-            redis,
+            redis: redis.map(Box::new),
             rest,
             of: None,
             memory: memory.unbind(),
