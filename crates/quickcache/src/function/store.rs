@@ -186,6 +186,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
             return;
         };
         let mut hand = self.hand();
+        if !self.may_keep(&hand) {
+            return;
+        }
         let (was, lacks) = (hand.was, hand.store_lacks);
         let Some(seen) = hand.seen.as_mut().filter(|_| lacks) else {
             return;
