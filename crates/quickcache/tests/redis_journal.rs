@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use on_store::*;
-use quickcache::tier::redis::journal::{Journal, Left, Record, Replayed};
+use quickcache::tier::redis::journal::{Journal, Left, Record, Replayed, lose};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
 const JOURNAL: &str = "journal-a";
@@ -290,13 +290,16 @@ fn of_two_replays_one_says_that_there_is_another() {
         assert!(holds(other, 1));
         // What came meanwhile it takes nevertheless.
         append(journal, 2);
+        assert!(holds(journal, 2) && holds(other, 2));
         let mut found = BTreeSet::new();
         let Ok(_) = other.replay(|batch| {
             found.extend(batch.iter().copied());
             Ok::<_, Infallible>(())
         });
         assert_eq!(found, keys([2]));
-        assert!(holds(other, 1) && !holds(other, 2));
+        for journal in [journal, other] {
+            assert!(holds(journal, 1) && !holds(journal, 2));
+        }
         Ok::<_, Infallible>(())
     });
     assert_eq!(replayed(other), keys([]));
@@ -636,6 +639,16 @@ fn p9_what_is_lost_while_everything_is_replayed_is_replayed_after_it() {
             "{left:?}"
         );
     }));
+}
+
+#[test]
+fn p9_a_clear_without_a_journal_makes_everything_pending_for_who_has_one() {
+    let (place, page) = (Place::new(), page());
+    let journal = open(&place, &page[0]);
+    assert!(in_a_process(|| lose(&page[0])));
+    assert!(!journal.is_quiet() && holds(journal, 1));
+    assert_eq!(replayed(journal), everything());
+    assert!(!holds(journal, 1));
 }
 
 #[test]

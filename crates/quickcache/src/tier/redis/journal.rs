@@ -44,6 +44,8 @@ mod replay;
 #[cfg(unix)]
 mod word;
 
+use std::sync::atomic::AtomicU64;
+
 pub use shared::Journal;
 
 /// What is to be cleared in Redis.
@@ -73,4 +75,12 @@ pub enum Left {
     More,
     /// What was applied, or could not be, since the files could not be read, renamed or removed.
     Unknown(std::io::Error),
+}
+
+/// For a clear that there is no journal for, since none could be opened: everything is pending, in every process that has one.
+pub fn lose(sequence: &'static AtomicU64) {
+    #[cfg(unix)]
+    word::Word(sequence).lose();
+    #[cfg(not(unix))]
+    let _ = sequence;
 }

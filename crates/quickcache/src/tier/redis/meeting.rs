@@ -3,7 +3,7 @@
 use std::ptr;
 
 use super::common::Common;
-use super::journal::{Journal, Left, Record};
+use super::journal::{self, Journal, Left, Record};
 use super::link::{Out, Outcome, Request};
 use super::message::Message;
 use super::scripts;
@@ -51,7 +51,7 @@ impl Meeting {
                  everything is cleared there",
                 self.shared.path().display()
             ),
-            None => {}
+            None => journal::lose(self.common.journal()),
         }
     }
 
