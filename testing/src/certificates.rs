@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::folder::Folder;
 
-/// An authority and the certificate it gave to a server, made anew for each test by the program `openssl`: nothing secret is kept in the
+/// An authority and the certificate it gave to a server, which a client can show too, made anew for each test by the program `openssl`: nothing secret is kept in the
 /// repository.
 pub struct Certificates {
     authority: String,
@@ -37,7 +37,7 @@ impl Certificates {
              [name]\nCN = quickcache's tests\n\
              [authority]\nbasicConstraints = critical,CA:TRUE\nkeyUsage = critical,keyCertSign,cRLSign\n\
              subjectKeyIdentifier = hash\n\
-             [server]\nbasicConstraints = CA:FALSE\nextendedKeyUsage = serverAuth\n\
+             [server]\nbasicConstraints = CA:FALSE\nextendedKeyUsage = serverAuth,clientAuth\n\
              authorityKeyIdentifier = keyid\nsubjectAltName = {}\n",
             names.join(",")
         );

@@ -122,11 +122,10 @@ impl At {
     pub fn valid_from(&self, n: &Native, hand: &Hand) -> ValidFrom {
         // With memory before it the promise has a bound, and while the bound is kept all who were let in may have the result: a clear
         // elsewhere has detached the flight within it.
-        let bound = self.proven().bound;
         let proven = n.remembers
             && self
                 .meeting(n)
-                .is_some_and(|meeting| meeting.common().is_proven(bound));
+                .is_some_and(|meeting| meeting.common().is_proven());
         match hand.redis.since {
             Some(since) if !proven => since,
             _ => ValidFrom::Joined,

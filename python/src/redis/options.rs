@@ -67,6 +67,11 @@ impl Given {
         let refs: Vec<&str> = urls.iter().map(String::as_str).collect();
         let mut redis = quickcache::Redis::try_of_urls(&refs, primary.as_deref())
             .map_err(|why| PyValueError::new_err(format!("Redis: url is {why}")))?;
+        if !redis.has_tls() && others.iter().any(|(name, _)| *name == "ca_file") {
+            return Err(PyValueError::new_err(
+                "Redis: ca_file without TLS; a url of a server with TLS begins with rediss://",
+            ));
+        }
         for (name, value) in &others {
             redis = match (*name, value.clone()) {
                 ("namespace", Kept::Text(namespace)) => redis.namespace(&namespace),

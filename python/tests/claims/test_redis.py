@@ -393,6 +393,7 @@ def test_get_redis_quickcache(machines, tmp_path):
     ({'connections': 1.5}, TypeError, 'connections'),
     ({'folder': 5}, TypeError, 'folder'),
     ({'ca_file': 5}, TypeError, 'ca_file'),
+    ({'ca_file': '/a'}, ValueError, 'ca_file without TLS'),
     ({'primary': 5}, TypeError, 'primary'),
     ({'secret': 'text'}, TypeError, 'secret must be bytes.*encode'),
     ({'secret': b''}, ValueError, 'secret cannot be empty'),

@@ -186,14 +186,13 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
 
     /// From when on the result of this call's flight is as good as one of a call's own.
     pub(super) fn valid_from(&self) -> ValidFrom {
-        let Some(at) = &self.function.redis else {
+        if self.function.redis.is_none() {
             return ValidFrom::Joined;
-        };
+        }
         let hand = self.hand();
         // With memory before it the promise has a bound, and while the bound is kept all who were let in may have the result: a clear
         // elsewhere has detached the flight within it.
-        let bound = at.server().proven().bound;
-        let is_proven = |meeting: &Meeting| meeting.common().is_proven(bound);
+        let is_proven = |meeting: &Meeting| meeting.common().is_proven();
         let proven =
             self.function.tables.is_some() && self.function.meeting().is_some_and(is_proven);
         match hand.redis.since {

@@ -5,8 +5,11 @@ use std::sync::PoisonError;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use redis::Pipeline;
+
 use super::link::{Link, Out, Outcome, Request};
 use super::message::Message;
+use super::record::Fence;
 use super::scripts;
 use super::server::{Away, Lease, Server, State};
 use super::wire::Broken;
@@ -37,15 +40,28 @@ pub(super) fn rouse(server: &'static Server, state: &mut State) {
         // Without a thread nothing is connected, and the server is out of reach; the next call tries again.
         state.agent = thread.spawn(move || run(server)).is_ok();
     }
-    server.changed.notify_all();
+    server.start_listeners(state);
+    server.tasks.notify_all();
+}
+
+/// However it ends (a logger may panic), the next call has another one begun.
+struct Running(&'static Server);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        lock(&self.0.state).agent = false;
+    }
 }
 
 fn run(server: &'static Server) {
+    let _running = Running(server);
     loop {
         match next(server) {
             Task::Connect => connect(server),
             Task::Renew(leases) => leases.iter().for_each(|lease| renew(server, lease)),
-            Task::GiveBack(leases) => leases.iter().for_each(|lease| give_back(server, lease)),
+            Task::GiveBack(leases) => leases
+                .into_iter()
+                .for_each(|lease| give_back(server, lease)),
             Task::Look => look(server),
         }
     }
@@ -64,22 +80,24 @@ fn next(server: &'static Server) -> Task {
                 if state.wanted > state.idle.len() && may {
                     return Task::Connect;
                 }
-                if !state.abandoned.is_empty() {
-                    return Task::GiveBack(std::mem::take(&mut state.abandoned));
+                let due = |leases: &[Lease]| leases.iter().map(|lease| lease.due).min();
+                let back = due(&state.abandoned).unwrap_or(look);
+                if back <= now {
+                    let due = state.abandoned.extract_if(.., |lease| lease.due <= now);
+                    return Task::GiveBack(due.collect());
                 }
-                let due = state.leases.iter().map(|lease| lease.renew).min();
-                match due {
-                    Some(due) if due <= now => return Task::Renew(due_leases(&mut state, now)),
-                    Some(due) => due,
-                    None => look,
+                let renew = due(&state.leases).unwrap_or(look);
+                if renew <= now {
+                    return Task::Renew(due_leases(&mut state, now));
                 }
+                back.min(renew)
             }
         };
         if look <= now {
             return Task::Look;
         }
         let waited = server
-            .changed
+            .tasks
             .wait_timeout(state, due.min(look).saturating_duration_since(now));
         state = waited.unwrap_or_else(PoisonError::into_inner).0;
     }
@@ -87,17 +105,48 @@ fn next(server: &'static Server) -> Task {
 
 /// Those to renew now, which are due again later.
 fn due_leases(state: &mut State, now: Instant) -> Vec<Lease> {
-    let due = state.leases.iter_mut().filter(|lease| lease.renew <= now);
+    let due = state.leases.iter_mut().filter(|lease| lease.due <= now);
     due.map(|lease| {
-        lease.renew = now + LEASE / 3;
+        lease.due = now + LEASE / 3;
         lease.clone()
     })
     .collect()
 }
 
+/// As `Server::ask_all`; but nobody connects for the agent, if it does not do so itself.
+fn ask(server: &'static Server, requests: &[Request]) -> Result<Vec<Outcome>, Out> {
+    loop {
+        let end = server.end();
+        let (idle, may_connect) = {
+            let mut state = lock(&server.state);
+            if state.away.is_some() {
+                return Err(Out::Away);
+            }
+            let may_connect = state.live < server.options.connections;
+            (state.idle.pop(), may_connect)
+        };
+        let link = match idle {
+            Some(link) => link,
+            None if may_connect => {
+                connect(server);
+                continue;
+            }
+            None => server.take(end)?,
+        };
+        if let Some(link) = server.verified(link, end)? {
+            return server.exchange(link, requests, end);
+        }
+    }
+}
+
+fn ask_one(server: &'static Server, pipeline: &Pipeline, of: Fence) -> Outcome {
+    let outcomes = ask(server, &[Request::new(pipeline, Some(of))]);
+    outcomes.and_then(|mut outcomes| outcomes.pop().unwrap_or(Ok(None)))
+}
+
 fn renew(server: &'static Server, lease: &Lease) {
     let request = scripts::renew(&lease.key, &lease.era, lease.token, LEASE);
-    let kept = server.ask(&request, Some(lease.era.fence));
+    let kept = ask_one(server, &request, lease.era.fence);
     let kept = kept.map(|answer| answer.and_then(|answer| scripts::yes(&answer.replies)));
     if matches!(kept, Ok(Some(false) | None)) {
         // It was cleared, or is another's: nothing to keep.
@@ -105,12 +154,25 @@ fn renew(server: &'static Server, lease: &Lease) {
     }
 }
 
-fn give_back(server: &'static Server, lease: &Lease) {
+fn give_back(server: &'static Server, lease: Lease) {
     let channel = server.channel();
     let message = Message::Wake.bytes(&[0; 8]);
     let request = scripts::release(&lease.key, &lease.era, lease.token, &channel, &message);
     // If it does not come to pass the lease ends by itself.
-    let _left = server.ask(&request, Some(lease.era.fence));
+    let given = ask_one(server, &request, lease.era.fence);
+    let given = given.map(|answer| answer.and_then(|answer| scripts::yes(&answer.replies)));
+    if let Ok(Some(false)) = given
+        && !lease.again
+    {
+        // Whoever claimed it went away before the answer; the claim may come after this. It is sent within one budget, or never.
+        let due = Instant::now() + 2 * server.budget();
+        let again = true;
+        lock(&server.state).abandoned.push(Lease {
+            due,
+            again,
+            ..lease
+        });
+    }
 }
 
 /// What another process of the machine could not tell the server is told by whoever reaches it.
@@ -118,8 +180,7 @@ fn look(server: &'static Server) {
     if server.is_away() {
         return;
     }
-    let ask = |requests: &[Request]| server.ask_all(requests, server.end());
-    if let Err(error) = replay(server, ask) {
+    if let Err(error) = replay(server, |requests| ask(server, requests)) {
         log::debug!(target: "quickcache", "{server:?}: pending clears: {error}");
     }
 }
@@ -154,16 +215,19 @@ fn connect(server: &'static Server) {
             Err(error) => Err(Broken(format!("pending clears: {error}"))),
         }
     });
-    let mut state = lock(&server.state);
     match connected {
-        Ok(link) => server.found(&mut state, link),
+        Ok(link) => {
+            server.learn(link.agreed, link.tells);
+            server.found(link);
+        }
         Err(Broken(why)) => {
-            let left = server.lose(&mut state, &why);
+            let mut state = lock(&server.state);
+            let lost = server.lose(&mut state, &why);
             if let Some(away) = &mut state.away {
                 Away::again(away);
             }
             drop(state);
-            drop(left);
+            drop(lost);
         }
     }
 }

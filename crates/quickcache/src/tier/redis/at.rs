@@ -284,7 +284,8 @@ impl AtRedis {
             key: key_there.clone(),
             era,
             token,
-            renew: std::time::Instant::now() + LEASE / 3,
+            due: std::time::Instant::now() + LEASE / 3,
+            again: false,
         });
         Held {
             server: self.server,
@@ -294,6 +295,7 @@ impl AtRedis {
             era,
             token,
             kept: true,
+            process: std::process::id(),
         }
     }
 
@@ -377,6 +379,8 @@ pub struct Held {
     era: Era,
     token: Token,
     kept: bool,
+    /// Whose it is: the child of a fork may have a copy.
+    process: u32,
 }
 
 impl Held {
@@ -404,6 +408,9 @@ impl Held {
         life: Duration,
         tell_all: Option<Option<&'static Meeting>>,
     ) -> Result<bool, Out> {
+        if !self.is_ours() {
+            return Ok(false);
+        }
         self.let_go();
         let record = record::value(&self.era, entry);
         let channel = self.server.channel();
@@ -435,6 +442,9 @@ impl Held {
     /// # Errors
     /// If that is not known.
     pub async fn release(mut self, via: &impl Via) -> Result<bool, Out> {
+        if !self.is_ours() {
+            return Ok(false);
+        }
         self.let_go();
         let era = self.era;
         let channel = self.server.channel();
@@ -444,6 +454,11 @@ impl Held {
             Some(answer) => scripts::yes(&answer.replies).ok_or_else(unexpected),
             None => Ok(false),
         }
+    }
+
+    /// Not so in the child of a fork.
+    fn is_ours(&self) -> bool {
+        self.process == std::process::id()
     }
 
     fn let_go(&mut self) {

@@ -2,8 +2,8 @@
 
 use std::sync::Once;
 
-use super::listener;
 use super::server::all;
+use super::{seat, socket};
 use crate::fork::{Hand, Held, at_fork};
 use crate::tier::store::lock;
 
@@ -25,7 +25,8 @@ unsafe extern "C" fn before() {
         held.push(Box::new(server.lanes.hold()));
         held.push(Box::new(lock(&server.meetings)));
     }
-    held.push(Box::new(listener::hold()));
+    held.push(Box::new(seat::hold()));
+    held.push(Box::new(socket::hold()));
     held.push(Box::new(all));
     // SAFETY: the last is the guard of `all`.
     unsafe { HAND.take_up(held) };
@@ -41,5 +42,6 @@ unsafe extern "C" fn in_child() {
     unsafe { HAND.let_go() };
     let servers: Vec<_> = all().iter().copied().collect();
     servers.into_iter().for_each(|server| server.forget());
-    listener::forget();
+    seat::forget();
+    socket::forget();
 }

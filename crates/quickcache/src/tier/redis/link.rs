@@ -8,6 +8,7 @@ use super::options::{Address, Options};
 use super::record::Fence;
 use super::scripts;
 use super::wire::{Broken, Wire};
+use crate::clock;
 
 /// A server that has become another one under a connection is found out within this.
 const VERIFIED_FOR: Duration = Duration::from_secs(1);
@@ -16,6 +17,10 @@ pub struct Link {
     wire: Wire,
     fence: Fence,
     verified: Instant,
+    /// Whether the server says which life of which server it is.
+    pub(super) tells: bool,
+    /// On which staleness its users have agreed, in milliseconds.
+    pub(super) agreed: Option<u64>,
 }
 
 /// What came of a request.
@@ -80,14 +85,17 @@ impl Link {
     pub fn connect(options: &Options, end: Instant) -> Result<Link, Broken> {
         let mut wire = Wire::connect(&Link::address(options, end)?, options, end)?;
         enter(&mut wire, options, end)?;
-        let fence = read_fence(&mut wire, end)?;
+        let (fence, tells) = read_fence(&mut wire, end)?;
         for reply in wire.ask(&scripts::load(), end)? {
             refuse(&reply)?;
         }
+        let agreed = agree(&mut wire, options, end)?;
         Ok(Link {
             wire,
             fence,
             verified: Instant::now(),
+            tells,
+            agreed,
         })
     }
 
@@ -99,15 +107,10 @@ impl Link {
         }
     }
 
-    #[cfg(unix)]
-    pub fn fd(&self) -> std::os::fd::RawFd {
-        self.wire.fd()
-    }
-
     /// Asks again who the server is, if that was long ago.
     pub fn verify(&mut self, end: Instant) -> Result<(), Broken> {
         if self.verified.elapsed() > VERIFIED_FOR {
-            self.fence = read_fence(&mut self.wire, end)?;
+            (self.fence, self.tells) = read_fence(&mut self.wire, end)?;
             self.verified = Instant::now();
         }
         Ok(())
@@ -229,9 +232,17 @@ fn ask_sentinel(
     // Half of what is left for each, so that one that is silent does not use up all of it.
     let end = Instant::now() + end.saturating_duration_since(Instant::now()) / 2;
     let mut wire = Wire::connect(address, options, end)?;
+    if let Some(password) = &options.sentinel_password {
+        let mut auth = redis::cmd("AUTH");
+        auth.arg(password);
+        wire.ask(&scripts::one(auth), end)?
+            .iter()
+            .try_for_each(refuse)?;
+    }
     let mut question = redis::cmd("SENTINEL");
     question.arg("get-master-addr-by-name").arg(primary);
     let replies = wire.ask(&scripts::one(question), end)?;
+    replies.iter().try_for_each(refuse)?;
     let Some(Value::Array(of)) = replies.into_iter().next() else {
         return Ok(None);
     };
@@ -266,8 +277,34 @@ pub fn enter(wire: &mut Wire, options: &Options, end: Instant) -> Result<(), Bro
     Ok(())
 }
 
-/// Which life of which server this is. It must be a primary.
-pub fn read_fence(wire: &mut Wire, end: Instant) -> Result<Fence, Broken> {
+/// All that use the server have one staleness, or a clear that waits would wait too short: the one that was said first, in milliseconds.
+/// `None`: it could not be written down.
+pub fn agree(wire: &mut Wire, options: &Options, end: Instant) -> Result<Option<u64>, Broken> {
+    let key = format!("{}:staleness", options.namespace);
+    let mut pipeline = redis::pipe();
+    let mine = clock::millis(options.staleness);
+    pipeline.cmd("SET").arg(&key).arg(mine).arg("NX");
+    pipeline.cmd("GET").arg(&key);
+    // A server that is full refuses to set what is set already.
+    match wire.ask(&pipeline, end)?.as_slice() {
+        [_, Value::BulkString(agreed)] => {
+            let agreed = String::from_utf8_lossy(agreed).parse();
+            let agreed = agreed.map_err(|_| Broken(format!("{key} is no number")))?;
+            Ok(Some(agreed))
+        }
+        [set, got] => {
+            refuse(got)?;
+            match code(set) {
+                Some("NOPERM") => refuse(set).map(|()| None),
+                _ => Ok(None),
+            }
+        }
+        _ => Err(Broken("an unexpected reply".to_owned())),
+    }
+}
+
+/// Which life of which server this is, and whether it says so. It must be a primary.
+pub fn read_fence(wire: &mut Wire, end: Instant) -> Result<(Fence, bool), Broken> {
     let mut pipeline = redis::pipe();
     pipeline.cmd("INFO").arg("server");
     pipeline.cmd("INFO").arg("replication");
@@ -288,23 +325,13 @@ pub fn read_fence(wire: &mut Wire, end: Instant) -> Result<Fence, Broken> {
     if field("role").is_some_and(|role| role != "master") {
         return Err(Broken("it is a replica".to_owned()));
     }
-    let life = match (field("run_id"), field("master_replid")) {
-        (Some(run), Some(replication)) => format!("{run} {replication}"),
+    let (life, tells) = match (field("run_id"), field("master_replid")) {
+        (Some(run), Some(replication)) => (format!("{run} {replication}"), true),
         // A service that hides them: its restarts are not seen (docs/redis.md).
-        _ => {
-            static ONCE: std::sync::Once = std::sync::Once::new();
-            ONCE.call_once(|| {
-                log::warn!(
-                    target: "quickcache",
-                    "a Redis does not tell its run_id and master_replid (INFO server, INFO replication): if it restarts from an old state, or \
-                     fails over to a replica that lags, what was cleared meanwhile can come back until its timeout"
-                );
-            });
-            "unknown".to_owned()
-        }
+        _ => ("unknown".to_owned(), false),
     };
     let hash = blake3::hash(life.as_bytes());
     let mut fence = [0; 16];
     fence.copy_from_slice(&hash.as_bytes()[..16]);
-    Ok(fence)
+    Ok((fence, tells))
 }

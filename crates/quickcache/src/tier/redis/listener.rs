@@ -1,26 +1,23 @@
-//! The connection on which clears of other machines are heard: two for each machine at most, by whichever processes are first, so that
-//! one that dies or is stopped leaves nobody deaf. What it hears it does to the machine's table; how far that is proven is in `common`.
+//! The connection on which clears of other machines are heard: two for each machine, by whichever processes have its `seat`s. What it hears
+//! it does to the machine's table; how far that is proven is in `common`.
 
-use std::fs::File;
-use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use redis::Value;
 
 use super::common::Common;
-use super::link::{Link, enter, read_fence};
+use super::link::{Link, agree, enter, read_fence};
+use super::meeting::Meeting;
 use super::message::Message;
 use super::record::{Fence, random};
 use super::scripts;
+use super::seat::{Seat, Silence};
 use super::server::Server;
 use super::wire::{Broken, Wire};
 use crate::clock;
 use crate::tier::store::proof::Proof;
-use crate::tier::store::{Opened, Shared, StoreKey, lock, wake};
-
-/// How many processes of a machine listen.
-const SEATS: u8 = 2;
+use crate::tier::store::{Opened, Shared, StoreKey, wake};
 
 /// How often it is tried whether what is published arrives.
 const CANARY: Duration = Duration::from_secs(10);
@@ -28,77 +25,68 @@ const CANARY: Duration = Duration::from_secs(10);
 /// The longest that connecting may take.
 const CONNECT: Duration = Duration::from_secs(1);
 
-/// Locks of seats, which the child of a fork lets go of.
-static SEATED: Mutex<Vec<File>> = Mutex::new(Vec::new());
-
 /// Listens for as long as the process lives.
 pub(super) fn start(server: &'static Server, shared: &'static Shared) -> bool {
     let thread = thread::Builder::new().name("quickcache-clears".to_owned());
     thread.spawn(move || run(server, shared)).is_ok()
 }
 
-/// Its lock, held until this is dropped: for the moment of a fork.
-#[cfg(unix)]
-pub(super) fn hold() -> impl Sized {
-    lock(&SEATED)
-}
+/// However it ends (a logger may panic), another one is begun by the next call that goes to the server.
+struct Listening(&'static Server, &'static Shared);
 
-#[cfg(unix)]
-pub(super) fn forget() {
-    lock(&SEATED).clear();
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.listens_no_more(self.1);
+    }
 }
 
 fn run(server: &'static Server, shared: &'static Shared) {
-    let bound = server.options.staleness;
+    let listening = Listening(server, shared);
+    let mut silence = Silence::new(server.options.staleness);
     loop {
         let heard = match shared.open() {
             Some(_) => match server.meeting(shared) {
-                Some(meeting) => listen_in_turn(server, meeting.opened(), meeting.common()),
-                None => return, // told by who asked first
+                Some(meeting) => listen_in_turn(server, meeting, &mut silence),
+                None => {
+                    // Told by who asked first; it stays so.
+                    std::mem::forget(listening);
+                    return;
+                }
             },
             None => Ok(()),
         };
         if let Err(Broken(why)) = heard {
             log::debug!(target: "quickcache", "{server:?}: listening for clears ended: {why}");
         }
-        thread::sleep(bound / 4);
+        thread::sleep(server.options.staleness / 4);
     }
 }
 
-/// Listens, if there is a seat; or if nobody is heard of, seat or not: those who have them may be stopped.
+/// Listens, if there is a seat.
 fn listen_in_turn(
     server: &'static Server,
-    opened: &'static Opened,
-    common: Common,
+    meeting: &'static Meeting,
+    silence: &mut Silence,
 ) -> Result<(), Broken> {
-    let bound = clock::millis(server.options.staleness);
     if server.is_away() {
         return Ok(());
     }
-    for seat in 0..SEATS {
-        let name = format!("listener-{:016x}-{seat}", server.id());
-        let Ok(file) = opened.seat(&name) else {
-            continue;
-        };
-        if file.try_lock().is_ok() {
-            let taken = file.try_clone();
-            lock(&SEATED).extend(taken);
-            let heard = listen(server, opened, common);
-            lock(&SEATED).clear();
-            return heard;
-        }
-    }
-    match common.is_proven(4 * bound) {
-        true => Ok(()),
-        false => listen(server, opened, common),
-    }
-}
-
-/// One connection, from its beginning to its end.
-fn listen(server: &'static Server, opened: &'static Opened, common: Common) -> Result<(), Broken> {
+    let (opened, common) = (meeting.opened(), meeting.common());
+    let seats = silence.seats(common.is_proven());
+    let name = format!("listener-{:016x}", server.id());
+    let Some(seat) = Seat::take(opened, &name, seats) else {
+        return Ok(());
+    };
     let mut listener = Listener::begin(server, opened, common)?;
+    let mut looked = Instant::now();
     while !opened.is_left() {
         listener.beat()?;
+        if seat.is_extra() && looked.elapsed() > CANARY {
+            looked = Instant::now();
+            if listener.is_needless()? {
+                break;
+            }
+        }
     }
     Ok(())
 }
@@ -114,6 +102,8 @@ struct Listener {
     /// Of the chain that it proves.
     chain: Option<u16>,
     canary: Canary,
+    /// It proves nothing, to see whether others do.
+    holds_back: bool,
 }
 
 /// What is published to oneself.
@@ -133,8 +123,13 @@ impl Listener {
         let options = &server.options;
         let mut wire = Wire::connect(&Link::address(options, end)?, options, end)?;
         enter(&mut wire, options, end)?;
-        let fence = read_fence(&mut wire, end)?;
-        agree(&mut wire, server, end)?;
+        let (fence, tells) = read_fence(&mut wire, end)?;
+        let agreed = agree(&mut wire, options, end)?;
+        if !server.learn(agreed, tells) {
+            return Err(Broken(
+                "its users have agreed on another staleness, or could not".to_owned(),
+            ));
+        }
         let mut subscribe = redis::cmd("SUBSCRIBE");
         subscribe.arg(server.channel());
         match wire.ask(&scripts::one(subscribe), end)?.as_slice() {
@@ -155,6 +150,7 @@ impl Listener {
                 sent: Instant::now(),
                 heard: false,
             },
+            holds_back: false,
         };
         listener.send_canary()?;
         Ok(listener)
@@ -195,7 +191,9 @@ impl Listener {
             }
         }
         if self.canary.heard {
-            self.prove(sent)?;
+            if !self.holds_back {
+                self.prove(sent)?;
+            }
             if self.canary.sent.elapsed() > CANARY {
                 self.send_canary()?;
             }
@@ -208,32 +206,43 @@ impl Listener {
         Ok(())
     }
 
-    /// All that the server had executed at a moment has been heard.
-    fn prove(&mut self, millis: u64) -> Result<(), Broken> {
+    /// Whether others prove what this one does: those who were stopped go on. For one beat it does not; a proof lasts for four.
+    fn is_needless(&mut self) -> Result<bool, Broken> {
+        let before = self.common.proof();
+        self.holds_back = true;
+        let beaten = self.beat();
+        self.holds_back = false;
+        beaten.map(|()| before.is_fresh() && self.common.proof().until > before.until)
+    }
+
+    /// All that the server had executed when a PING was sent has been heard.
+    fn prove(&mut self, sent: u64) -> Result<(), Broken> {
+        let bound = clock::millis(self.server.options.staleness);
+        let until = sent + bound;
         let Listener { common, fence, .. } = self;
         if let Some(chain) = self.chain {
-            if common.prove(chain, fence, millis) {
+            if common.prove(chain, fence, until) {
                 return Ok(());
             }
             self.chain = None;
         }
         let proof = common.proof();
-        if proof.is_fresh(clock::millis(self.server.options.staleness)) {
+        if proof.is_fresh() {
             if !common.listens_to(fence) {
                 return Err(Broken("others listen to another server".to_owned()));
             }
             // Others listen. As soon as they have heard all from before this connection, this one goes on where they are.
-            if proof.millis >= self.since && common.prove(proof.chain, fence, millis) {
+            if proof.until >= self.since + bound && common.prove(proof.chain, fence, until) {
                 self.chain = Some(proof.chain);
             }
             return Ok(());
         }
-        self.chain = self.begin_chain(proof, millis);
+        self.chain = self.begin_chain(proof, until);
         Ok(())
     }
 
-    fn begin_chain(&self, before: Proof, millis: u64) -> Option<u16> {
-        self.common.begin(before, &self.fence, millis, || {
+    fn begin_chain(&self, before: Proof, until: u64) -> Option<u16> {
+        self.common.begin(before, &self.fence, until, || {
             self.opened.clear_everything()
         })
     }
@@ -273,27 +282,4 @@ impl Listener {
 
 fn is_pong(value: &Value) -> bool {
     matches!(value, Value::Array(parts) if parts.first() == Some(&Value::BulkString(b"pong".to_vec())))
-}
-
-/// All that use the server have one bound, or a clear that waits would wait too short.
-fn agree(wire: &mut Wire, server: &Server, end: Instant) -> Result<(), Broken> {
-    let mine = clock::millis(server.options.staleness).to_string();
-    let key = format!("{}:staleness", server.options.namespace);
-    let mut pipeline = redis::pipe();
-    pipeline.cmd("SET").arg(&key).arg(&mine).arg("NX");
-    pipeline.cmd("GET").arg(&key);
-    let replies = wire.ask(&pipeline, end)?;
-    match replies.as_slice() {
-        [_, Value::BulkString(agreed)] if *agreed == mine.as_bytes() => Ok(()),
-        [_, Value::BulkString(agreed)] => {
-            let agreed = String::from_utf8_lossy(agreed);
-            server.disagrees(&agreed);
-            Err(Broken(format!(
-                "its users have agreed on a staleness of {agreed} ms"
-            )))
-        }
-        _ => Err(Broken(
-            "it does not say on which staleness its users agreed".to_owned(),
-        )),
-    }
 }

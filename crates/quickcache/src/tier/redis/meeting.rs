@@ -127,6 +127,16 @@ impl Server {
             log::warn!(target: "quickcache", "clears that cannot be told to {self:?} cannot be written down: {error}");
         }
         let journal = journal.ok();
+        let before = self.known_meetings();
+        let before = before
+            .iter()
+            .find(|meeting| ptr::eq(meeting.shared, shared));
+        if let (Some(before), Some(journal)) = (before, journal)
+            && let Some(old) = before.journal
+        {
+            // The table was replaced, and perhaps its folder. (Not under the lock: a fork takes those of journals first.)
+            let _lost_in_memory = journal.succeed(old);
+        }
         let mut meetings = lock(&self.meetings);
         // Another thread may have been quicker.
         if let Some(meeting) = meetings
@@ -134,15 +144,6 @@ impl Server {
             .find(|meeting| ptr::eq(meeting.opened, opened))
         {
             return Some(meeting);
-        }
-        let before = meetings
-            .iter()
-            .position(|meeting| ptr::eq(meeting.shared, shared));
-        if let (Some(at), Some(journal)) = (before, journal)
-            && let Some(old) = meetings[at].journal
-        {
-            // The table was replaced, and perhaps its folder.
-            let _lost_in_memory = journal.succeed(old);
         }
         let meeting: &'static Meeting = Box::leak(Box::new(Meeting {
             shared,

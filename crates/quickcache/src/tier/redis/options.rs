@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
-
 use super::server::Server;
+use super::tls::Tls;
+use super::url::Url;
 use crate::config::Timeout;
 use crate::tier::store::{Shared, TABLE_ONLY, usual_folder};
 
@@ -24,11 +24,11 @@ pub(super) struct Options {
     pub(super) addresses: Vec<Address>,
     /// The name by which the sentinels know the primary.
     pub(super) primary: Option<String>,
-    pub(super) tls: bool,
-    /// Certificates of the authorities that may vouch for the server: PEM. Without it those of the system.
-    pub(super) ca_file: Option<PathBuf>,
+    pub(super) tls: Option<Tls>,
     pub(super) user: Option<String>,
     pub(super) password: Option<String>,
+    /// That of the sentinels.
+    pub(super) sentinel_password: Option<String>,
     pub(super) database: i64,
     pub(super) namespace: String,
     /// The longest that one operation takes.
@@ -47,7 +47,7 @@ impl std::fmt::Debug for Options {
         f.debug_struct("Redis")
             .field("addresses", &self.addresses)
             .field("primary", &self.primary)
-            .field("tls", &self.tls)
+            .field("tls", &self.tls.is_some())
             .field("database", &self.database)
             .field("namespace", &self.namespace)
             .finish_non_exhaustive()
@@ -88,7 +88,7 @@ impl Options {
             }
             Address::Unix(_) => true,
         };
-        let is_safe = self.tls && self.password.is_some();
+        let is_safe = self.tls.is_some() && self.password.is_some();
         !is_safe && !self.addresses.iter().all(is_here)
     }
 }
@@ -120,8 +120,8 @@ pub struct Redis {
 
 impl Redis {
     /// The server of a URL: `redis://[user:password@]host[:port][/database]`, `rediss://` for TLS (the certificate must be for that host),
-    /// `redis+unix:///path?db=0&user=..&pass=..` for a socket. `valkey` means the same as `redis` there. Nothing is connected before the
-    /// first call.
+    /// `redis+unix:///path?db=0&user=..&pass=..` for a socket. `valkey` means the same as `redis` there. In user and password `%40` stands for
+    /// `@`, and so on. Nothing is connected before the first call.
     ///
     /// # Panics
     /// If it is not such a URL.
@@ -141,32 +141,34 @@ impl Redis {
     }
 
     fn of_urls(urls: &[&str], primary: Option<&str>) -> Self {
-        Self::try_of_urls(urls, primary).unwrap_or_else(|why| panic!("Redis: {why}"))
+        Self::try_of_urls(urls, primary).unwrap_or_else(|why| panic!("Redis: url is {why}"))
     }
 
-    /// The server of a URL, or the primary of sentinels; what is wrong, if something is.
+    /// The server of a URL, or the primary of sentinels; what the URL is, if it is none.
     #[doc(hidden)]
     pub fn try_of_urls(urls: &[&str], primary: Option<&str>) -> Result<Self, String> {
-        let infos: Vec<ConnectionInfo> =
-            urls.iter().map(|url| info(url)).collect::<Result<_, _>>()?;
-        let Some(first) = infos.first() else {
+        let urls: Vec<Url> = urls
+            .iter()
+            .map(|url| Url::read(url))
+            .collect::<Result<_, _>>()?;
+        let Some(first) = urls.first().cloned() else {
             return Err("no URL; give it one, for example \"redis://localhost:6379/0\"".to_owned());
         };
-        let tls = matches!(first.addr(), ConnectionAddr::TcpTls { .. });
-        let addresses = infos
-            .iter()
-            .map(|info| address(info.addr()))
-            .collect::<Result<_, _>>()?;
-        let redis = first.redis_settings();
+        if urls.iter().any(|url| url.tls != first.tls) {
+            return Err(
+                "of both redis:// and rediss://; sentinels and servers speak TLS, or none does"
+                    .to_owned(),
+            );
+        }
         Ok(Redis {
             options: Options {
-                addresses,
+                addresses: urls.into_iter().map(|url| url.address).collect(),
                 primary: primary.map(str::to_owned),
-                tls,
-                ca_file: None,
-                user: redis.username().map(str::to_owned),
-                password: redis.password().map(str::to_owned),
-                database: redis.db(),
+                tls: first.tls.then(Tls::default),
+                user: first.user,
+                password: first.password,
+                sentinel_password: None,
+                database: first.database,
                 namespace: "qc".to_owned(),
                 budget: Duration::from_millis(100),
                 staleness: Duration::from_millis(250),
@@ -245,9 +247,46 @@ impl Redis {
     }
 
     /// A file of certificates (PEM) that vouch for a server with TLS, in place of the system's.
+    ///
+    /// # Panics
+    /// If the URL is not that of a server with TLS.
     #[must_use]
     pub fn ca_file(self, path: impl AsRef<Path>) -> Self {
-        self.with(|options| options.ca_file = Some(path.as_ref().to_owned()))
+        self.with_tls("ca_file", |tls| {
+            tls.ca_file = Some(path.as_ref().to_owned())
+        })
+    }
+
+    /// Files (PEM) with the certificate of this client, and those that vouch for it, and with its private key: for a server that asks
+    /// for one (`tls-auth-clients yes`, as it is by default).
+    ///
+    /// # Panics
+    /// If the URL is not that of a server with TLS.
+    #[must_use]
+    pub fn client_cert(self, certificate: impl AsRef<Path>, key: impl AsRef<Path>) -> Self {
+        let files = (certificate.as_ref().to_owned(), key.as_ref().to_owned());
+        self.with_tls("client_cert", |tls| tls.client = Some(files))
+    }
+
+    #[doc(hidden)]
+    #[must_use]
+    pub fn has_tls(&self) -> bool {
+        self.options.tls.is_some()
+    }
+
+    fn with_tls(self, option: &str, change: impl FnOnce(&mut Tls)) -> Self {
+        self.with(|options| match &mut options.tls {
+            Some(tls) => change(tls),
+            None => panic!(
+                "Redis: {option} without TLS; a url of a server with TLS begins with rediss://"
+            ),
+        })
+    }
+
+    /// The password of the sentinels themselves, if they have one.
+    #[must_use]
+    pub fn sentinel_password(self, password: &str) -> Self {
+        self.with(|options| options.sentinel_password = Some(password.to_owned()))
     }
 
     /// Where the processes of this machine and user keep what they know together: generations, and clears that are not applied yet.
@@ -275,21 +314,5 @@ impl Redis {
             }
         };
         Shared::of(Some(&folder), TABLE_ONLY)
-    }
-}
-
-fn info(url: &str) -> Result<ConnectionInfo, String> {
-    // The URL may hold a password: it is not repeated.
-    let info = url.into_connection_info();
-    info.map_err(|error| format!("not the URL of a server: {error}"))
-}
-
-fn address(addr: &ConnectionAddr) -> Result<Address, String> {
-    match addr {
-        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
-            Ok(Address::Tcp(host.clone(), *port))
-        }
-        ConnectionAddr::Unix(path) => Ok(Address::Unix(path.clone())),
-        _ => Err("a kind of address that is not known here".to_owned()),
     }
 }

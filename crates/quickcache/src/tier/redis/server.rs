@@ -2,21 +2,23 @@
 //! longer than their budget, and while the server is out of reach not at all. Who connects, and finds out when it is back, is the
 //! agent, a thread.
 
+use std::mem;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::Pipeline;
 
+use super::agent;
 use super::common::Common;
 use super::lanes::Lanes;
 use super::link::{Link, Out, Outcome, Request};
+use super::listener;
 use super::meeting::Meeting;
 use super::options::Options;
 use super::record::{Era, Fence, Token, random};
 use super::wire::Broken;
-use super::{agent, listener};
 use crate::clock;
 use crate::tier::store::{Opened, Proven, Shared, lock};
 
@@ -24,8 +26,10 @@ use crate::tier::store::{Opened, Proven, Shared, lock};
 pub struct Server {
     pub(super) options: Options,
     pub(super) state: Mutex<State>,
-    /// Something in `state` has changed.
-    pub(super) changed: Condvar,
+    /// There is a connection for one of those who wait, or none for any.
+    changed: Condvar,
+    /// There is something to do for the agent.
+    pub(super) tasks: Condvar,
     /// Where this process meets the others of its machine.
     pub(super) meetings: Mutex<Vec<&'static Meeting>>,
     /// For those who may not wait in place.
@@ -34,8 +38,11 @@ pub struct Server {
     identity: [u8; 32],
     /// A clear was not told, and could not be written down: nothing is read, and everything is cleared when it is back.
     owes: AtomicBool,
+    /// The staleness that its users have agreed on, in milliseconds; 0: not known yet.
+    agreed: AtomicU64,
     warned_crowded: AtomicBool,
     warned_staleness: AtomicBool,
+    warned_hidden: AtomicBool,
 }
 
 /// What a server's lock guards.
@@ -44,20 +51,17 @@ pub(super) struct State {
     pub(super) idle: Vec<Link>,
     /// Connections, those in use among them.
     pub(super) live: usize,
-    /// Sockets in use, for the child of a fork to close.
-    #[cfg(unix)]
-    out: Vec<std::os::fd::RawFd>,
     /// Callers that wait for a connection.
     pub(super) wanted: usize,
     /// Since it is out of reach.
     pub(super) away: Option<Away>,
     /// The agent runs.
     pub(super) agent: bool,
-    /// For which tables a thread listens for clears, or tries to.
-    listens: Vec<&'static Shared>,
+    /// For which tables clears are to be listened for, and whether a thread does, or tries to.
+    listens: Vec<(&'static Shared, bool)>,
     /// Leases to keep alive.
     pub(super) leases: Vec<Lease>,
-    /// Leases to give back.
+    /// Leases to give back, when that is due.
     pub(super) abandoned: Vec<Lease>,
     warned: bool,
 }
@@ -91,7 +95,10 @@ pub(super) struct Lease {
     pub(super) key: Vec<u8>,
     pub(super) era: Era,
     pub(super) token: Token,
-    pub(super) renew: Instant,
+    /// When it is to be renewed, or given back.
+    pub(super) due: Instant,
+    /// It was to be given back once already, and was not there: the claim was perhaps still on its way.
+    pub(super) again: bool,
 }
 
 /// Every server of this process, none of which is ever dropped.
@@ -113,13 +120,16 @@ impl Server {
             options: options.clone(),
             state: Mutex::default(),
             changed: Condvar::new(),
+            tasks: Condvar::new(),
             meetings: Mutex::default(),
             lanes: Lanes::new(),
             failures: AtomicU64::new(0),
             identity: options.identity(),
             owes: AtomicBool::new(false),
+            agreed: AtomicU64::new(0),
             warned_crowded: AtomicBool::new(false),
             warned_staleness: AtomicBool::new(false),
+            warned_hidden: AtomicBool::new(false),
         }));
         all.push(server);
         drop(all);
@@ -133,9 +143,9 @@ impl Server {
         server
     }
 
-    /// The longest staleness of the servers of this process.
+    /// The longest staleness of the servers of this process, as it was said, or as others have agreed on it.
     pub fn longest_staleness() -> Option<Duration> {
-        all().iter().map(|server| server.options.staleness).max()
+        all().iter().map(|server| server.staleness()).max()
     }
 
     /// The channel on which clears are told.
@@ -165,10 +175,7 @@ impl Server {
 
     /// What proves that this machine knows what was cleared on others.
     pub fn proven(&self) -> Proven {
-        Proven {
-            id: self.id(),
-            bound: clock::millis(self.options.staleness),
-        }
+        Proven(self.id())
     }
 
     /// Names it among the network tiers of a machine; not 0.
@@ -189,23 +196,54 @@ impl Server {
         words.map(Common::new)
     }
 
-    /// The others have agreed on another bound.
-    pub(super) fn disagrees(&self, agreed: &str) {
-        if !self.warned_staleness.swap(true, Ordering::Relaxed) {
+    /// What a new connection was told: whether this process agrees with the others on the bound, if that is known.
+    pub(super) fn learn(&self, agreed: Option<u64>, tells: bool) -> bool {
+        if !tells && !self.warned_hidden.swap(true, Ordering::Relaxed) {
+            log::warn!(
+                target: "quickcache",
+                "{self:?} does not tell its run_id and master_replid (INFO server, INFO replication): if it restarts from an old state, or \
+                 fails over to a replica that lags, what was cleared meanwhile can come back until its timeout"
+            );
+        }
+        let Some(agreed) = agreed else {
+            return false;
+        };
+        self.agreed.store(agreed, Ordering::Relaxed);
+        let agrees = agreed == clock::millis(self.options.staleness);
+        if !agrees && !self.warned_staleness.swap(true, Ordering::Relaxed) {
             log::warn!(
                 target: "quickcache",
                 "{self:?}: its users have agreed on a staleness of {agreed} ms, and this process says {:?}: its memory tiers are off",
                 self.options.staleness
             );
         }
+        agrees
     }
 
     /// Has clears listened for, on the machine of this table.
     pub(super) fn listen(&'static self, shared: &'static Shared) {
         let mut state = lock(&self.state);
-        let listens = state.listens.iter().any(|table| ptr::eq(*table, shared));
-        if !listens && listener::start(self, shared) {
-            state.listens.push(shared);
+        if !state
+            .listens
+            .iter()
+            .any(|(table, _)| ptr::eq(*table, shared))
+        {
+            state.listens.push((shared, false));
+        }
+        self.start_listeners(&mut state);
+    }
+
+    /// Starts the threads that are to listen and do not: after a fork, and after one that has ended.
+    pub(super) fn start_listeners(&'static self, state: &mut State) {
+        for (shared, runs) in &mut state.listens {
+            *runs = *runs || listener::start(self, shared);
+        }
+    }
+
+    /// The thread has ended that listened for this table.
+    pub(super) fn listens_no_more(&self, shared: &'static Shared) {
+        for (table, runs) in &mut lock(&self.state).listens {
+            *runs = *runs && !ptr::eq(*table, shared);
         }
     }
 
@@ -235,9 +273,10 @@ impl Server {
         Instant::now() + self.options.budget * 9 / 10
     }
 
-    /// How long a memory tier may still serve what was cleared on another machine.
+    /// How long a memory tier may still serve what was cleared on another machine, as it was said, or as others have agreed on it.
     pub fn staleness(&self) -> Duration {
-        self.options.staleness
+        let agreed = Duration::from_millis(self.agreed.load(Ordering::Relaxed));
+        self.options.staleness.max(agreed)
     }
 
     /// The longest that one operation takes.
@@ -266,24 +305,21 @@ impl Server {
         requests: &[Request],
         end: Instant,
     ) -> Result<Vec<Outcome>, Out> {
-        let mut link = loop {
-            let mut link = self.take(end)?;
-            match link.verify(end) {
-                Ok(()) => break link,
-                // Closed while it was idle; nothing was sent yet. Is there a better one?
-                Err(_) if Instant::now() < end => self.close(link),
-                Err(Broken(why)) => {
-                    self.broke(link, &why);
-                    return Err(Out::Broken(why));
-                }
+        loop {
+            let link = self.take(end)?;
+            if let Some(link) = self.verified(link, end)? {
+                return self.exchange(link, requests, end);
             }
-        };
-        match link.ask(requests, end) {
-            Ok(outcomes) => {
-                self.give(link);
-                let refused = outcomes.iter().filter(|outcome| outcome.is_err()).count();
-                self.failures.fetch_add(refused as u64, Ordering::Relaxed);
-                Ok(outcomes)
+        }
+    }
+
+    /// A connection that leads to a primary. `None`: it was closed while it was idle, and nothing was sent yet; is there a better one?
+    pub(super) fn verified(&self, mut link: Link, end: Instant) -> Result<Option<Link>, Out> {
+        match link.verify(end) {
+            Ok(()) => Ok(Some(link)),
+            Err(_) if Instant::now() < end => {
+                self.close(link);
+                Ok(None)
             }
             Err(Broken(why)) => {
                 self.broke(link, &why);
@@ -292,38 +328,74 @@ impl Server {
         }
     }
 
+    /// Sends requests on this connection.
+    pub(super) fn exchange(
+        &self,
+        mut link: Link,
+        requests: &[Request],
+        end: Instant,
+    ) -> Result<Vec<Outcome>, Out> {
+        let began = Instant::now();
+        match link.ask(requests, end) {
+            Ok(outcomes) => {
+                self.give(link);
+                let refused = outcomes.iter().filter(|outcome| outcome.is_err()).count();
+                self.failures.fetch_add(refused as u64, Ordering::Relaxed);
+                Ok(outcomes)
+            }
+            Err(Broken(why)) => {
+                // Most of the time had gone by before its turn came: that is no fault of the server.
+                let had_time = end.saturating_duration_since(began) > self.options.budget / 2;
+                if had_time || Instant::now() < end {
+                    self.broke(link, &why);
+                } else {
+                    self.failures.fetch_add(1, Ordering::Relaxed);
+                    self.close(link);
+                }
+                Err(Out::Broken(why))
+            }
+        }
+    }
+
     /// A connection, now or until `end`.
-    fn take(&'static self, end: Instant) -> Result<Link, Out> {
+    pub(super) fn take(&'static self, end: Instant) -> Result<Link, Out> {
         let mut state = lock(&self.state);
         loop {
             if state.away.is_some() {
+                if !state.agent {
+                    // Nobody would find out that it is back.
+                    agent::rouse(self, &mut state);
+                }
                 return Err(Out::Away);
-            }
-            if let Some(link) = state.idle.pop() {
-                #[cfg(unix)]
-                state.out.push(link.fd());
-                return Ok(link);
             }
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                // All are in use, or none could be made in time.
-                let lost = (state.live == 0)
-                    .then(|| self.lose(&mut state, "it cannot be connected to in time"));
-                drop(state);
-                drop(lost);
-                return Err(Out::Broken("there is no connection in time".to_owned()));
+                let none = "there is no connection in time";
+                if state.live == 0 {
+                    let lost = self.lose(&mut state, "it cannot be connected to in time");
+                    drop(state);
+                    drop(lost);
+                } else if !state.idle.is_empty() {
+                    // What this one was woken for is another's.
+                    self.changed.notify_one();
+                }
+                return Err(Out::Broken(none.to_owned()));
+            }
+            if let Some(link) = state.idle.pop() {
+                return Ok(link);
             }
             state.wanted += 1;
-            agent::rouse(self, &mut state);
+            if state.live < self.options.connections {
+                agent::rouse(self, &mut state);
+            }
             let waited = self.changed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
             state.wanted = state.wanted.saturating_sub(1);
         }
     }
 
     fn give(&self, link: Link) {
         let mut state = lock(&self.state);
-        state.returned(&link);
         if state.away.is_some() {
             state.live -= 1;
             drop(state);
@@ -333,26 +405,22 @@ impl Server {
         let waits = state.wanted > 0;
         drop(state);
         if waits {
-            self.changed.notify_all();
+            self.changed.notify_one();
         }
     }
 
     fn close(&self, link: Link) {
-        let mut state = lock(&self.state);
-        state.returned(&link);
-        state.live -= 1;
-        drop(state);
+        lock(&self.state).live -= 1;
         drop(link);
     }
 
     fn broke(&self, link: Link, why: &str) {
         self.failures.fetch_add(1, Ordering::Relaxed);
         let mut state = lock(&self.state);
-        state.returned(&link);
         state.live -= 1;
-        let left = self.lose(&mut state, why);
+        let lost = self.lose(&mut state, why);
         drop(state);
-        drop((link, left));
+        drop((link, lost));
     }
 
     /// It is out of reach from now on. The connections that are left over.
@@ -361,30 +429,38 @@ impl Server {
         if state.away.is_none() {
             state.away = Some(Away::new());
             self.changed.notify_all();
-            if !std::mem::replace(&mut state.warned, true) {
+            self.tasks.notify_all();
+            if !mem::replace(&mut state.warned, true) {
                 said = Some(format!(
                     "{self:?}: {why}; until it is back functions run without it, and clears are written down"
                 ));
             }
         }
-        let idle = std::mem::take(&mut state.idle);
+        let idle = mem::take(&mut state.idle);
         state.live -= idle.len();
         Lost { idle, said }
     }
 
-    /// It is back.
-    pub(super) fn found(&self, state: &mut State, link: Link) {
+    /// It is there, by this connection.
+    pub(super) fn found(&self, link: Link) {
+        let mut state = lock(&self.state);
         state.live += 1;
         state.idle.push(link);
-        if state.away.take().is_some() && std::mem::take(&mut state.warned) {
+        let is_news = state.away.take().is_some() && mem::take(&mut state.warned);
+        drop(state);
+        self.changed.notify_one();
+        if is_news {
             log::info!(target: "quickcache", "{self:?}: it is back");
         }
-        self.changed.notify_all();
     }
 
-    /// Keeps a lease alive until it is let go: the agent, which runs since there is a connection, sees to it in time.
-    pub(super) fn keep_alive(&self, lease: Lease) {
-        lock(&self.state).leases.push(lease);
+    /// Keeps a lease alive until it is let go: the agent sees to it in time.
+    pub(super) fn keep_alive(&'static self, lease: Lease) {
+        let mut state = lock(&self.state);
+        state.leases.push(lease);
+        if !state.agent {
+            agent::rouse(self, &mut state);
+        }
     }
 
     /// The lease is not kept any more.
@@ -400,32 +476,25 @@ impl Server {
             return;
         };
         let mut state = lock(&self.state);
-        state.abandoned.push(lease);
+        state.abandoned.push(Lease {
+            due: Instant::now(),
+            ..lease
+        });
         agent::rouse(self, &mut state);
     }
 
-    /// In the child of a fork: all that was there is the parent's.
+    /// In the child of a fork: all that was there is the parent's. What owns sockets is not dropped: they are closed by their list.
     #[cfg(unix)]
     pub(super) fn forget(&self) {
         let mut state = lock(&self.state);
-        for fd in state.out.drain(..) {
-            // SAFETY: the thread that has it is not in this process, so nobody closes it twice.
-            drop(unsafe { <std::os::fd::OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd) });
-        }
-        *state = State::default();
+        let before = mem::take(&mut *state);
+        state.listens = before
+            .listens
+            .iter()
+            .map(|(table, _)| (*table, false))
+            .collect();
+        mem::forget(before);
         self.lanes.forget();
-    }
-}
-
-impl State {
-    fn returned(&mut self, _link: &Link) {
-        #[cfg(unix)]
-        {
-            let fd = _link.fd();
-            if let Some(at) = self.out.iter().position(|out| *out == fd) {
-                self.out.swap_remove(at);
-            }
-        }
     }
 }
 

@@ -1,75 +1,41 @@
 //! One blocking connection: bytes out, replies in, and never longer than until a given moment, however slowly the bytes come. (The
-//! `redis` crate packs commands and parses replies; its own blocking connection has a timeout for each read only.)
+//! `redis` crate packs commands and parses replies; its own blocking connection has a timeout for each read only.) How it comes about is in
+//! `socket` and `tls`.
 
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-#[cfg(unix)]
-use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redis::{Parser, Pipeline, Value};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::ClientConnection;
 
 use super::options::{Address, Options};
+use super::socket::{self, Socket};
+use super::tls;
 
 pub struct Wire {
     stream: Stream,
     parser: Parser,
 }
 
-enum Stream {
-    Tcp(TcpStream),
-    #[cfg(unix)]
-    Unix(UnixStream),
-    Tls(Box<rustls::StreamOwned<rustls::ClientConnection, TcpStream>>),
+struct Stream {
+    socket: Socket,
+    tls: Option<Box<ClientConnection>>,
 }
 
-/// Each kind of stream does the same.
-macro_rules! with {
-    ($stream:expr, $tcp:ident => $do:expr) => {
-        match $stream {
-            Stream::Tcp($tcp) => $do,
-            #[cfg(unix)]
-            Stream::Unix($tcp) => $do,
-            Stream::Tls(tls) => {
-                let $tcp = tls.get_ref();
-                $do
-            }
-        }
-    };
-}
-
-/// A stream until a moment.
-struct Until<'a> {
-    stream: &'a mut Stream,
-    end: Instant,
+/// A socket until a moment: each read and each write is given what is left of the time. TLS may need many of them for one byte.
+pub(super) struct Until<'a> {
+    pub(super) socket: &'a Socket,
+    pub(super) end: Instant,
 }
 
 impl Until<'_> {
     /// What is left of the time.
-    fn left(&self) -> io::Result<Option<Duration>> {
+    fn left(&self) -> io::Result<Duration> {
         let left = self.end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
+        match left.is_zero() {
+            true => Err(io::ErrorKind::TimedOut.into()),
+            false => Ok(left),
         }
-        Ok(Some(left))
-    }
-
-    /// TLS reads in order to write, and the other way round.
-    fn limit(&self, read: bool) -> io::Result<()> {
-        let left = self.left()?;
-        let both = matches!(self.stream, Stream::Tls(_));
-        with!(&*self.stream, stream => {
-            if read || both {
-                stream.set_read_timeout(left)?;
-            }
-            if !read || both {
-                stream.set_write_timeout(left)?;
-            }
-        });
-        Ok(())
     }
 }
 
@@ -83,35 +49,60 @@ fn named<T>(result: io::Result<T>) -> io::Result<T> {
 
 impl Read for Until<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.limit(true)?;
-        named(match self.stream {
-            Stream::Tcp(stream) => stream.read(buffer),
-            #[cfg(unix)]
-            Stream::Unix(stream) => stream.read(buffer),
-            Stream::Tls(stream) => stream.read(buffer),
-        })
+        named(self.socket.read(buffer, self.left()?))
     }
 }
 
 impl Write for Until<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.limit(false)?;
-        named(match self.stream {
-            Stream::Tcp(stream) => stream.write(bytes),
-            #[cfg(unix)]
-            Stream::Unix(stream) => stream.write(bytes),
-            Stream::Tls(stream) => stream.write(bytes),
-        })
+        named(self.socket.write(bytes, self.left()?))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.limit(false)?;
-        named(match self.stream {
-            Stream::Tcp(stream) => stream.flush(),
-            #[cfg(unix)]
-            Stream::Unix(stream) => stream.flush(),
-            Stream::Tls(stream) => stream.flush(),
-        })
+        Ok(()) // nothing is kept back
+    }
+}
+
+/// The same for what is said on it.
+struct Said<'a> {
+    tls: Option<&'a mut ClientConnection>,
+    until: Until<'a>,
+}
+
+impl Read for Said<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.tls {
+            None => self.until.read(buffer),
+            Some(tls) => rustls::Stream::new(*tls, &mut self.until).read(buffer),
+        }
+    }
+}
+
+impl Write for Said<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.tls {
+            None => self.until.write(bytes),
+            Some(tls) => rustls::Stream::new(*tls, &mut self.until).write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.tls {
+            None => Ok(()),
+            Some(tls) => rustls::Stream::new(*tls, &mut self.until).flush(),
+        }
+    }
+}
+
+impl Stream {
+    fn until(&mut self, end: Instant) -> Said<'_> {
+        Said {
+            tls: self.tls.as_deref_mut(),
+            until: Until {
+                socket: &self.socket,
+                end,
+            },
+        }
     }
 }
 
@@ -140,37 +131,19 @@ impl From<redis::RedisError> for Broken {
 }
 
 impl Wire {
-    /// Connects, without a word to the server yet.
+    /// Connects, without a word to the server yet but those of TLS.
     pub fn connect(address: &Address, options: &Options, end: Instant) -> Result<Wire, Broken> {
-        let stream = match address {
-            Address::Tcp(host, port) => {
-                let tcp = connect(host, *port, end)?;
-                tcp.set_nodelay(true)?;
-                match options.tls {
-                    true => Stream::Tls(Box::new(secure(host, tcp, options)?)),
-                    false => Stream::Tcp(tcp),
-                }
+        let socket = socket::connect(address, end)?;
+        let tls = match (address, &options.tls) {
+            (Address::Tcp(host, _), Some(tls)) => {
+                Some(Box::new(tls::begin(host, tls, &socket, end)?))
             }
-            #[cfg(unix)]
-            Address::Unix(path) => Stream::Unix(UnixStream::connect(path)?),
-            #[cfg(not(unix))]
-            Address::Unix(_) => {
-                return Err(Broken(
-                    "there are no such sockets on this platform".to_owned(),
-                ));
-            }
+            _ => None,
         };
         Ok(Wire {
-            stream,
+            stream: Stream { socket, tls },
             parser: Parser::new(),
         })
-    }
-
-    /// The number of its socket, by which the child of a fork closes it.
-    #[cfg(unix)]
-    pub fn fd(&self) -> std::os::fd::RawFd {
-        use std::os::fd::AsRawFd;
-        with!(&self.stream, stream => stream.as_raw_fd())
     }
 
     /// Sends commands, and awaits a reply to each. Errors of the server are among the replies.
@@ -180,79 +153,22 @@ impl Wire {
     }
 
     pub fn send(&mut self, bytes: &[u8], end: Instant) -> Result<(), Broken> {
-        let mut until = Until {
-            stream: &mut self.stream,
-            end,
-        };
+        let mut until = self.stream.until(end);
         until.write_all(bytes)?;
         Ok(until.flush()?)
     }
 
     /// The next reply.
     pub fn receive(&mut self, end: Instant) -> Result<Value, Broken> {
-        let until = Until {
-            stream: &mut self.stream,
-            end,
-        };
-        Ok(self.parser.parse_value(until)?)
+        Ok(self.parser.parse_value(self.stream.until(end))?)
     }
 
     /// The next message, or `None` if none comes until then; what has come of one is kept.
     pub fn listen(&mut self, end: Instant) -> Result<Option<Value>, Broken> {
-        let until = Until {
-            stream: &mut self.stream,
-            end,
-        };
-        match self.parser.parse_value(until) {
+        match self.parser.parse_value(self.stream.until(end)) {
             Ok(value) => Ok(Some(value)),
             Err(error) if error.is_timeout() => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
-}
-
-fn connect(host: &str, port: u16, end: Instant) -> Result<TcpStream, Broken> {
-    let mut last = None;
-    for address in (host, port).to_socket_addrs()? {
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::Error::from(io::ErrorKind::TimedOut).into());
-        }
-        match TcpStream::connect_timeout(&address, left) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.map_or_else(|| Broken("its name leads nowhere".to_owned()), Broken::from))
-}
-
-fn secure(
-    host: &str,
-    tcp: TcpStream,
-    options: &Options,
-) -> Result<rustls::StreamOwned<rustls::ClientConnection, TcpStream>, Broken> {
-    let broken = |error: &dyn std::fmt::Display| Broken(format!("TLS: {error}"));
-    let mut roots = rustls::RootCertStore::empty();
-    match &options.ca_file {
-        Some(path) => {
-            let read = CertificateDer::pem_file_iter(path).map_err(|error| broken(&error))?;
-            for certificate in read {
-                let certificate = certificate.map_err(|error| broken(&error))?;
-                roots.add(certificate).map_err(|error| broken(&error))?;
-            }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| broken(&error))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let name = ServerName::try_from(host.to_owned()).map_err(|error| broken(&error))?;
-    let connection =
-        rustls::ClientConnection::new(Arc::new(config), name).map_err(|error| broken(&error))?;
-    Ok(rustls::StreamOwned::new(connection, tcp))
 }

@@ -111,8 +111,8 @@ impl AtStore {
                 watch: opened.watch(function),
                 proving: match self.proven {
                     None => Proving::Needless,
-                    Some(Proven { id, bound }) => match opened.network(id) {
-                        Some(words) => Proving::By(&words[PROOF], bound),
+                    Some(Proven(id)) => match opened.network(id) {
+                        Some(words) => Proving::By(&words[PROOF]),
                         None => Proving::Never,
                     },
                 },
