@@ -57,7 +57,7 @@ impl TieredCache {
                 }
                 #[cfg(feature = "redis")]
                 Kind::Redis(redis) => {
-                    let second = this.redis.replace(redis);
+                    let second = this.redis.replace(*redis);
                     assert!(second.is_none(), "TieredCache: two Redis; one is enough");
                 }
                 Kind::Outer(outer) => this.outer.push(outer),

@@ -148,7 +148,7 @@ pub(crate) enum Kind {
     Memory(super::memory::Memory),
     Store(super::store::Store),
     #[cfg(feature = "redis")]
-    Redis(super::redis::Redis),
+    Redis(Box<super::redis::Redis>),
     Outer(Outer),
 }
 
@@ -257,7 +257,7 @@ impl From<super::store::Store> for Tier {
 impl From<super::redis::Redis> for Tier {
     fn from(redis: super::redis::Redis) -> Self {
         Tier {
-            kind: Kind::Redis(redis),
+            kind: Kind::Redis(Box::new(redis)),
         }
     }
 }

@@ -81,16 +81,16 @@ fn next(server: &'static Server) -> Task {
                     return Task::Connect;
                 }
                 let due = |leases: &[Lease]| leases.iter().map(|lease| lease.due).min();
-                let back = due(&state.abandoned).unwrap_or(look);
-                if back <= now {
+                let back = due(&state.abandoned);
+                if back.is_some_and(|back| back <= now) {
                     let due = state.abandoned.extract_if(.., |lease| lease.due <= now);
                     return Task::GiveBack(due.collect());
                 }
-                let renew = due(&state.leases).unwrap_or(look);
-                if renew <= now {
+                let renew = due(&state.leases);
+                if renew.is_some_and(|renew| renew <= now) {
                     return Task::Renew(due_leases(&mut state, now));
                 }
-                back.min(renew)
+                back.unwrap_or(look).min(renew.unwrap_or(look))
             }
         };
         if look <= now {
