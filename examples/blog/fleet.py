@@ -166,7 +166,8 @@ def outage(
     print(f"  answers while it was away                  {meanwhile:,}")
     for one, report in zip(machines, reports, strict=True):
         slowest = max(report.read_ms + report.write_ms, default=0.0)
-        print(f"  machine {one.name}: {report.reads:,} reads, {report.writes:,} writes and clears, {report.errors} failed", end="")
+        counts = f"{report.reads:,} reads, {report.writes:,} writes and clears, {report.errors} failed"
+        print(f"  machine {one.name}: {counts}", end="")
         print(f", the slowest after {slowest:.0f} ms; {report.reads_after_clear:,} reads after a clear", end="")
         print(f", without the new post: {report.stale}")
     return reports, pending if meanwhile else 0
@@ -185,7 +186,7 @@ def failures(
     people: int, executions: int, clears: list[Clears], reports: list[Report], pending: int, again: bool
 ) -> list[str]:
     """What does not hold, in words."""
-    # A call that finds the Redis slower than its budget, 100 ms, executes by itself: on a machine that is busy with something else.
+    # A call that finds the Redis slower than its budget, 100 ms, executes by itself, as happens on a busy machine.
     claims = [(people <= executions <= people * 1.05, f"{executions} executions for {people} people")]
     for seen in clears:
         claims += [

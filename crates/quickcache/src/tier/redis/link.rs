@@ -11,7 +11,7 @@ use super::wire::{Broken, Wire};
 use crate::clock;
 
 /// A server that has become another one under a connection is found out within this.
-const VERIFIED_FOR: Duration = Duration::from_secs(1);
+const VERIFIED_FOR: Duration = Duration::from_millis(800);
 
 pub struct Link {
     wire: Wire,
