@@ -8,18 +8,21 @@ const STEPS: u64 = 4;
 const DOUBLINGS: u64 = 27;
 pub const BUCKETS: usize = (STEPS * DOUBLINGS) as usize;
 
+/// The least part of a step, in nanoseconds: a step of the first doubling.
+const LEAST: u64 = 1000 / STEPS;
+
 /// The bucket of a time.
 pub fn bucket(nanos: u64) -> usize {
-    let micros = (nanos / 1000).max(1);
-    let doubling = u64::from(micros.ilog2());
-    let step = (micros << 2 >> doubling) - STEPS;
+    let parts = (nanos / LEAST).max(STEPS);
+    let doubling = u64::from((parts / STEPS).ilog2());
+    let step = (parts >> doubling) - STEPS;
     ((doubling * STEPS + step) as usize).min(BUCKETS - 1)
 }
 
 /// The end of a bucket.
 fn end(bucket: usize) -> Duration {
     let (doubling, step) = (bucket as u64 / STEPS, bucket as u64 % STEPS);
-    Duration::from_micros(((STEPS + step + 1) << doubling) / STEPS)
+    Duration::from_nanos(((STEPS + step + 1) << doubling) * LEAST)
 }
 
 /// Counts by bucket.
@@ -66,13 +69,16 @@ mod tests {
 
     #[test]
     fn a_time_is_in_the_bucket_that_ends_after_it() {
-        for micros in [1, 2, 3, 4, 5, 7, 8, 100, 1_000, 99_999, 3_000_000] {
-            let time = Duration::from_micros(micros);
-            let at = bucket(micros * 1000);
+        for nanos in [
+            1_000, 1_249, 1_250, 1_999, 2_000, 3_000, 7_999, 8_000, 100_000, 3_000_000_000,
+        ] {
+            let (time, at) = (Duration::from_nanos(nanos), bucket(nanos));
             assert!(
                 end(at) > time && (at == 0 || end(at - 1) <= time),
-                "{micros}"
+                "{nanos}"
             );
         }
+        assert_eq!(bucket(0), 0);
+        assert_eq!(bucket(u64::MAX), BUCKETS - 1);
     }
 }
