@@ -162,6 +162,38 @@ fn p11_a_child_says_nothing_on_the_connections_of_its_parent() {
 }
 
 #[test]
+fn p11_a_child_that_goes_on_in_a_running_function_stores_nothing_under_its_parents_lease() {
+    unsafe extern "C" {
+        fn fork() -> i32;
+        fn _exit(status: i32) -> !;
+    }
+    static SERVER: LazyLock<Server> = LazyLock::new(Server::start);
+    static BARE: LazyLock<quickcache::QuickCache> =
+        LazyLock::new(|| bare(redis(&SERVER.url()).budget("5s")));
+    static IN_CHILD: AtomicBool = AtomicBool::new(false);
+    #[quickcache(cache = BARE, name = "forks", version = 1, vary_on = [n])]
+    fn forks(n: u64) -> (u64, bool) {
+        // SAFETY: the child returns from here, and leaves without unwinding.
+        let pid = unsafe { fork() };
+        IN_CHILD.store(pid == 0, SeqCst);
+        if pid != 0 {
+            let child = rustix::process::Pid::from_raw(pid);
+            let ended = rustix::process::waitpid(child, rustix::process::WaitOptions::empty());
+            let (_, status) = ended.expect("it is ours").expect("it has ended");
+            assert_eq!(status.exit_status(), Some(0));
+        }
+        (n, pid == 0)
+    }
+    let got = forks(1);
+    if IN_CHILD.load(SeqCst) {
+        let well = got == (1, true);
+        unsafe { _exit(i32::from(!well)) };
+    }
+    assert_eq!(got, (1, false));
+    assert_eq!(forks::get_cached_value(1), Some((1, false)));
+}
+
+#[test]
 fn p8_a_fork_while_the_server_is_away() {
     static SERVER: LazyLock<Server> = LazyLock::new(Server::start);
     static PROXY: LazyLock<Proxy> = LazyLock::new(|| Proxy::to(SERVER.address()));
