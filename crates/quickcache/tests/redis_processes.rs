@@ -8,6 +8,7 @@ mod on_store;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::LazyLock;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -53,9 +54,10 @@ fn p11_a_child_works_at_once_on_connections_of_its_own_and_the_parent_goes_on() 
     }
     #[quickcache(cache = BARE, name = "slow", version = 1, vary_on = [n])]
     fn slow(n: u64) -> u64 {
-        rest(1500);
+        until("it may end", || MAY_END.load(SeqCst));
         n
     }
+    static MAY_END: AtomicBool = AtomicBool::new(false);
     static OTHER: LazyLock<quickcache::QuickCache> =
         LazyLock::new(|| bare(redis(&SERVER.url()).budget("5s").staleness("5s")));
     #[quickcache(cache = OTHER, name = "slow", version = 1, vary_on = [n], patience = "1m")]
@@ -73,7 +75,6 @@ fn p11_a_child_works_at_once_on_connections_of_its_own_and_the_parent_goes_on() 
     });
     let old = plain(1);
     assert_eq!(runtime().block_on(soon(7)), 7);
-    slow_elsewhere(0);
     let before = clients(&SERVER);
     thread::scope(|scope| {
         let leader = scope.spawn(|| slow(1));
@@ -93,10 +94,14 @@ fn p11_a_child_works_at_once_on_connections_of_its_own_and_the_parent_goes_on() 
             }));
         }
         // The lease is the parent's, and was not given back.
-        assert_eq!(slow_elsewhere(1), 1);
+        assert_eq!(leases(&mut SERVER.connect().expect("a connection")), 1);
+        MAY_END.store(true, SeqCst);
         assert_eq!(leader.join().expect("it ends"), 1);
     });
-    assert_eq!(slow_elsewhere::stats().executions, 1, "key 0");
+    assert_eq!(
+        (slow_elsewhere(1), slow_elsewhere::stats().executions),
+        (1, 0)
+    );
     let after = clients(&SERVER);
     assert!(
         before.iter().all(|id| after.contains(id)),
@@ -154,6 +159,38 @@ fn p11_a_child_says_nothing_on_the_connections_of_its_parent() {
         counts().map(|counts| counts.accepted),
         before.map(|counts| counts.accepted)
     );
+}
+
+#[test]
+fn p11_a_child_that_goes_on_in_a_running_function_stores_nothing_under_its_parents_lease() {
+    unsafe extern "C" {
+        fn fork() -> i32;
+        fn _exit(status: i32) -> !;
+    }
+    static SERVER: LazyLock<Server> = LazyLock::new(Server::start);
+    static BARE: LazyLock<quickcache::QuickCache> =
+        LazyLock::new(|| bare(redis(&SERVER.url()).budget("5s")));
+    static IN_CHILD: AtomicBool = AtomicBool::new(false);
+    #[quickcache(cache = BARE, name = "forks", version = 1, vary_on = [n])]
+    fn forks(n: u64) -> (u64, bool) {
+        // SAFETY: the child returns from here, and leaves without unwinding.
+        let pid = unsafe { fork() };
+        IN_CHILD.store(pid == 0, SeqCst);
+        if pid != 0 {
+            let child = rustix::process::Pid::from_raw(pid);
+            let ended = rustix::process::waitpid(child, rustix::process::WaitOptions::empty());
+            let (_, status) = ended.expect("it is ours").expect("it has ended");
+            assert_eq!(status.exit_status(), Some(0));
+        }
+        (n, pid == 0)
+    }
+    let got = forks(1);
+    if IN_CHILD.load(SeqCst) {
+        let well = got == (1, true);
+        unsafe { _exit(i32::from(!well)) };
+    }
+    assert_eq!(got, (1, false));
+    assert_eq!(forks::get_cached_value(1), Some((1, false)));
 }
 
 #[test]
@@ -224,7 +261,9 @@ fn is_free(seat: &std::path::Path) -> bool {
 }
 
 fn seats(machine: &std::path::Path) -> Vec<PathBuf> {
-    let all = std::fs::read_dir(machine).expect("a folder").flatten();
+    let all = std::fs::read_dir(machine.join("workers"))
+        .expect("a folder")
+        .flatten();
     let all = all.map(|entry| entry.path());
     all.filter(|path| path.to_string_lossy().contains("listener-"))
         .collect()
@@ -266,7 +305,7 @@ fn p11_nothing_of_a_parent_that_dies_lives_on_in_its_child() {
     assert_eq!(listeners(&SERVER), 1);
     parent.kill();
     until("its connections are gone", || clients(&SERVER).is_empty());
-    assert!(seats(&MACHINE).iter().all(|seat| is_free(seat)));
+    assert!(!seats(&MACHINE).is_empty() && seats(&MACHINE).iter().all(|seat| is_free(seat)));
     shared[1].store(1, SeqCst);
     until("the child has listened", || shared[2].load(SeqCst) == 1);
 }
@@ -290,7 +329,6 @@ fn seated(machine: &std::path::Path) -> Vec<i32> {
 }
 
 #[test]
-#[ignore = "memory serves, but it does not come about that exactly two listen: not understood yet"]
 fn two_of_many_processes_listen_and_others_take_their_place() {
     static SERVER: LazyLock<Server> = LazyLock::new(Server::start);
     static MACHINE: LazyLock<PathBuf> = LazyLock::new(machine);
@@ -343,21 +381,20 @@ fn two_of_many_processes_listen_and_others_take_their_place() {
     assert!(all_hit(&stopped) < Duration::from_secs(3));
     // Both are: others take over.
     tell(&stopped, Signal::STOP);
-    rest(600);
+    until("another listens", || listeners(&SERVER) > 2);
     assert!(all_hit(&stopped) < Duration::from_secs(10));
-    assert!(
-        (3..=4).contains(&listeners(&SERVER)),
-        "{}",
-        listeners(&SERVER)
-    );
+    let many = listeners(&SERVER);
+    assert!((3..=4).contains(&many), "{many}");
     // And leave it when they are back.
     tell(&stopped, Signal::CONT);
     all_hit(&[]);
     until("two listen again", || listeners(&SERVER) == 2);
     all_hit(&[]);
     // They are killed.
+    until("two have a seat, and listen", || {
+        seated(&MACHINE).len() == 2 && listeners(&SERVER) == 2
+    });
     let killed = seated(&MACHINE);
-    assert_eq!(killed.len(), 2);
     tell(&killed, Signal::KILL);
     let took = all_hit(&killed);
     assert!(took < Duration::from_secs(10), "{took:?}");

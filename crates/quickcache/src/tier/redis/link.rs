@@ -107,8 +107,11 @@ impl Link {
         }
     }
 
-    /// Asks again who the server is, if that was long ago.
+    /// Asks again who the server is, if that was long ago. What was closed while it was idle is no outage.
     pub fn verify(&mut self, end: Instant) -> Result<(), Broken> {
+        if !self.wire.is_quiet() {
+            return Err(Broken("it has ended the connection".to_owned()));
+        }
         if self.verified.elapsed() > VERIFIED_FOR {
             (self.fence, self.tells) = read_fence(&mut self.wire, end)?;
             self.verified = Instant::now();

@@ -46,6 +46,19 @@ impl Socket {
         }
     }
 
+    /// Whether it is still open, and nothing has come on it that was not read, as far as that is known without waiting.
+    pub(super) fn is_quiet(&self) -> bool {
+        #[cfg(unix)]
+        {
+            use rustix::net::{RecvFlags, recv};
+            let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+            let peeked = with!(&self.stream, stream => recv(stream, &mut [0; 1], flags));
+            matches!(peeked, Err(rustix::io::Errno::AGAIN))
+        }
+        #[cfg(not(unix))]
+        true
+    }
+
     /// Reads what there is, waiting so long for it.
     pub(super) fn read(&self, buffer: &mut [u8], left: Duration) -> io::Result<usize> {
         with!(&self.stream, stream => {

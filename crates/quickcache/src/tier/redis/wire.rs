@@ -146,6 +146,11 @@ impl Wire {
         })
     }
 
+    /// Whether it is of use still, when nothing is awaited on it. (With TLS, more than replies may come.)
+    pub fn is_quiet(&self) -> bool {
+        self.stream.tls.is_some() || self.stream.socket.is_quiet()
+    }
+
     /// Sends commands, and awaits a reply to each. Errors of the server are among the replies.
     pub fn ask(&mut self, pipeline: &Pipeline, end: Instant) -> Result<Vec<Value>, Broken> {
         self.send(&pipeline.get_packed_pipeline(), end)?;
