@@ -387,6 +387,30 @@ fn p4_holds_when_the_connection_that_listens_is_cut_alone() {
 }
 
 #[test]
+fn p4_holds_when_the_connection_that_listens_is_left_with_a_former_primary() {
+    static GROUND: LazyLock<Ground> = LazyLock::new(Ground::new);
+    static NEXT: LazyLock<Server> =
+        LazyLock::new(|| Server::builder().replica_of(&GROUND.server()).start());
+    on!(@ GROUND, here, HERE, with_memory(GROUND.redis()));
+    on!(@ GROUND, there, THERE, QuickCache::new(Ground::at(&NEXT.address())));
+    let hits = || here::stats().memory_hits;
+    until("memory serves", || {
+        let before = hits();
+        here(1);
+        hits() > before
+    });
+    let old = here(1);
+    let promoted = NEXT.command(&["REPLICAOF", "NO", "ONE"]);
+    promoted.expect("it becomes the primary");
+    GROUND.proxy.aim(NEXT.address());
+    // Calls go to the new primary. The other connection stays, and whom it leads to answers.
+    GROUND.proxy.only(b"SCRIPT").drop_connections();
+    until("it is cleared", || there::clear(1).is_applied());
+    thread::sleep(Duration::from_millis(250));
+    assert!(here(1).1 > old.1);
+}
+
+#[test]
 fn p9_a_clear_in_an_outage_is_pending_and_applied_when_that_ends() {
     static GROUND: LazyLock<Ground> = LazyLock::new(Ground::new);
     on!(@ GROUND, here, HERE, QuickCache::new(GROUND.redis()));

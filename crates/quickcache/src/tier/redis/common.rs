@@ -95,11 +95,6 @@ impl Common {
         self.0[4].load(Ordering::Acquire)
     }
 
-    /// The chain listens to another server than the one that calls go to: it ends.
-    pub fn doubt(&self) {
-        let _another_was_quicker = self.end(self.proof());
-    }
-
     /// The word of the journal.
     pub fn journal(&self) -> &'static AtomicU64 {
         &self.0[3]
