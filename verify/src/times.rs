@@ -70,7 +70,16 @@ mod tests {
     #[test]
     fn a_time_is_in_the_bucket_that_ends_after_it() {
         for nanos in [
-            1_000, 1_249, 1_250, 1_999, 2_000, 3_000, 7_999, 8_000, 100_000, 3_000_000_000,
+            1_000,
+            1_249,
+            1_250,
+            1_999,
+            2_000,
+            3_000,
+            7_999,
+            8_000,
+            100_000,
+            3_000_000_000,
         ] {
             let (time, at) = (Duration::from_nanos(nanos), bucket(nanos));
             assert!(

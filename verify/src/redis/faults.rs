@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use quickcache_testing::{Answer, Direction, Door, Mode, Process, Proxy};
 
-use super::ground::{Ground, State, up_to};
+use super::ground::{FailOver, Ground, State, up_to};
 use super::mutant::Mutant;
 use super::worker::Orders;
 use crate::history::{Choices, Count, Event, History};
 
 /// The connection on which clears are heard.
-const LISTENER: &[u8] = b"SUBSCRIBE";
+pub const LISTENER: &[u8] = b"SUBSCRIBE";
 
 macro_rules! faults {
     ($($fault:ident $weight:literal $name:literal,)*) => {
@@ -208,9 +208,10 @@ impl Faults {
                 self.later(time, End::InStep);
             }
             Fault::FailOver if of_server => {
-                let kill = choices.below(2) == 0;
+                let how = [FailOver::Kills, FailOver::Lives, FailOver::LeavesListeners]
+                    [choices.below(3) as usize];
                 let time = up_to(choices, 600);
-                if !self.ground.fail_over(kill) {
+                if !self.ground.fail_over(how) {
                     return Ok(None);
                 }
                 self.later(time, End::Rejoin);

@@ -24,6 +24,15 @@ pub enum State {
     Killed,
 }
 
+/// What becomes of the primary when another one takes its place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum FailOver {
+    Kills,
+    Lives,
+    /// It lives, and so do the connections to it on which clears are heard.
+    LeavesListeners,
+}
+
 impl Ground {
     pub fn new(machines: usize) -> Ground {
         let servers = [Server::start(), Server::start()];
@@ -99,20 +108,22 @@ impl Ground {
         }
     }
 
-    /// The replica, with what it has, takes the primary's place; that is killed, or goes on without clients. Whether it came to that.
+    /// The replica, with what it has, takes the primary's place; that is killed, or goes on without calls. Whether it came to that.
     ///
-    /// In this order no client is left with a server that is not the primary any more, while another is with the new one: that is outside
+    /// In this order no call is left with a server that is not the primary any more, while another is with the new one: that is outside
     /// the promise (docs/redis.md).
-    pub fn fail_over(&mut self, kill: bool) -> bool {
+    pub fn fail_over(&mut self, how: FailOver) -> bool {
         let other = 1 - self.primary;
         if !self.follows || self.servers[other].info("master_link_status") != "up" {
             return false;
         }
         for front in &self.fronts {
             front.door(Door::Closed);
-            front.reset();
+            if how != FailOver::LeavesListeners || !only_listeners_are_left(front) {
+                front.reset();
+            }
         }
-        if kill {
+        if how == FailOver::Kills {
             self.servers[self.primary].kill();
         }
         let promoted = self.servers[other].command(&["REPLICAOF", "NO", "ONE"]);
@@ -162,6 +173,14 @@ impl Ground {
             front.heal();
         }
     }
+}
+
+/// Ends the connections of calls. Whether that could be done, and left none but those that listen: one that is being made cannot be
+/// told from them.
+fn only_listeners_are_left(front: &Proxy) -> bool {
+    front.only(b"SCRIPT").reset();
+    let listeners = front.only(super::faults::LISTENER).set(Mode::Pass);
+    listeners > 0 && front.counts().live == listeners as u64
 }
 
 /// So long, at random.
