@@ -5,8 +5,7 @@ use std::sync::PoisonError;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use redis::Pipeline;
-
+use super::commands::Commands;
 use super::link::{Link, Out, Outcome, Request};
 use super::message::Message;
 use super::record::Fence;
@@ -134,19 +133,19 @@ fn ask(server: &'static Server, requests: &[Request]) -> Result<Vec<Outcome>, Ou
             None => server.take(end)?,
         };
         if let Some(link) = server.verified(link, end)? {
-            return server.exchange(link, requests, end);
+            return Ok(server.exchange(link, &[], requests, end)?.outcomes);
         }
     }
 }
 
-fn ask_one(server: &'static Server, pipeline: &Pipeline, of: Fence) -> Outcome {
-    let outcomes = ask(server, &[Request::new(pipeline, Some(of))]);
+fn ask_one(server: &'static Server, commands: Commands, of: Fence) -> Outcome {
+    let outcomes = ask(server, &[Request::new(commands, Some(of))]);
     outcomes.and_then(|mut outcomes| outcomes.pop().unwrap_or(Ok(None)))
 }
 
 fn renew(server: &'static Server, lease: &Lease) {
     let request = scripts::renew(&lease.key, &lease.era, lease.token, LEASE);
-    let kept = ask_one(server, &request, lease.era.fence);
+    let kept = ask_one(server, request, lease.era.fence);
     let kept = kept.map(|answer| answer.and_then(|answer| scripts::yes(&answer.replies)));
     if matches!(kept, Ok(Some(false) | None)) {
         // It was cleared, or is another's: nothing to keep.
@@ -159,7 +158,7 @@ fn give_back(server: &'static Server, lease: Lease) {
     let message = Message::Wake.bytes(&[0; 8]);
     let request = scripts::release(&lease.key, &lease.era, lease.token, &channel, &message);
     // If it does not come to pass the lease ends by itself.
-    let given = ask_one(server, &request, lease.era.fence);
+    let given = ask_one(server, request, lease.era.fence);
     let given = given.map(|answer| answer.and_then(|answer| scripts::yes(&answer.replies)));
     if let Ok(Some(false)) = given
         && !lease.again
@@ -210,7 +209,9 @@ fn connect(server: &'static Server) {
     let connected = Link::connect(&server.options, end).and_then(|mut link| {
         let end = Instant::now() + CONNECT;
         // Before anybody reads what is there.
-        match replay(server, |requests| Ok(link.ask(requests, end)?)) {
+        match replay(server, |requests| {
+            Ok(link.ask(&[], requests, end)?.outcomes)
+        }) {
             Ok(()) => Ok(link),
             Err(error) => Err(Broken(format!("pending clears: {error}"))),
         }

@@ -5,19 +5,19 @@ use std::future::Future;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures_timer::Delay;
-use redis::Pipeline;
-
 use super::agent::LEASE;
+use super::commands::Commands;
 use super::common::Common;
 use super::journal::Record;
-use super::link::{Out, Outcome};
+use super::link::{Out, Outcome, unexpected};
+use super::look::{self, Look};
 use super::meeting::Meeting;
 use super::message::Message;
-use super::record::{self, Era, Fence, Token};
+use super::record::{self, Era, Fence, Token, first};
 use super::scripts::{self, Claimed};
 use super::server::{self, Server};
 use crate::tier::store::{Shared, StoreKey, sleep};
+use futures_timer::Delay;
 
 /// How a caller waits.
 pub trait Via: Sync {
@@ -25,9 +25,16 @@ pub trait Via: Sync {
     fn ask(
         &self,
         server: &'static Server,
-        pipeline: &Pipeline,
+        commands: Commands,
         of: Option<Fence>,
     ) -> impl Future<Output = Outcome> + Send;
+
+    /// Looks what is under a key.
+    fn look(
+        &self,
+        server: &'static Server,
+        look: Look,
+    ) -> impl Future<Output = look::Outcome> + Send;
 
     /// Waits until the bell is rung that said `seen`, or so long.
     fn rest(&self, bell: Option<Bell>, most: Duration) -> impl Future<Output = ()> + Send;
@@ -60,10 +67,18 @@ impl Via for InPlace {
     fn ask(
         &self,
         server: &'static Server,
-        pipeline: &Pipeline,
+        commands: Commands,
         of: Option<Fence>,
     ) -> impl Future<Output = Outcome> + Send {
-        std::future::ready(server.ask(pipeline, of))
+        std::future::ready(server.ask(commands, of))
+    }
+
+    fn look(
+        &self,
+        server: &'static Server,
+        look: Look,
+    ) -> impl Future<Output = look::Outcome> + Send {
+        std::future::ready(server.look(look))
     }
 
     fn rest(&self, bell: Option<Bell>, most: Duration) -> impl Future<Output = ()> + Send {
@@ -82,10 +97,18 @@ impl Via for Soon {
     fn ask(
         &self,
         server: &'static Server,
-        pipeline: &Pipeline,
+        commands: Commands,
         of: Option<Fence>,
     ) -> impl Future<Output = Outcome> + Send {
-        server.ask_soon(pipeline, of)
+        server.ask_soon(commands, of)
+    }
+
+    fn look(
+        &self,
+        server: &'static Server,
+        look: Look,
+    ) -> impl Future<Output = look::Outcome> + Send {
+        server.look_soon(look)
     }
 
     async fn rest(&self, bell: Option<Bell>, most: Duration) {
@@ -140,10 +163,6 @@ pub enum Turn {
     Wait,
 }
 
-fn unexpected() -> Out {
-    Out::Refused("an unexpected reply".to_owned())
-}
-
 impl AtRedis {
     /// A function by its name: functions of one name share what they store.
     #[must_use]
@@ -153,7 +172,7 @@ impl AtRedis {
             server,
             name: name.into(),
             hash,
-            key: server.key("f:", &hash),
+            key: server.key_of_function(first(&hash)),
         }
     }
 
@@ -183,7 +202,7 @@ impl AtRedis {
     }
 
     pub(super) fn key_there(&self, key: &StoreKey) -> Vec<u8> {
-        self.server.key("", key.bytes())
+        self.server.key(first(key.bytes()))
     }
 
     /// Looks what there is. With `life`, how long it may still live, which a faster tier wants to know.
@@ -191,21 +210,22 @@ impl AtRedis {
     /// # Errors
     /// If the server is out of reach, or refuses.
     pub async fn look(&self, via: &impl Via, key: &StoreKey, life: bool) -> Result<Looked, Out> {
-        let name = self.key_there(key);
-        let request = scripts::look(&name, &self.key, life);
-        let answer = via.ask(self.server, &request, None).await?;
-        let answer = answer.ok_or_else(unexpected)?;
-        let looked = scripts::looked(answer.replies).ok_or_else(unexpected)?;
-        let function = match looked.function.and_then(|held| held.try_into().ok()) {
+        let look = Look {
+            key: *first(key.bytes()),
+            function: *first(&self.hash),
+            life,
+        };
+        let looked = via.look(self.server, look).await?;
+        let function = match looked.function {
             Some(function) => function,
             None => self.begin_function(via).await?,
         };
         let era = Era {
-            fence: answer.fence,
+            fence: looked.fence,
             function,
         };
         Ok(
-            match looked.held.and_then(|held| scripts::entry(&held, &era)) {
+            match looked.held.and_then(|held| scripts::entry(held, &era)) {
                 Some((head, entry)) => Looked::Found(Hit {
                     head,
                     entry,
@@ -219,7 +239,7 @@ impl AtRedis {
 
     async fn begin_function(&self, via: &impl Via) -> Result<[u8; 16], Out> {
         let request = scripts::function(&self.key, Token::new());
-        let answer = via.ask(self.server, &request, None).await?;
+        let answer = via.ask(self.server, request, None).await?;
         let answer = answer.ok_or_else(unexpected)?;
         scripts::token(&answer.replies).ok_or_else(unexpected)
     }
@@ -231,7 +251,7 @@ impl AtRedis {
     pub async fn claim(&self, via: &impl Via, key: &StoreKey, era: &Era) -> Result<Turn, Out> {
         let mut held = self.hold(key, *era);
         let request = scripts::claim_lease(&held.key, era, held.token, LEASE);
-        let Some(answer) = via.ask(self.server, &request, Some(era.fence)).await? else {
+        let Some(answer) = via.ask(self.server, request, Some(era.fence)).await? else {
             held.let_go();
             return Ok(Turn::Wait); // another server meanwhile: look again
         };
@@ -242,7 +262,7 @@ impl AtRedis {
         held.let_go();
         match claimed {
             Claimed::Leased | Claimed::Waits => Ok(Turn::Wait),
-            Claimed::Held(record, left) => match scripts::entry(&record, era) {
+            Claimed::Held(record, left) => match scripts::entry(record, era) {
                 Some((head, entry)) => Ok(Turn::Found(Hit {
                     head,
                     entry,
@@ -267,7 +287,7 @@ impl AtRedis {
         let mut held = self.hold(key, *era);
         let request = scripts::take(&held.key, era, held.token, LEASE);
         if via
-            .ask(self.server, &request, Some(era.fence))
+            .ask(self.server, request, Some(era.fence))
             .await?
             .is_none()
         {
@@ -349,9 +369,8 @@ impl AtRedis {
         key: &[u8],
         message: &[u8],
     ) -> Result<(), Out> {
-        let mut pipeline = redis::pipe();
-        scripts::clear(&mut pipeline, key, &self.server.channel(), message);
-        via.ask(self.server, &pipeline, None).await.map(|_| ())
+        let request = scripts::clear(key, &self.server.channel(), message);
+        via.ask(self.server, request, None).await.map(|_| ())
     }
 
     /// What rings when a lease ends, as it stands.
@@ -431,7 +450,7 @@ impl Held {
         };
         let era = self.era;
         let request = scripts::fill(&fill);
-        match via.ask(self.server, &request, Some(era.fence)).await? {
+        match via.ask(self.server, request, Some(era.fence)).await? {
             Some(answer) => scripts::filled(answer.replies, &era).ok_or_else(unexpected),
             None => Ok(false),
         }
@@ -450,7 +469,7 @@ impl Held {
         let channel = self.server.channel();
         let message = Message::Wake.bytes(&[0; 8]);
         let request = scripts::release(&self.key, &era, self.token, &channel, &message);
-        match via.ask(self.server, &request, Some(era.fence)).await? {
+        match via.ask(self.server, request, Some(era.fence)).await? {
             Some(answer) => scripts::yes(&answer.replies).ok_or_else(unexpected),
             None => Ok(false),
         }

@@ -11,9 +11,9 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use redis::Pipeline;
-
-use super::link::{Out, Outcome, Request};
+use super::commands::Commands;
+use super::link::{Answer, Out, Outcomes, Request};
+use super::look::{self, Look};
 use super::record::Fence;
 use super::server::Server;
 use crate::tier::store::lock;
@@ -40,41 +40,62 @@ struct Queue {
 }
 
 struct Waiting {
-    request: Request,
     end: Instant,
-    reply: Promise,
+    what: What,
 }
 
-/// Whoever awaits it is told, whatever becomes of the request.
-struct Promise(Arc<Slot>);
+/// What is asked, and where the outcome is left.
+enum What {
+    Look(Look, Promise<look::Looked>),
+    Request(Request, Promise<Option<Answer>>),
+}
 
-impl Promise {
-    fn settle(&self, outcome: Outcome) {
+impl What {
+    fn fail(self, out: Out) {
+        match self {
+            What::Look(_, promise) => promise.settle(Err(out)),
+            What::Request(_, promise) => promise.settle(Err(out)),
+        }
+    }
+}
+
+/// Whoever awaits it is told, whatever becomes of what was asked.
+struct Promise<T>(Arc<Slot<T>>);
+
+impl<T> Promise<T> {
+    fn settle(&self, outcome: Result<T, Out>) {
         self.0.settle(outcome);
     }
 }
 
-impl Drop for Promise {
+impl<T> Drop for Promise<T> {
     fn drop(&mut self) {
-        self.0
-            .settle(Err(Out::Broken("nobody asked it".to_owned())));
+        if !lock(&self.0.0).is_settled {
+            self.settle(Err(Out::Broken("nobody asked it".to_owned())));
+        }
     }
 }
 
-/// Where the outcome of a request is left.
-#[derive(Default)]
-struct Slot(Mutex<State>);
+/// Where an outcome is left.
+struct Slot<T>(Mutex<State<T>>);
 
-#[derive(Default)]
-struct State {
+struct State<T> {
     is_settled: bool,
-    outcome: Option<Outcome>,
+    outcome: Option<Result<T, Out>>,
     waker: Option<Waker>,
 }
 
-impl Slot {
+impl<T> Slot<T> {
+    fn new() -> Arc<Self> {
+        Arc::new(Slot(Mutex::new(State {
+            is_settled: false,
+            outcome: None,
+            waker: None,
+        })))
+    }
+
     /// The first time counts.
-    fn settle(&self, outcome: Outcome) {
+    fn settle(&self, outcome: Result<T, Out>) {
         let mut slot = lock(&self.0);
         if std::mem::replace(&mut slot.is_settled, true) {
             return;
@@ -88,13 +109,13 @@ impl Slot {
     }
 }
 
-/// The outcome of a request, to be awaited. Dropped, the request goes its way all the same.
-pub(super) struct Reply(Option<Arc<Slot>>);
+/// An outcome, to be awaited. Dropped, what was asked goes its way all the same.
+pub(super) struct Reply<T>(Option<Arc<Slot<T>>>);
 
-impl Future for Reply {
-    type Output = Outcome;
+impl<T> Future for Reply<T> {
+    type Output = Result<T, Out>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(slot) = &self.0 else {
             return Poll::Ready(Err(Out::Away));
         };
@@ -115,15 +136,28 @@ impl Future for Reply {
 
 impl Server {
     /// As `ask`, for a task.
-    pub(super) fn ask_soon(&'static self, pipeline: &Pipeline, of: Option<Fence>) -> Reply {
+    pub(super) fn ask_soon(
+        &'static self,
+        commands: Commands,
+        of: Option<Fence>,
+    ) -> Reply<Option<Answer>> {
+        let request = Request::new(commands, of);
+        self.soon(|promise| What::Request(request, promise))
+    }
+
+    /// As `look`, for a task.
+    pub(super) fn look_soon(&'static self, look: Look) -> Reply<look::Looked> {
+        self.soon(|promise| What::Look(look, promise))
+    }
+
+    fn soon<T>(&'static self, what: impl FnOnce(Promise<T>) -> What) -> Reply<T> {
         if self.is_away() {
             return Reply(None);
         }
-        let reply = Arc::new(Slot::default());
+        let slot = Slot::new();
         let waiting = Waiting {
-            request: Request::new(pipeline, of),
             end: self.end(),
-            reply: Promise(reply.clone()),
+            what: what(Promise(slot.clone())),
         };
         let mut queue = lock(&self.lanes.queue);
         queue.waiting.push_back(waiting);
@@ -138,9 +172,13 @@ impl Server {
                 return Reply(None); // nobody would take it
             }
         }
+        // Who is busy looks again by itself: to wake nobody is a call of the system too.
+        let wakes = queue.idle > 0;
         drop(queue);
-        self.lanes.filled.notify_one();
-        Reply(Some(reply))
+        if wakes {
+            self.lanes.filled.notify_one();
+        }
+        Reply(Some(slot))
     }
 }
 
@@ -215,32 +253,53 @@ fn run(server: &'static Server) {
     loop {
         let batch = server.lanes.next();
         let now = Instant::now();
-        // What has waited for too long would leave the others too little of their time.
-        let (batch, overdue): (Vec<_>, Vec<_>) = batch
-            .into_iter()
-            .partition(|waiting| waiting.end.saturating_duration_since(now) > budget / 2);
-        for late in overdue {
-            late.reply
-                .settle(Err(Out::Broken("its turn did not come in time".to_owned())));
-        }
-        let Some(end) = batch.iter().map(|waiting| waiting.end).min() else {
-            continue;
-        };
-        let (requests, replies): (Vec<_>, Vec<_>) = batch
-            .into_iter()
-            .map(|waiting| (waiting.request, waiting.reply))
-            .unzip();
-        let outcome = server.ask_all(&requests, end);
-        server.lanes.learn(requests.len(), now.elapsed(), budget);
-        match outcome {
-            Ok(outcomes) => {
-                for (reply, outcome) in replies.iter().zip(outcomes) {
-                    reply.settle(outcome);
+        let (mut looks, mut looking) = (Vec::new(), Vec::new());
+        let (mut requests, mut asking) = (Vec::new(), Vec::new());
+        let mut end: Option<Instant> = None;
+        for waiting in batch {
+            // What has waited for too long would leave the others too little of their time.
+            if waiting.end.saturating_duration_since(now) <= budget / 2 {
+                let late = "its turn did not come in time".to_owned();
+                waiting.what.fail(Out::Broken(late));
+                continue;
+            }
+            end = Some(end.map_or(waiting.end, |end| end.min(waiting.end)));
+            match waiting.what {
+                What::Look(look, promise) => {
+                    looks.push(look);
+                    looking.push(promise);
+                }
+                What::Request(request, promise) => {
+                    requests.push(request);
+                    asking.push(promise);
                 }
             }
-            Err(out) => replies
-                .iter()
-                .for_each(|reply| reply.settle(Err(out.clone()))),
         }
+        let Some(end) = end else {
+            continue;
+        };
+        let asked = server.ask_all(&looks, &requests, end);
+        let many = looks.len() + requests.len();
+        server.lanes.learn(many, now.elapsed(), budget);
+        match asked {
+            Ok(Outcomes { looked, outcomes }) => {
+                settle(looking, looked);
+                settle(asking, outcomes);
+            }
+            Err(out) => {
+                looking
+                    .iter()
+                    .for_each(|promise| promise.settle(Err(out.clone())));
+                asking
+                    .iter()
+                    .for_each(|promise| promise.settle(Err(out.clone())));
+            }
+        }
+    }
+}
+
+fn settle<T>(promises: Vec<Promise<T>>, outcomes: Vec<Result<T, Out>>) {
+    for (promise, outcome) in promises.into_iter().zip(outcomes) {
+        promise.settle(outcome);
     }
 }

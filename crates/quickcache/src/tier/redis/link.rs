@@ -1,9 +1,12 @@
 //! A connection that is ready for use: authenticated, at its database, with the scripts there, and its fence known.
 
+use std::mem;
 use std::time::{Duration, Instant};
 
-use redis::{Pipeline, Value};
+use redis::Value;
 
+use super::commands::Commands;
+use super::look::{self, Look};
 use super::options::{Address, Options};
 use super::record::Fence;
 use super::scripts;
@@ -21,6 +24,9 @@ pub struct Link {
     pub(super) tells: bool,
     /// On which staleness its users have agreed, in milliseconds.
     pub(super) agreed: Option<u64>,
+    namespace: Box<str>,
+    /// Nothing, in a place that has been made.
+    commands: Commands,
 }
 
 /// What came of a request.
@@ -51,18 +57,13 @@ impl From<Broken> for Out {
 
 /// Commands, and for which server they are meant, if not for any.
 pub struct Request {
-    bytes: Vec<u8>,
-    count: usize,
+    commands: Commands,
     of: Option<Fence>,
 }
 
 impl Request {
-    pub fn new(pipeline: &Pipeline, of: Option<Fence>) -> Self {
-        Request {
-            bytes: pipeline.get_packed_pipeline(),
-            count: pipeline.len(),
-            of,
-        }
+    pub fn new(commands: Commands, of: Option<Fence>) -> Self {
+        Request { commands, of }
     }
 
     fn is_for(&self, fence: &Fence) -> bool {
@@ -72,6 +73,12 @@ impl Request {
 
 /// What came of a request; nothing, if it was meant for another server.
 pub type Outcome = Result<Option<Answer>, Out>;
+
+/// What came of looks and requests that were sent in one go.
+pub struct Outcomes {
+    pub looked: Vec<look::Outcome>,
+    pub outcomes: Vec<Outcome>,
+}
 
 /// Replies, none of which is an error, and who gave them.
 #[derive(Debug)]
@@ -96,6 +103,8 @@ impl Link {
             verified: Instant::now(),
             tells,
             agreed,
+            namespace: options.namespace.as_str().into(),
+            commands: Commands::default(),
         })
     }
 
@@ -119,25 +128,36 @@ impl Link {
         Ok(())
     }
 
-    /// Sends requests in one go, and awaits the replies to each. A request that is meant for another server is not sent.
-    pub fn ask(&mut self, requests: &[Request], end: Instant) -> Result<Vec<Outcome>, Broken> {
-        let mut outcomes: Vec<Outcome> = Vec::with_capacity(requests.len());
-        let mut bytes = Vec::new();
+    /// Sends looks and requests in one go, and awaits the replies to each. A request that is meant for another server is not sent.
+    pub fn ask(
+        &mut self,
+        looks: &[Look],
+        requests: &[Request],
+        end: Instant,
+    ) -> Result<Outcomes, Broken> {
+        let mut commands = mem::take(&mut self.commands);
+        look::pack(looks, &self.namespace, &mut commands);
+        let replies_to_looks = commands.count();
         for request in requests {
             if request.is_for(&self.fence) {
-                bytes.extend(&request.bytes);
+                commands.append(&request.commands);
             }
         }
-        if !bytes.is_empty() {
-            self.wire.send(&bytes, end)?;
+        if commands.count() > 0 {
+            self.wire.send(commands.bytes(), end)?;
         }
+        commands.empty();
+        self.commands = commands;
+        let looked = self.receive(replies_to_looks, end)?;
+        let looked = self.looked(looks, looked)?;
+        let mut outcomes: Vec<Outcome> = Vec::with_capacity(requests.len());
         let mut unknown = Vec::new();
         for (at, request) in requests.iter().enumerate() {
             if !request.is_for(&self.fence) {
                 outcomes.push(Ok(None));
                 continue;
             }
-            let replies = self.receive(request, end)?;
+            let replies = self.receive(request.commands.count(), end)?;
             if replies.iter().any(|reply| code(reply) == Some("NOSCRIPT")) {
                 unknown.push(at);
             }
@@ -149,16 +169,27 @@ impl Link {
                 refuse(&reply)?;
             }
             for at in unknown {
-                self.wire.send(&requests[at].bytes, end)?;
-                let replies = self.receive(&requests[at], end)?;
+                let replies = self.wire.ask(&requests[at].commands, end)?;
                 outcomes[at] = self.outcome(replies)?;
             }
         }
-        Ok(outcomes)
+        Ok(Outcomes { looked, outcomes })
     }
 
-    fn receive(&mut self, request: &Request, end: Instant) -> Result<Vec<Value>, Broken> {
-        (0..request.count).map(|_| self.wire.receive(end)).collect()
+    fn receive(&mut self, count: usize, end: Instant) -> Result<Vec<Value>, Broken> {
+        (0..count).map(|_| self.wire.receive(end)).collect()
+    }
+
+    fn looked(&self, looks: &[Look], replies: Vec<Value>) -> Result<Vec<look::Outcome>, Broken> {
+        let why = match self.outcome(replies)? {
+            Ok(Some(answer)) => match look::unpack(looks, self.fence, answer.replies) {
+                Some(looked) => return Ok(looked.into_iter().map(Ok).collect()),
+                None => unexpected(),
+            },
+            Ok(None) => unexpected(),
+            Err(out) => out,
+        };
+        Ok(looks.iter().map(|_| Err(why.clone())).collect())
     }
 
     fn outcome(&self, replies: Vec<Value>) -> Result<Outcome, Broken> {
@@ -201,6 +232,10 @@ fn text(reply: &Value) -> String {
     }
 }
 
+pub(super) fn unexpected() -> Out {
+    Out::Refused("an unexpected reply".to_owned())
+}
+
 fn refuse(reply: &Value) -> Result<(), Broken> {
     match code(reply) {
         Some(_) => Err(Broken(text(reply))),
@@ -236,15 +271,12 @@ fn ask_sentinel(
     let end = Instant::now() + end.saturating_duration_since(Instant::now()) / 2;
     let mut wire = Wire::connect(address, options, end)?;
     if let Some(password) = &options.sentinel_password {
-        let mut auth = redis::cmd("AUTH");
-        auth.arg(password);
-        wire.ask(&scripts::one(auth), end)?
+        wire.ask(&Commands::one([b"AUTH", password.as_bytes()]), end)?
             .iter()
             .try_for_each(refuse)?;
     }
-    let mut question = redis::cmd("SENTINEL");
-    question.arg("get-master-addr-by-name").arg(primary);
-    let replies = wire.ask(&scripts::one(question), end)?;
+    let question = Commands::one([b"SENTINEL", b"get-master-addr-by-name", primary.as_bytes()]);
+    let replies = wire.ask(&question, end)?;
     replies.iter().try_for_each(refuse)?;
     let Some(Value::Array(of)) = replies.into_iter().next() else {
         return Ok(None);
@@ -261,19 +293,18 @@ fn ask_sentinel(
 
 /// Says who we are, and to which database we want.
 pub fn enter(wire: &mut Wire, options: &Options, end: Instant) -> Result<(), Broken> {
-    let mut pipeline = redis::pipe();
+    let mut commands = Commands::default();
     if let Some(password) = &options.password {
-        let auth = pipeline.cmd("AUTH");
-        if let Some(user) = &options.user {
-            auth.arg(user);
+        match &options.user {
+            Some(user) => commands.add([b"AUTH", user.as_bytes(), password.as_bytes()]),
+            None => commands.add([b"AUTH", password.as_bytes()]),
         }
-        auth.arg(password);
     }
     if options.database != 0 {
-        pipeline.cmd("SELECT").arg(options.database);
+        commands.add([b"SELECT", options.database.to_string().as_bytes()]);
     }
-    if !pipeline.is_empty() {
-        for reply in wire.ask(&pipeline, end)? {
+    if commands.count() > 0 {
+        for reply in wire.ask(&commands, end)? {
             refuse(&reply)?;
         }
     }
@@ -284,12 +315,11 @@ pub fn enter(wire: &mut Wire, options: &Options, end: Instant) -> Result<(), Bro
 /// `None`: it could not be written down.
 pub fn agree(wire: &mut Wire, options: &Options, end: Instant) -> Result<Option<u64>, Broken> {
     let key = format!("{}:staleness", options.namespace);
-    let mut pipeline = redis::pipe();
-    let mine = clock::millis(options.staleness);
-    pipeline.cmd("SET").arg(&key).arg(mine).arg("NX");
-    pipeline.cmd("GET").arg(&key);
+    let mine = clock::millis(options.staleness).to_string();
+    let mut commands = Commands::one([b"SET", key.as_bytes(), mine.as_bytes(), b"NX"]);
+    commands.add([b"GET", key.as_bytes()]);
     // A server that is full refuses to set what is set already.
-    match wire.ask(&pipeline, end)?.as_slice() {
+    match wire.ask(&commands, end)?.as_slice() {
         [_, Value::BulkString(agreed)] => {
             let agreed = String::from_utf8_lossy(agreed).parse();
             let agreed = agreed.map_err(|_| Broken(format!("{key} is no number")))?;
@@ -308,10 +338,9 @@ pub fn agree(wire: &mut Wire, options: &Options, end: Instant) -> Result<Option<
 
 /// Which life of which server this is, and whether it says so. It must be a primary.
 pub fn read_fence(wire: &mut Wire, end: Instant) -> Result<(Fence, bool), Broken> {
-    let mut pipeline = redis::pipe();
-    pipeline.cmd("INFO").arg("server");
-    pipeline.cmd("INFO").arg("replication");
-    let replies = wire.ask(&pipeline, end)?;
+    let mut commands = Commands::one([b"INFO", b"server"]);
+    commands.add([b"INFO", b"replication"]);
+    let replies = wire.ask(&commands, end)?;
     let mut all = String::new();
     for reply in &replies {
         refuse(reply)?;

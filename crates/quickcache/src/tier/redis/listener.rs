@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use redis::Value;
 
+use super::commands::Commands;
 use super::common::Common;
 use super::link::{Link, agree, enter, read_fence};
 use super::meeting::Meeting;
 use super::message::Message;
 use super::record::{Fence, random};
-use super::scripts;
 use super::seat::{Seat, Silence};
 use super::server::Server;
 use super::wire::{Broken, Wire};
@@ -130,9 +130,8 @@ impl Listener {
                 "its users have agreed on another staleness, or could not".to_owned(),
             ));
         }
-        let mut subscribe = redis::cmd("SUBSCRIBE");
-        subscribe.arg(server.channel());
-        match wire.ask(&scripts::one(subscribe), end)?.as_slice() {
+        let subscribe = Commands::one([b"SUBSCRIBE", &server.channel()]);
+        match wire.ask(&subscribe, end)?.as_slice() {
             [Value::Array(confirmed)]
                 if confirmed.first() == Some(&Value::BulkString(b"subscribe".to_vec())) => {}
             other => return Err(Broken(format!("it does not let us listen: {other:?}"))),
@@ -165,9 +164,8 @@ impl Listener {
             heard: false,
         };
         let message = Message::Canary(self.canary.nonce).bytes(&self.opened.origin());
-        let mut publish = redis::cmd("PUBLISH");
-        publish.arg(self.server.channel()).arg(message);
-        match self.server.ask(&scripts::one(publish), Some(self.fence)) {
+        let publish = Commands::one([b"PUBLISH", &self.server.channel(), &message]);
+        match self.server.ask(publish, Some(self.fence)) {
             Ok(Some(_)) => Ok(()),
             Ok(None) => Err(elsewhere()),
             Err(error) => Err(Broken(error.to_string())),
@@ -177,8 +175,8 @@ impl Listener {
     /// Whether calls still go to the server that is listened to. This connection may have been left with a former primary, which hears
     /// of no clear any more. Unknown while nobody can ask: then nothing is proven, and nothing lost.
     fn calls_come_here(&self) -> Result<bool, Broken> {
-        let ping = scripts::one(redis::cmd("PING"));
-        match self.server.ask(&ping, Some(self.fence)) {
+        let ping = Commands::one([b"PING"]);
+        match self.server.ask(ping, Some(self.fence)) {
             Ok(Some(_)) => Ok(true),
             Ok(None) => Err(elsewhere()),
             Err(_) => Ok(false),
@@ -192,8 +190,7 @@ impl Listener {
         let sent = clock::boot();
         let next = Instant::now() + bound / 4;
         let end = Instant::now() + bound;
-        let ping = redis::cmd("PING").get_packed_command();
-        self.wire.send(&ping, end)?;
+        self.wire.send(Commands::one([b"PING"]).bytes(), end)?;
         loop {
             match self.wire.listen(end)? {
                 None => return Err(Broken("it does not answer in time".to_owned())),

@@ -6,6 +6,7 @@ use super::common::Common;
 use super::journal::{self, Journal, Left, Record};
 use super::link::{Out, Outcome, Request};
 use super::message::Message;
+use super::record::first;
 use super::scripts;
 use super::server::Server;
 use crate::tier::store::{Opened, Shared, lock};
@@ -73,12 +74,13 @@ impl Meeting {
                     }
                     Record::Key(key) => {
                         let message = Message::Key(key).bytes(&self.opened.origin());
-                        requests.push(server.clearing(&server.key("", key), &message));
+                        requests.push(server.clearing(&server.key(first(key)), &message));
                     }
                     Record::Function(hash) => {
                         // Its name is not written down: other machines clear what they have of all functions.
                         let message = Message::Everything.bytes(&self.opened.origin());
-                        requests.push(server.clearing(&server.key("f:", hash), &message));
+                        requests
+                            .push(server.clearing(&server.key_of_function(first(hash)), &message));
                     }
                 }
             }
@@ -170,7 +172,7 @@ impl Server {
         let message = Message::Everything.bytes(origin);
         let mut cursor = b"0".to_vec();
         loop {
-            let scan = Request::new(&scripts::scan(&cursor, &self.options.namespace), None);
+            let scan = Request::new(scripts::scan(&cursor, &self.options.namespace), None);
             let found = ask(&[scan])?.pop().unwrap_or(Ok(None))?;
             let found = found.and_then(|answer| scripts::scanned(answer.replies));
             let (next, keys) =
@@ -189,8 +191,6 @@ impl Server {
 
     /// The request that clears a key.
     fn clearing(&self, key: &[u8], message: &[u8]) -> Request {
-        let mut pipeline = redis::pipe();
-        scripts::clear(&mut pipeline, key, &self.channel(), message);
-        Request::new(&pipeline, None)
+        Request::new(scripts::clear(key, &self.channel(), message), None)
     }
 }

@@ -78,7 +78,7 @@ impl AtRedis {
         let (name, channel) = (self.key_there(key), self.server().channel());
         let request = scripts::swap(&name, (&before, &after), life, &channel, &message);
         let answer = via
-            .ask(self.server(), &request, Some(found.era.fence))
+            .ask(self.server(), request, Some(found.era.fence))
             .await?;
         Ok(answer.is_some_and(|answer| scripts::yes(&answer.replies) == Some(true)))
     }
@@ -90,7 +90,10 @@ impl Server {
     /// # Errors
     /// If some of it may be left: then that is written down.
     pub fn empty(&'static self, meeting: Option<&Meeting>) -> Result<(), Out> {
-        let mut ask = |requests: &[_]| self.ask_all(requests, Instant::now() + self.budget());
+        let mut ask = |requests: &[_]| {
+            let end = Instant::now() + self.budget();
+            Ok(self.ask_all(&[], requests, end)?.outcomes)
+        };
         let cleared = self.clear_everything(&NOBODY, &mut ask);
         if cleared.is_err() {
             match meeting {

@@ -22,6 +22,11 @@ pub const HEAD: usize = 50;
 /// Which life of which server: a hash of its `run_id` and its `master_replid`.
 pub type Fence = [u8; 16];
 
+/// What names a key of 32 bytes in Redis.
+pub fn first(key: &[u8; 32]) -> &[u8; 20] {
+    key.first_chunk().expect("20 of 32 bytes")
+}
+
 /// What a function's own key holds.
 pub type FunctionToken = [u8; 16];
 

@@ -4,8 +4,10 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use redis::{Cmd, Pipeline, Script, Value};
+use redis::{Script, Value};
 
+use super::commands::Commands;
+use super::look::{bytes, life};
 use super::record::{Era, HEAD, Record, Token, claim};
 use crate::clock;
 
@@ -17,10 +19,10 @@ macro_rules! scripts {
         $($(#[$doc])* static $name: LazyLock<Script> = LazyLock::new(|| Script::new($text));)*
 
         /// Has a server learn them all; it forgets them when it is started again.
-        pub fn load() -> Pipeline {
-            let mut pipeline = redis::pipe();
-            $(pipeline.cmd("SCRIPT").arg("LOAD").arg($text);)*
-            pipeline
+        pub fn load() -> Commands {
+            let mut commands = Commands::default();
+            $(commands.add([b"SCRIPT", b"LOAD", $text.as_bytes()]);)*
+            commands
         }
     };
 }
@@ -100,79 +102,36 @@ return ARGV[1]
 }
 
 /// Adds a script with its key and arguments.
-fn call<'a>(pipeline: &'a mut Pipeline, script: &Script, key: &[u8]) -> &'a mut Pipeline {
-    pipeline
-        .cmd("EVALSHA")
-        .arg(script.get_hash())
-        .arg(1)
-        .arg(key)
-}
-
-fn millis(time: Duration) -> u64 {
-    clock::millis(time).max(1)
-}
-
-/// Reads key and function's key. With `life`, what is left of it before that: asked first, so that no value gets its successor's.
-pub fn look(key: &[u8], function: &[u8], life: bool) -> Pipeline {
-    let mut pipeline = redis::pipe();
-    if life {
-        pipeline.cmd("PTTL").arg(key);
+fn call<const N: usize>(
+    commands: &mut Commands,
+    script: &Script,
+    key: &[u8],
+    arguments: [&[u8]; N],
+) {
+    commands.begin(4 + N);
+    for argument in [b"EVALSHA", script.get_hash().as_bytes(), b"1", key] {
+        commands.argument(argument);
     }
-    pipeline.cmd("MGET").arg(key).arg(function);
-    pipeline
-}
-
-/// What `look` found.
-pub struct Looked {
-    /// What is under the key.
-    pub held: Option<Vec<u8>>,
-    /// What is left of its life, if that was asked.
-    pub left: Option<Duration>,
-    /// What the function's own key holds.
-    pub function: Option<Vec<u8>>,
-}
-
-/// Of the replies to `look`.
-pub fn looked(replies: Vec<Value>) -> Option<Looked> {
-    let mut replies = replies.into_iter().rev();
-    let Value::Array(both) = replies.next()? else {
-        return None;
-    };
-    let [held, function]: [Value; 2] = both.try_into().ok()?;
-    let left = match replies.next() {
-        None => None,
-        Some(Value::Int(left)) => Some(life(left)),
-        Some(_) => return None,
-    };
-    Some(Looked {
-        held: bytes(held)?,
-        left,
-        function: bytes(function)?,
-    })
-}
-
-/// A bulk string, or nothing; `None` if it is something else.
-fn bytes(value: Value) -> Option<Option<Vec<u8>>> {
-    match value {
-        Value::Nil => Some(None),
-        Value::BulkString(bytes) => Some(Some(bytes)),
-        _ => None,
+    for argument in arguments {
+        commands.argument(argument);
     }
 }
 
-/// What PTTL says: nothing at all if there is no key, or one that is not ours, since ours all have an end.
-fn life(left: i64) -> Duration {
-    Duration::from_millis(u64::try_from(left).unwrap_or(0))
+/// A script with its key and arguments.
+fn one<const N: usize>(script: &Script, key: &[u8], arguments: [&[u8]; N]) -> Commands {
+    let mut commands = Commands::default();
+    call(&mut commands, script, key, arguments);
+    commands
+}
+
+fn millis(time: Duration) -> String {
+    clock::millis(time).max(1).to_string()
 }
 
 /// Claims the lease of a key.
-pub fn claim_lease(key: &[u8], era: &Era, token: Token, lease: Duration) -> Pipeline {
-    let mut pipeline = redis::pipe();
-    call(&mut pipeline, &CLAIM, key)
-        .arg(&era.bytes())
-        .arg(&token.0)
-        .arg(millis(lease));
-    pipeline
+pub fn claim_lease(key: &[u8], era: &Era, token: Token, lease: Duration) -> Commands {
+    let life = millis(lease);
+    one(&CLAIM, key, [&era.bytes(), &token.0, life.as_bytes()])
 }
 
 /// What became of a claim.
@@ -203,13 +162,9 @@ pub fn claimed(replies: Vec<Value>) -> Option<Claimed> {
 }
 
 /// Takes a key over, to store what is no fill.
-pub fn take(key: &[u8], era: &Era, token: Token, lease: Duration) -> Pipeline {
-    let mut pipeline = redis::pipe();
-    call(&mut pipeline, &TAKE, key)
-        .arg(&era.bytes())
-        .arg(&token.0)
-        .arg(millis(lease));
-    pipeline
+pub fn take(key: &[u8], era: &Era, token: Token, lease: Duration) -> Commands {
+    let life = millis(lease);
+    one(&TAKE, key, [&era.bytes(), &token.0, life.as_bytes()])
 }
 
 /// What is to be stored, and who is told of it.
@@ -228,17 +183,21 @@ pub struct Fill<'a> {
 }
 
 /// Stores a record under a token, and asks for the function's key again: a function that was cleared meanwhile left the lease alone.
-pub fn fill(fill: &Fill<'_>) -> Pipeline {
-    let mut pipeline = redis::pipe();
-    call(&mut pipeline, &FILL, fill.key)
-        .arg(&claim(fill.era, fill.token))
-        .arg(fill.record)
-        .arg(millis(fill.life))
-        .arg(fill.channel)
-        .arg(fill.message)
-        .arg(u8::from(fill.tell_all));
-    pipeline.cmd("GET").arg(fill.function);
-    pipeline
+pub fn fill(fill: &Fill<'_>) -> Commands {
+    let mut commands = one(
+        &FILL,
+        fill.key,
+        [
+            &claim(fill.era, fill.token),
+            fill.record,
+            millis(fill.life).as_bytes(),
+            fill.channel,
+            fill.message,
+            if fill.tell_all { b"1" } else { b"0" },
+        ],
+    );
+    commands.add([b"GET", fill.function]);
+    commands
 }
 
 /// Replaces a record that was read; `message` is empty if nobody is told.
@@ -248,15 +207,13 @@ pub fn swap(
     life: Duration,
     channel: &[u8],
     message: &[u8],
-) -> Pipeline {
-    let mut pipeline = redis::pipe();
-    call(&mut pipeline, &SWAP, key)
-        .arg(before)
-        .arg(after)
-        .arg(millis(life))
-        .arg(channel)
-        .arg(message);
-    pipeline
+) -> Commands {
+    let life = millis(life);
+    one(
+        &SWAP,
+        key,
+        [before, after, life.as_bytes(), channel, message],
+    )
 }
 
 /// Whether `fill` stored, and nothing cleared the key, or its function, since the lease was had.
@@ -269,40 +226,31 @@ pub fn filled(replies: Vec<Value>, era: &Era) -> Option<bool> {
 }
 
 /// Gives a lease back.
-pub fn release(key: &[u8], era: &Era, token: Token, channel: &[u8], message: &[u8]) -> Pipeline {
-    let mut pipeline = redis::pipe();
-    call(&mut pipeline, &RELEASE, key)
-        .arg(&claim(era, token))
-        .arg(channel)
-        .arg(message);
-    pipeline
+pub fn release(key: &[u8], era: &Era, token: Token, channel: &[u8], message: &[u8]) -> Commands {
+    one(&RELEASE, key, [&claim(era, token), channel, message])
 }
 
 /// Keeps a lease alive.
-pub fn renew(key: &[u8], era: &Era, token: Token, lease: Duration) -> Pipeline {
-    let mut pipeline = redis::pipe();
-    call(&mut pipeline, &RENEW, key)
-        .arg(&claim(era, token))
-        .arg(millis(lease));
-    pipeline
+pub fn renew(key: &[u8], era: &Era, token: Token, lease: Duration) -> Commands {
+    one(&RENEW, key, [&claim(era, token), millis(lease).as_bytes()])
 }
 
-/// Clears a key, adding to what is to be sent. A function is cleared so too, by its own key.
-pub fn clear(pipeline: &mut Pipeline, key: &[u8], channel: &[u8], message: &[u8]) {
-    call(pipeline, &CLEAR, key).arg(channel).arg(message);
+/// Clears a key. A function is cleared so too, by its own key.
+pub fn clear(key: &[u8], channel: &[u8], message: &[u8]) -> Commands {
+    one(&CLEAR, key, [channel, message])
 }
 
 /// Looks for keys of functions, some at a time.
-pub fn scan(cursor: &[u8], namespace: &str) -> Pipeline {
-    let mut pipeline = redis::pipe();
-    pipeline
-        .cmd("SCAN")
-        .arg(cursor)
-        .arg("MATCH")
-        .arg(format!("{namespace}:f:*"))
-        .arg("COUNT")
-        .arg(1000);
-    pipeline
+pub fn scan(cursor: &[u8], namespace: &str) -> Commands {
+    let pattern = format!("{namespace}:f:*");
+    Commands::one([
+        b"SCAN",
+        cursor,
+        b"MATCH",
+        pattern.as_bytes(),
+        b"COUNT",
+        b"1000",
+    ])
 }
 
 /// Of the reply to `scan`: where to go on, and keys.
@@ -321,12 +269,9 @@ pub fn scanned(replies: Vec<Value>) -> Option<(Vec<u8>, Vec<Vec<u8>>)> {
 }
 
 /// What the function's own key holds, or is given now.
-pub fn function(key: &[u8], fresh: Token) -> Pipeline {
-    let mut pipeline = redis::pipe();
-    call(&mut pipeline, &FUNCTION, key)
-        .arg(&fresh.0)
-        .arg(millis(FUNCTION_LIFE));
-    pipeline
+pub fn function(key: &[u8], fresh: Token) -> Commands {
+    let life = millis(FUNCTION_LIFE);
+    one(&FUNCTION, key, [&fresh.0, life.as_bytes()])
 }
 
 /// The one integer of a reply.
@@ -346,17 +291,13 @@ pub fn token(replies: &[Value]) -> Option<[u8; 16]> {
 }
 
 /// The head and the entry of a record of this era.
-pub fn entry(held: &[u8], era: &Era) -> Option<([u8; HEAD], Vec<u8>)> {
+pub fn entry(mut held: Vec<u8>, era: &Era) -> Option<([u8; HEAD], Vec<u8>)> {
     let head = *held.first_chunk()?;
-    match Record::read(held, era) {
-        Record::Value(entry) => Some((head, entry.to_vec())),
+    match Record::read(&held, era) {
+        Record::Value(_) => {
+            held.drain(..HEAD);
+            Some((head, held))
+        }
         Record::Lease | Record::Foreign => None,
     }
-}
-
-/// One command.
-pub fn one(command: Cmd) -> Pipeline {
-    let mut pipeline = redis::pipe();
-    pipeline.add_command(command);
-    pipeline
 }

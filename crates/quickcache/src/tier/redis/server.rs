@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use redis::Pipeline;
-
 use super::agent;
+use super::commands::Commands;
 use super::common::Common;
 use super::lanes::Lanes;
-use super::link::{Link, Out, Outcome, Request};
+use super::link::{Link, Out, Outcome, Outcomes, Request, unexpected};
 use super::listener;
+use super::look::{self, Look};
 use super::meeting::Meeting;
 use super::options::Options;
 use super::record::{Era, Fence, Token, random};
@@ -158,19 +158,14 @@ impl Server {
         format!("{namespace}:{database}:clears").into_bytes()
     }
 
-    /// The key of 20 bytes, as Redis has it; `kind` tells those of values from others.
-    pub(super) fn key(&self, kind: &str, bytes: &[u8]) -> Vec<u8> {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let namespace = self.options.namespace.as_bytes();
-        let mut key = Vec::with_capacity(namespace.len() + 1 + kind.len() + 40);
-        key.extend(namespace);
-        key.push(b':');
-        key.extend(kind.as_bytes());
-        for byte in &bytes[..20] {
-            key.push(DIGITS[usize::from(byte >> 4)]);
-            key.push(DIGITS[usize::from(byte & 15)]);
-        }
-        key
+    /// The key of a value, as Redis has it.
+    pub(super) fn key(&self, key: &[u8; 20]) -> Vec<u8> {
+        look::name(&self.options.namespace, "", key)
+    }
+
+    /// A function's own key there.
+    pub(super) fn key_of_function(&self, function: &[u8; 20]) -> Vec<u8> {
+        look::name_of_function(&self.options.namespace, function)
     }
 
     /// What proves that this machine knows what was cleared on others.
@@ -293,22 +288,35 @@ impl Server {
     ///
     /// # Errors
     /// If the server is out of reach, or refuses: counted, and logged once for each time that it goes out of reach.
-    pub fn ask(&'static self, pipeline: &Pipeline, of: Option<Fence>) -> Outcome {
+    pub fn ask(&'static self, commands: Commands, of: Option<Fence>) -> Outcome {
         let end = self.end();
-        let outcomes = self.ask_all(&[Request::new(pipeline, of)], end);
-        outcomes.and_then(|mut outcomes| outcomes.pop().unwrap_or(Ok(None)))
+        let asked = self.ask_all(&[], &[Request::new(commands, of)], end)?;
+        asked.outcomes.into_iter().next().unwrap_or(Ok(None))
     }
 
-    /// Sends requests in one go, and awaits the replies, until `end`.
+    /// Looks what is under a key.
+    ///
+    /// # Errors
+    /// As `ask`.
+    pub fn look(&'static self, look: Look) -> look::Outcome {
+        let looked = self.ask_all(&[look], &[], self.end())?.looked;
+        looked
+            .into_iter()
+            .next()
+            .unwrap_or_else(|| Err(unexpected()))
+    }
+
+    /// Sends looks and requests in one go, and awaits the replies, until `end`.
     pub(super) fn ask_all(
         &'static self,
+        looks: &[Look],
         requests: &[Request],
         end: Instant,
-    ) -> Result<Vec<Outcome>, Out> {
+    ) -> Result<Outcomes, Out> {
         loop {
             let link = self.take(end)?;
             if let Some(link) = self.verified(link, end)? {
-                return self.exchange(link, requests, end);
+                return self.exchange(link, looks, requests, end);
             }
         }
     }
@@ -328,20 +336,25 @@ impl Server {
         }
     }
 
-    /// Sends requests on this connection.
+    /// Sends looks and requests on this connection.
     pub(super) fn exchange(
         &self,
         mut link: Link,
+        looks: &[Look],
         requests: &[Request],
         end: Instant,
-    ) -> Result<Vec<Outcome>, Out> {
+    ) -> Result<Outcomes, Out> {
         let began = Instant::now();
-        match link.ask(requests, end) {
-            Ok(outcomes) => {
+        match link.ask(looks, requests, end) {
+            Ok(asked) => {
                 self.give(link);
-                let refused = outcomes.iter().filter(|outcome| outcome.is_err()).count();
-                self.failures.fetch_add(refused as u64, Ordering::Relaxed);
-                Ok(outcomes)
+                let refused = asked.outcomes.iter().filter(|outcome| outcome.is_err());
+                let refused =
+                    refused.count() + asked.looked.iter().filter(|looked| looked.is_err()).count();
+                if refused > 0 {
+                    self.failures.fetch_add(refused as u64, Ordering::Relaxed);
+                }
+                Ok(asked)
             }
             Err(Broken(why)) => {
                 // Most of the time had gone by before its turn came: that is no fault of the server.

@@ -1,5 +1,6 @@
 //! A socket: how one is connected until a given moment, and which of them this process has, for the child of a fork to close.
 
+use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 #[cfg(unix)]
@@ -13,11 +14,16 @@ use std::time::{Duration, Instant};
 use super::options::Address;
 use super::wire::Broken;
 
+/// What the system waits at least: no time at all means for ever to it.
+const LEAST: Duration = Duration::from_micros(100);
+
 pub(super) struct Socket {
     // Before the stream, so that a number is taken off the list before another file can have it.
     #[cfg(unix)]
     _listed: Listed,
     stream: Stream,
+    /// How long the system lets a read wait, and a write.
+    waits: [Cell<Duration>; 2],
 }
 
 enum Stream {
@@ -43,7 +49,19 @@ impl Socket {
             #[cfg(unix)]
             _listed: Listed::new(with!(&stream, stream => stream.as_raw_fd())),
             stream,
+            waits: Default::default(),
         }
+    }
+
+    /// For how long the system is to let a read or a write wait, which ends `left` from now; `None`: as long as it does already. To say so is a
+    /// call of the system, and what ends too early is begun again.
+    fn wait(&self, which: usize, left: Duration) -> Option<Duration> {
+        let said = &self.waits[which];
+        if said.get() <= left && said.get() >= left / 4 * 3 {
+            return None;
+        }
+        said.set((left / 8 * 7).max(LEAST));
+        Some(said.get())
     }
 
     /// Whether it is still open, and nothing has come on it that was not read, as far as that is known without waiting.
@@ -59,19 +77,25 @@ impl Socket {
         true
     }
 
-    /// Reads what there is, waiting so long for it.
+    /// Reads what there is, waiting so long for it, or less.
     pub(super) fn read(&self, buffer: &mut [u8], left: Duration) -> io::Result<usize> {
+        let wait = self.wait(0, left);
         with!(&self.stream, stream => {
-            stream.set_read_timeout(Some(left))?;
+            if wait.is_some() {
+                stream.set_read_timeout(wait)?;
+            }
             let mut stream = stream;
             stream.read(buffer)
         })
     }
 
-    /// Writes what there is room for, waiting so long for that.
+    /// Writes what there is room for, waiting so long for that, or less.
     pub(super) fn write(&self, bytes: &[u8], left: Duration) -> io::Result<usize> {
+        let wait = self.wait(1, left);
         with!(&self.stream, stream => {
-            stream.set_write_timeout(Some(left))?;
+            if wait.is_some() {
+                stream.set_write_timeout(wait)?;
+            }
             let mut stream = stream;
             stream.write(bytes)
         })

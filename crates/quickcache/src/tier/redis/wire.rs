@@ -1,13 +1,14 @@
 //! One blocking connection: bytes out, replies in, and never longer than until a given moment, however slowly the bytes come. (The
-//! `redis` crate packs commands and parses replies; its own blocking connection has a timeout for each read only.) How it comes about is in
+//! `redis` crate parses replies; its own blocking connection has a timeout for each read only.) How it comes about is in
 //! `socket` and `tls`.
 
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
-use redis::{Parser, Pipeline, Value};
+use redis::{Parser, Value};
 use rustls::ClientConnection;
 
+use super::commands::Commands;
 use super::options::{Address, Options};
 use super::socket::{self, Socket};
 use super::tls;
@@ -37,25 +38,35 @@ impl Until<'_> {
             false => Ok(left),
         }
     }
+
+    /// Again, as long as there is time: the system may have waited for less.
+    fn again<T>(&self, mut once: impl FnMut(Duration) -> io::Result<T>) -> io::Result<T> {
+        loop {
+            match once(self.left()?) {
+                Err(error) if is_timeout(&error) => {}
+                done => return done,
+            }
+        }
+    }
 }
 
-/// A timeout has two names.
-fn named<T>(result: io::Result<T>) -> io::Result<T> {
-    result.map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
-        _ => error,
-    })
+/// It has two names.
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
 }
 
 impl Read for Until<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        named(self.socket.read(buffer, self.left()?))
+        self.again(|left| self.socket.read(buffer, left))
     }
 }
 
 impl Write for Until<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        named(self.socket.write(bytes, self.left()?))
+        self.again(|left| self.socket.write(bytes, left))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -152,9 +163,9 @@ impl Wire {
     }
 
     /// Sends commands, and awaits a reply to each. Errors of the server are among the replies.
-    pub fn ask(&mut self, pipeline: &Pipeline, end: Instant) -> Result<Vec<Value>, Broken> {
-        self.send(&pipeline.get_packed_pipeline(), end)?;
-        (0..pipeline.len()).map(|_| self.receive(end)).collect()
+    pub fn ask(&mut self, commands: &Commands, end: Instant) -> Result<Vec<Value>, Broken> {
+        self.send(commands.bytes(), end)?;
+        (0..commands.count()).map(|_| self.receive(end)).collect()
     }
 
     pub fn send(&mut self, bytes: &[u8], end: Instant) -> Result<(), Broken> {

@@ -1,0 +1,203 @@
+//! A look at what is under a key, and under its function's own key. Looks that are made at once are one `MGET`, in which a function is asked for
+//! once: for the server a key more is much less than a command more, and so it is for whoever reads the replies.
+
+use std::time::Duration;
+
+use redis::Value;
+
+use super::commands::Commands;
+use super::link::Out;
+use super::record::{Fence, FunctionToken};
+
+/// What is looked at.
+#[derive(Clone, Copy)]
+pub struct Look {
+    pub key: [u8; 20],
+    pub function: [u8; 20],
+    /// Whether a faster tier wants to know how long the value may still live.
+    pub life: bool,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub struct Looked {
+    /// What is under the key.
+    pub held: Option<Vec<u8>>,
+    /// What is left of its life, if that was asked.
+    pub left: Option<Duration>,
+    /// What the function's own key holds.
+    pub function: Option<FunctionToken>,
+    /// Who said so.
+    pub fence: Fence,
+}
+
+/// What came of a look.
+pub type Outcome = Result<Looked, Out>;
+
+/// The key of 20 bytes, as Redis has it; `kind` tells those of values from others.
+pub fn name(namespace: &str, kind: &str, key: &[u8; 20]) -> Vec<u8> {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut name = Vec::with_capacity(namespace.len() + 1 + kind.len() + 40);
+    name.extend(namespace.as_bytes());
+    name.push(b':');
+    name.extend(kind.as_bytes());
+    for byte in key {
+        name.push(DIGITS[usize::from(byte >> 4)]);
+        name.push(DIGITS[usize::from(byte & 15)]);
+    }
+    name
+}
+
+/// The functions of looks, each once.
+fn functions(looks: &[Look]) -> Vec<[u8; 20]> {
+    let mut functions = Vec::new();
+    for look in looks {
+        if !functions.contains(&look.function) {
+            functions.push(look.function);
+        }
+    }
+    functions
+}
+
+/// Asks for all of them. What is left of a life is asked first, so that no value gets its successor's.
+pub fn pack(looks: &[Look], namespace: &str, commands: &mut Commands) {
+    if looks.is_empty() {
+        return;
+    }
+    let names: Vec<_> = looks
+        .iter()
+        .map(|look| name(namespace, "", &look.key))
+        .collect();
+    for (look, name) in looks.iter().zip(&names) {
+        if look.life {
+            commands.add([b"PTTL", name]);
+        }
+    }
+    let functions = functions(looks);
+    commands.begin(1 + names.len() + functions.len());
+    commands.argument(b"MGET");
+    names.iter().for_each(|name| commands.argument(name));
+    for function in &functions {
+        commands.argument(&name_of_function(namespace, function));
+    }
+}
+
+/// A function's own key.
+pub fn name_of_function(namespace: &str, function: &[u8; 20]) -> Vec<u8> {
+    name(namespace, "f:", function)
+}
+
+/// What the replies to `pack` say; `None` if they are not what was expected.
+pub fn unpack(looks: &[Look], fence: Fence, replies: Vec<Value>) -> Option<Vec<Looked>> {
+    if looks.is_empty() {
+        return Some(Vec::new());
+    }
+    let mut replies = replies.into_iter();
+    let mut lives = Vec::with_capacity(looks.len());
+    for look in looks {
+        lives.push(match look.life {
+            false => None,
+            true => match replies.next()? {
+                Value::Int(left) => Some(life(left)),
+                _ => return None,
+            },
+        });
+    }
+    let Value::Array(held) = replies.next()? else {
+        return None;
+    };
+    let functions = functions(looks);
+    if held.len() != looks.len() + functions.len() {
+        return None;
+    }
+    let mut held = held.into_iter();
+    let values: Vec<_> = held.by_ref().take(looks.len()).collect();
+    let tokens: Vec<Option<FunctionToken>> = held
+        .map(|token| Some(bytes(token)?.and_then(|token| token.try_into().ok())))
+        .collect::<Option<_>>()?;
+    let looked = looks.iter().zip(values).zip(lives);
+    looked
+        .map(|((look, held), left)| {
+            let at = functions.iter().position(|of| *of == look.function)?;
+            Some(Looked {
+                held: bytes(held)?,
+                left,
+                function: tokens[at],
+                fence,
+            })
+        })
+        .collect()
+}
+
+/// A bulk string, or nothing; `None` if it is something else.
+pub fn bytes(value: Value) -> Option<Option<Vec<u8>>> {
+    match value {
+        Value::Nil => Some(None),
+        Value::BulkString(bytes) => Some(Some(bytes)),
+        _ => None,
+    }
+}
+
+/// What PTTL says: nothing at all if there is no key, or one that is not ours, since ours all have an end.
+pub fn life(left: i64) -> Duration {
+    Duration::from_millis(u64::try_from(left).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(key: u8, function: u8, life: bool) -> Look {
+        Look {
+            key: [key; 20],
+            function: [function; 20],
+            life,
+        }
+    }
+
+    fn bulk(byte: u8, length: usize) -> Value {
+        Value::BulkString(vec![byte; length])
+    }
+
+    #[test]
+    fn looks_at_once_are_one_question_in_which_each_function_is_asked_for_once() {
+        let looks = [look(1, 7, true), look(2, 8, false), look(3, 7, true)];
+        let mut commands = Commands::default();
+        pack(&looks, "ns", &mut commands);
+        assert_eq!(commands.count(), 3);
+        let text = String::from_utf8_lossy(commands.bytes()).into_owned();
+        assert!(text.contains("*6\r\n$4\r\nMGET"), "{text}");
+        assert_eq!(text.matches("ns:f:0707").count(), 1);
+
+        let array = vec![
+            bulk(b'a', 3),
+            Value::Nil,
+            bulk(b'c', 3),
+            bulk(70, 16),
+            Value::Nil,
+        ];
+        let replies = vec![Value::Int(10), Value::Int(-2), Value::Array(array)];
+        let looked = unpack(&looks, [9; 16], replies).expect("as expected");
+        let [one, two, three] = looked.try_into().expect("three");
+        assert_eq!(one.held.as_deref(), Some(&b"aaa"[..]));
+        assert_eq!(one.left, Some(Duration::from_millis(10)));
+        assert_eq!(one.function, Some([70; 16]));
+        assert_eq!((two.held, two.left, two.function), (None, None, None));
+        assert_eq!(three.left, Some(Duration::ZERO));
+        assert_eq!(three.function, one.function);
+    }
+
+    #[test]
+    fn replies_that_do_not_fit_are_none() {
+        let looks = [look(1, 7, true)];
+        for replies in [
+            vec![],
+            vec![Value::Nil, Value::Array(vec![Value::Nil, Value::Nil])],
+            vec![Value::Int(1), Value::Array(vec![Value::Nil])],
+            vec![Value::Int(1), Value::Int(1)],
+            vec![Value::Int(1), Value::Array(vec![Value::Int(2), Value::Nil])],
+        ] {
+            assert!(unpack(&looks, [0; 16], replies).is_none());
+        }
+    }
+}
