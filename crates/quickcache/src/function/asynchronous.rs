@@ -57,46 +57,34 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
         match self.how {
             How::Alone => body().await,
             How::Anew => self.refresh_async(body).await,
-            How::Cached => self.fly_async(body()).await,
+            How::Cached => self.fly_async(body).await,
         }
     }
 
-    async fn fly_async(self, body: impl Future<Output = O::Returned>) -> O::Returned {
+    async fn fly_async<F: Future<Output = O::Returned>>(
+        self,
+        body: impl FnOnce() -> F,
+    ) -> O::Returned {
         let patience = self.function.patience();
+        let followers = &self.function.followers;
         let work = Work::new(self);
         let whole = work.whole();
         let asked = Asked {
             key: work.key_of(&whole),
             generation: work.see(),
         };
-        let mut body = std::pin::pin!(Some(body));
+        let mut body = Some(body);
         let flown = asynchronous::run_from(
             protocol(),
             asked,
-            async { Delay::new(patience).await }, // made when it is polled: by a follower
+            followers.wait(patience), // begun when it is polled: by a follower
             Steps {
-                look: async {
-                    let mut found = work.look_async().await?;
-                    if found.backfill {
-                        found.value = work.put_in_store(found.value, true);
-                    }
-                    Some(found)
-                },
-                compute: async {
-                    let run = work.begin();
-                    match body.as_mut().as_pin_mut() {
-                        Some(body) => {
-                            let flown = work.finish(run, body.await);
-                            work.fill_redis(&Soon, &flown).await;
-                            work.put_in_store(flown, true)
-                        }
-                        None => Flown::Lone,
-                    }
-                },
+                look: || work.look_and_put_async(),
+                compute: || work.compute_async(body.take()),
                 store: work
                     .has_outer()
                     .then_some(async |flown: Flown| work.store_async(&flown).await),
-                unstore: work.delete_async(),
+                unstore: || work.delete_async(),
                 keep: |flown: &Flown| work.keep(flown),
             },
             || work.valid_from(),
@@ -104,10 +92,10 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
         .await;
         match work.end(flown) {
             Ok(returned) => returned,
-            // Only a follower has nothing of its own, and then its future was not polled yet.
-            Err(_) => match body.as_mut().as_pin_mut() {
-                Some(body) => body.await,
-                None => unreachable!("the future is there until the call ends"),
+            // Only a follower has nothing of its own.
+            Err(_) => match body.take() {
+                Some(body) => body().await,
+                None => unreachable!("a result that is not shared is another call's"),
             },
         }
     }
@@ -159,6 +147,28 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
             |stands| self.keep_or_remove(stands, flown),
         )
         .await;
+    }
+
+    /// As a leader looks: what slower tiers have is put into the store too.
+    async fn look_and_put_async(&self) -> Option<Found<Flown>> {
+        let mut found = self.look_async().await?;
+        if found.backfill {
+            found.value = self.put_in_store(found.value, true);
+        }
+        Some(found)
+    }
+
+    async fn compute_async<F: Future<Output = O::Returned>>(
+        &self,
+        body: Option<impl FnOnce() -> F>,
+    ) -> Flown {
+        let run = self.begin();
+        let Some(body) = body else {
+            return Flown::Lone;
+        };
+        let flown = self.finish(run, body().await);
+        self.fill_redis(&Soon, &flown).await;
+        self.put_in_store(flown, true)
     }
 
     async fn look_async(&self) -> Option<Found<Flown>> {

@@ -8,6 +8,7 @@ pub(crate) mod entry;
 mod fork;
 pub(crate) mod method;
 mod outer;
+mod patience;
 #[cfg(feature = "redis")]
 mod redis;
 #[cfg(not(feature = "redis"))]
@@ -185,6 +186,7 @@ pub(crate) struct Function {
     pub(crate) redis: Option<redis::AtRedis>,
     pub(crate) outer: Vec<Outer>,
     patience: Option<Duration>,
+    followers: patience::Timers,
     pub(crate) keys: v1::Function,
     pub(crate) seal: Seal,
     pub(crate) counters: Counters,
@@ -371,6 +373,7 @@ impl Function {
             keys,
             seal: Seal::keyed(&config.secret),
             counters: Counters::new(tiers),
+            followers: patience::Timers::default(),
             warned_slow: AtomicBool::new(false),
             warned_unencodable: AtomicBool::new(false),
         }

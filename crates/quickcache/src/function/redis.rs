@@ -85,6 +85,11 @@ impl Function {
         self.meeting()?.common().lag()
     }
 
+    /// Whether it has one that can be reached.
+    pub(super) fn redis_answers(&self) -> bool {
+        self.redis.as_ref().is_some_and(|at| !at.server().is_away())
+    }
+
     fn redis_failed(&self, what: &str, error: &Out) {
         if matches!(error, Out::Away) {
             return; // counted when it went

@@ -44,6 +44,10 @@ impl Function {
         None
     }
 
+    pub(super) fn redis_answers(&self) -> bool {
+        false
+    }
+
     pub(super) async fn clear_in_redis<V>(&self, _: &V, _: &Digest) -> Option<String> {
         None
     }

@@ -119,6 +119,10 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         waiting: Option<&Waiting>,
         patience_is_over: bool,
     ) -> Next<Outside<O::Value>> {
+        if self.function.times.store.is_none() && self.function.redis_answers() {
+            // There is nothing to find, and the right to run the function is had from Redis, on every machine.
+            return Next::Run;
+        }
         match &mut self.hand().seen {
             None => Next::Run,
             Some(seen) => seen.turn(waiting, patience_is_over, |seen| {

@@ -5,8 +5,24 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
-use super::guarded::{Asked, Changing, Entered, Execution, Found, Guarded, Inside, Steps, Storing};
-use super::machine::{FlightId, KeyOf, Seq, ValidFrom};
+use super::guarded::{Asked, Changing, Entered, Found, Guarded, Inside, Steps, Storing};
+use super::machine::{KeyOf, Seq, ValidFrom};
+
+/// Awaits a future where it is made: `.await` moves it there first. With a flight, the calls it makes are made within that.
+macro_rules! here {
+    ($future:expr) => {{
+        let mut future = pin!($future);
+        poll_fn(|context| future.as_mut().poll(context)).await
+    }};
+    ($flight:expr, $future:expr) => {{
+        let mut future = pin!($future);
+        poll_fn(|context| {
+            let _inside = Inside::enter($flight);
+            future.as_mut().poll(context)
+        })
+        .await
+    }};
+}
 
 /// The life of a call that missed. `look`, `compute` and `unstore` are futures, made by the caller and not yet polled;
 /// `store` makes one. A follower for which `patience` is over (a timer of the caller's runtime, or `std::future::pending()`) runs the
@@ -30,79 +46,85 @@ where
     D: Future<Output = ()>,
     P: FnOnce(&V) -> R,
 {
+    let Steps {
+        look,
+        compute,
+        store,
+        unstore,
+        keep,
+    } = steps;
+    let steps = Steps {
+        look: || look,
+        compute: || compute,
+        store,
+        unstore: || unstore,
+        keep,
+    };
     // No tier here is cleared from elsewhere: who was let in may take it.
     run_from(protocol, asked, patience, steps, || ValidFrom::Joined).await
 }
 
-/// The same over a tier that is cleared from elsewhere: from when on the value counts is asked when the flight has ended.
-pub async fn run_from<K, V, L, F, S, W, D, P, R>(
+/// The same over a tier that is cleared from elsewhere: from when on the value counts is asked when the flight has ended. The steps make
+/// their futures: one that is made where it is awaited is not moved there, and they are large.
+pub async fn run_from<K, V, L, LF, C, CF, S, SF, U, UF, P, R>(
     protocol: &Guarded<K, V>,
     asked: Asked<'_, K>,
     patience: impl Future<Output = ()>,
-    steps: Steps<L, F, S, D, P>,
+    steps: Steps<L, C, S, U, P>,
     valid_from: impl FnOnce() -> ValidFrom,
 ) -> V
 where
     K: Eq + Clone,
     V: Clone,
-    L: Future<Output = Option<Found<V>>>,
-    F: Future<Output = V>,
-    S: FnOnce(V) -> W,
-    W: Future<Output = ()>,
-    D: Future<Output = ()>,
+    L: FnOnce() -> LF,
+    LF: Future<Output = Option<Found<V>>>,
+    C: FnOnce() -> CF,
+    CF: Future<Output = V>,
+    S: FnOnce(V) -> SF,
+    SF: Future<Output = ()>,
+    U: FnOnce() -> UF,
+    UF: Future<Output = ()>,
     P: FnOnce(&V) -> R,
 {
     let started = protocol.begin();
-    let mut patience = pin!(patience);
-    loop {
-        let waiting = match protocol.enter(&asked) {
-            Entered::Run(execution) => return lead(execution, steps, valid_from).await,
-            Entered::Wait(waiting) => waiting,
-        };
-        let cell = waiting.cell.clone();
-        let mut landed = pin!(cell.landed.raised(0));
-        let landed = poll_fn(|context| match landed.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(true),
-            Poll::Pending => patience.as_mut().poll(context).map(|()| false),
-        });
-        if landed.await {
-            if let Some(value) = waiting.take(started) {
-                return value;
+    let execution = {
+        let mut patience = pin!(patience);
+        loop {
+            let waiting = match protocol.enter(&asked) {
+                Entered::Run(execution) => break Some(execution),
+                Entered::Wait(waiting) => waiting,
+            };
+            let cell = waiting.cell.clone();
+            let mut landed = pin!(cell.landed.raised(0));
+            let landed = poll_fn(|context| match landed.as_mut().poll(context) {
+                Poll::Ready(()) => Poll::Ready(true),
+                Poll::Pending => patience.as_mut().poll(context).map(|()| false),
+            });
+            if landed.await {
+                if let Some(value) = waiting.take(started) {
+                    return value;
+                }
+            } else if let Some(_execution) = waiting.give_up() {
+                break None;
             }
-        } else if let Some(_execution) = waiting.give_up() {
-            return steps.compute.await;
         }
-    }
-}
-
-async fn lead<K, V, L, F, S, W, D, P, R>(
-    execution: Execution<'_, K, V>,
-    steps: Steps<L, F, S, D, P>,
-    valid_from: impl FnOnce() -> ValidFrom,
-) -> V
-where
-    K: Eq + Clone,
-    V: Clone,
-    L: Future<Output = Option<Found<V>>>,
-    F: Future<Output = V>,
-    S: FnOnce(V) -> W,
-    W: Future<Output = ()>,
-    D: Future<Output = ()>,
-    P: FnOnce(&V) -> R,
-{
+    };
+    let Some(execution) = execution else {
+        return here!((steps.compute)());
+    };
     let flight = execution.flight();
-    let found = inside(flight, steps.look).await;
+    let found = here!(flight, (steps.look)());
     let fill = found.as_ref().is_none_or(|found| found.backfill);
     let value = match found {
         Some(found) => found.value,
-        None => inside(flight, steps.compute).await,
+        None => here!(flight, (steps.compute)()),
     };
     if let Some(store) = steps.store.filter(|_| fill)
         && let Some(announced) = execution.announce()
     {
-        inside(flight, storing(store(value.clone()))).await;
+        here!(flight, storing(store(value.clone())));
         if announced.overtaken() {
-            inside(flight, storing(steps.unstore)).await;
+            here!(flight, storing((steps.unstore)()));
         }
     }
     execution.land(&value, valid_from(), Some(steps.keep).filter(|_| fill));
@@ -176,16 +198,6 @@ async fn storing<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     poll_fn(move |context: &mut Context<'_>| {
         let _storing = Storing::enter();
-        Pin::as_mut(&mut future).poll(context)
-    })
-    .await
-}
-
-/// Polls a future such that the calls it makes are made within `flight`.
-async fn inside<T>(flight: Option<FlightId>, future: impl Future<Output = T>) -> T {
-    let mut future = pin!(future);
-    poll_fn(move |context: &mut Context<'_>| {
-        let _inside = Inside::enter(flight);
         Pin::as_mut(&mut future).poll(context)
     })
     .await

@@ -32,8 +32,15 @@ impl Commands {
 
     /// Of the command that was begun.
     pub fn argument(&mut self, bytes: &[u8]) {
-        self.length(b'$', bytes.len());
-        self.bytes.extend(bytes);
+        self.argument_of(bytes.len(), |to| to.extend(bytes));
+    }
+
+    /// The same, written where it stands; so many bytes of it.
+    pub fn argument_of(&mut self, length: usize, write: impl FnOnce(&mut Vec<u8>)) {
+        self.length(b'$', length);
+        let before = self.bytes.len();
+        write(&mut self.bytes);
+        debug_assert_eq!(self.bytes.len() - before, length);
         self.bytes.extend(b"\r\n");
     }
 
@@ -81,7 +88,7 @@ mod tests {
         theirs
             .cmd("SET")
             .arg(b"")
-            .arg(&[0, 255][..])
+            .arg(&[0_u8, 255][..])
             .arg("PX")
             .arg(10);
         theirs.cmd("PING");

@@ -194,14 +194,20 @@ impl Lanes {
     /// What has come, as soon as something has.
     fn next(&self) -> Vec<Waiting> {
         let mut queue = lock(&self.queue);
-        queue.idle += 1;
-        while queue.waiting.is_empty() {
-            queue = self
-                .filled
-                .wait(queue)
-                .unwrap_or_else(PoisonError::into_inner);
+        if queue.waiting.is_empty() {
+            queue.idle += 1;
+            while queue.waiting.is_empty() {
+                queue = self
+                    .filled
+                    .wait(queue)
+                    .unwrap_or_else(PoisonError::into_inner);
+            }
+            queue.idle -= 1;
+            // Whoever may run on this processor is perhaps about to ask something, too.
+            drop(queue);
+            thread::yield_now();
+            queue = lock(&self.queue);
         }
-        queue.idle -= 1;
         let many = queue.waiting.len().min(self.most.load(Ordering::Relaxed));
         queue.waiting.drain(..many).collect()
     }

@@ -9,6 +9,10 @@ use super::commands::Commands;
 use super::link::Out;
 use super::record::{Fence, FunctionToken};
 
+/// The kinds of keys.
+const VALUE: &str = "";
+const FUNCTION: &str = "f:";
+
 /// What is looked at.
 #[derive(Clone, Copy)]
 pub struct Look {
@@ -35,17 +39,27 @@ pub struct Looked {
 pub type Outcome = Result<Looked, Out>;
 
 /// The key of 20 bytes, as Redis has it; `kind` tells those of values from others.
-pub fn name(namespace: &str, kind: &str, key: &[u8; 20]) -> Vec<u8> {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut name = Vec::with_capacity(namespace.len() + 1 + kind.len() + 40);
-    name.extend(namespace.as_bytes());
-    name.push(b':');
-    name.extend(kind.as_bytes());
-    for byte in key {
-        name.push(DIGITS[usize::from(byte >> 4)]);
-        name.push(DIGITS[usize::from(byte & 15)]);
-    }
+fn name(namespace: &str, kind: &str, key: &[u8; 20]) -> Vec<u8> {
+    let mut name = Vec::with_capacity(length(namespace, kind));
+    write(&mut name, namespace, kind, key);
     name
+}
+
+fn length(namespace: &str, kind: &str) -> usize {
+    namespace.len() + 1 + kind.len() + 40
+}
+
+fn write(to: &mut Vec<u8>, namespace: &str, kind: &str, key: &[u8; 20]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    to.extend(namespace.as_bytes());
+    to.push(b':');
+    to.extend(kind.as_bytes());
+    let mut digits = [0; 40];
+    for (two, byte) in digits.chunks_exact_mut(2).zip(key) {
+        two[0] = DIGITS[usize::from(byte >> 4)];
+        two[1] = DIGITS[usize::from(byte & 15)];
+    }
+    to.extend(digits);
 }
 
 /// The functions of looks, each once.
@@ -64,27 +78,37 @@ pub fn pack(looks: &[Look], namespace: &str, commands: &mut Commands) {
     if looks.is_empty() {
         return;
     }
-    let names: Vec<_> = looks
-        .iter()
-        .map(|look| name(namespace, "", &look.key))
-        .collect();
-    for (look, name) in looks.iter().zip(&names) {
+    let put = |commands: &mut Commands, kind: &str, key| {
+        commands.argument_of(length(namespace, kind), |bytes| {
+            write(bytes, namespace, kind, key);
+        });
+    };
+    for look in looks {
         if look.life {
-            commands.add([b"PTTL", name]);
+            commands.begin(2);
+            commands.argument(b"PTTL");
+            put(commands, VALUE, &look.key);
         }
     }
     let functions = functions(looks);
-    commands.begin(1 + names.len() + functions.len());
+    commands.begin(1 + looks.len() + functions.len());
     commands.argument(b"MGET");
-    names.iter().for_each(|name| commands.argument(name));
-    for function in &functions {
-        commands.argument(&name_of_function(namespace, function));
-    }
+    looks
+        .iter()
+        .for_each(|look| put(commands, VALUE, &look.key));
+    functions
+        .iter()
+        .for_each(|function| put(commands, FUNCTION, function));
+}
+
+/// A value's key.
+pub fn name_of_value(namespace: &str, key: &[u8; 20]) -> Vec<u8> {
+    name(namespace, VALUE, key)
 }
 
 /// A function's own key.
 pub fn name_of_function(namespace: &str, function: &[u8; 20]) -> Vec<u8> {
-    name(namespace, "f:", function)
+    name(namespace, FUNCTION, function)
 }
 
 /// What the replies to `pack` say; `None` if they are not what was expected.

@@ -26,6 +26,8 @@ use crate::tier::store::{Opened, Proven, Shared, lock};
 pub struct Server {
     pub(super) options: Options,
     pub(super) state: Mutex<State>,
+    /// What `state` says of that, for those who ask before each call.
+    is_away: AtomicBool,
     /// There is a connection for one of those who wait, or none for any.
     changed: Condvar,
     /// There is something to do for the agent.
@@ -119,6 +121,7 @@ impl Server {
         let server = Box::leak(Box::new(Server {
             options: options.clone(),
             state: Mutex::default(),
+            is_away: AtomicBool::new(false),
             changed: Condvar::new(),
             tasks: Condvar::new(),
             meetings: Mutex::default(),
@@ -160,7 +163,7 @@ impl Server {
 
     /// The key of a value, as Redis has it.
     pub(super) fn key(&self, key: &[u8; 20]) -> Vec<u8> {
-        look::name(&self.options.namespace, "", key)
+        look::name_of_value(&self.options.namespace, key)
     }
 
     /// A function's own key there.
@@ -281,7 +284,7 @@ impl Server {
 
     /// Whether it is known to be out of reach.
     pub fn is_away(&self) -> bool {
-        lock(&self.state).away.is_some()
+        self.is_away.load(Ordering::Acquire)
     }
 
     /// Sends a request, and awaits the replies.
@@ -441,6 +444,7 @@ impl Server {
         let mut said = None;
         if state.away.is_none() {
             state.away = Some(Away::new());
+            self.is_away.store(true, Ordering::Release);
             self.changed.notify_all();
             self.tasks.notify_all();
             if !mem::replace(&mut state.warned, true) {
@@ -460,6 +464,7 @@ impl Server {
         state.live += 1;
         state.idle.push(link);
         let is_news = state.away.take().is_some() && mem::take(&mut state.warned);
+        self.is_away.store(false, Ordering::Release);
         drop(state);
         self.changed.notify_one();
         if is_news {
@@ -507,6 +512,7 @@ impl Server {
             .map(|(table, _)| (*table, false))
             .collect();
         mem::forget(before);
+        self.is_away.store(false, Ordering::Release);
         self.lanes.forget();
     }
 }

@@ -86,7 +86,7 @@ fn all() -> MutexGuard<'static, Vec<&'static Shared>> {
     lock(&ALL)
 }
 
-pub(in crate::tier) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
