@@ -48,7 +48,7 @@ def python_half(name: str, interpreter: str) -> list[str]:
                  stdout=subprocess.PIPE, text=True).stdout.strip()
     env = dict(os.environ, PYTHONPATH=str(ROOT / 'python'))
     over = []
-    for script in ('hits', 'peers', 'memory', 'store', 'loop'):
+    for script in ('hits', 'peers', 'memory', 'store', 'loop', 'fleet'):
         print(f'\n-- {script}', flush=True)
         if subprocess.run([python, f'bench/python/{script}.py'], cwd=ROOT, env=env, check=False).returncode:
             over.append(f'{script} on {interpreter}')

@@ -1,11 +1,13 @@
 """Calls of coroutine functions, on asyncio.
 
-A flight owns the task that runs the function. Every caller, the first one too, waits on a future of its own loop: to
-cancel one of them cancels its wait only, and the task is cancelled when nobody waits any more.
+The caller that leads asks the slower tiers itself; cancelled meanwhile, it leaves that to the next. A flight owns the task
+that runs the function. Every caller, the first one too, waits for that on a future of its own loop: to cancel one of them
+cancels its wait only, and the task is cancelled when nobody waits any more.
 """
 import asyncio
 import concurrent.futures.thread  # noqa: F401  which asyncio imports at its first use of an executor, on the loop
 import time
+import weakref
 
 from . import _native
 
@@ -14,10 +16,12 @@ class _Owner:
     """The task of a flight, how many wait for it, and what it gave, for the caller that leads: the caches may not have it."""
     __slots__ = ('loop', 'task', 'waiters', 'leads', 'result', 'stopped')
 
-    task: asyncio.Task
+    # None until the function is run.
+    task: 'asyncio.Task | None'
 
     def __init__(self, loop):
         self.loop = loop
+        self.task = None
         self.waiters = 0
         # Whether the caller that leads still waits, and what stopped the function instead of a result.
         self.leads = True
@@ -26,8 +30,9 @@ class _Owner:
 
     def leave(self):
         self.waiters -= 1
-        if not self.waiters and not self.task.done() and not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(self.task.cancel)
+        task = self.task
+        if task is not None and not self.waiters and not task.done() and not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(task.cancel)
 
 
 async def call(helper, args, kwargs):
@@ -48,11 +53,17 @@ async def call(helper, args, kwargs):
         if found:
             return value
         kind = step.enter()
-        if kind == 'alone':
-            return await _execute(step, helper, args, kwargs)
         if kind == 'lead':
             owner = _Owner(loop)
-            waiting, patience = step.waiting(owner), None
+            step.owned_by(owner)
+        if kind != 'follow':
+            found, value = await _ask(step, loop)
+            if found:
+                return value
+        if kind == 'alone':
+            return await _execute(step, loop, helper, args, kwargs)
+        if kind == 'lead':
+            waiting, patience = step.waiting(), None
             owner.task = loop.create_task(_lead(step, owner, helper, args, kwargs))
         else:
             owner = step.owner()
@@ -108,7 +119,7 @@ async def _lead(step, owner, helper, args, kwargs):
     """The flight's task. What the function raises goes to those who wait; what stops it, to the caller that leads."""
     step.inside()
     try:
-        owner.result = (await _execute(step, helper, args, kwargs),)
+        owner.result = (await _execute(step, owner.loop, helper, args, kwargs),)
     except Exception:
         # It is in the cell, and raised in each caller.
         return
@@ -121,7 +132,19 @@ async def _lead(step, owner, helper, args, kwargs):
             raise
 
 
-async def _turn(step):
+async def _ask(step, loop):
+    """Whether a slower tier has the value, and the value. What is raised meanwhile ends the flight."""
+    try:
+        return await _turn(step, loop)
+    except _STOPS:
+        step.abandon()
+        raise
+    except BaseException as error:
+        step.raised(error)
+        raise
+
+
+async def _turn(step, loop):
     """Whether a tier that others share has the value, and the value: waits for another process that runs the function."""
     pause = 0.001
     while True:
@@ -135,7 +158,7 @@ async def _turn(step):
     pause = 0.002
     asking = step.ask()
     while asking is not None:
-        await _answer(asking)
+        await _answer(asking, loop)
         turn, value = step.answered(asking)
         if turn == 'ask':
             asking = value
@@ -148,10 +171,35 @@ async def _turn(step):
     return False, None
 
 
-async def _answer(asking):
+# Where the answers to the questions of each loop come in; False: it cannot read from files.
+_mailboxes = weakref.WeakKeyDictionary()
+
+
+def _mailbox(loop):
+    mailbox = _mailboxes.get(loop)
+    if mailbox is None:
+        try:
+            mailbox = _native.Mailbox()
+            loop.add_reader(mailbox, mailbox.receive)
+        except (AttributeError, NotImplementedError):
+            mailbox = False
+        except OSError:
+            # There is no file left: perhaps the next time.
+            return False
+        _mailboxes[loop] = mailbox
+    return mailbox
+
+
+async def _answer(asking, loop):
     """Awaits what a server answers. Nothing else knows how a loop waits for the network."""
+    mailbox = _mailbox(loop)
+    if mailbox:
+        future = mailbox.ask(asking, loop.create_future)
+        if future is not None:
+            await future
+        return
     try:
-        asked = asyncio.get_running_loop().run_in_executor(None, asking.run)
+        asked = loop.run_in_executor(None, asking.run)
     except RuntimeError:
         # The loop, or the interpreter, is about to end, and gives nobody a thread.
         asking.run()
@@ -159,19 +207,16 @@ async def _answer(asking):
         await asked
 
 
-async def _store(step, *value):
+async def _store(step, loop, *value):
     """Stores the value in the tier that machines share, or gives the right to do so back."""
     asking = step.store(*value)
     if asking is not None:
-        await _answer(asking)
+        await _answer(asking, loop)
         step.stood(asking)
 
 
-async def _execute(step, helper, args, kwargs):
+async def _execute(step, loop, helper, args, kwargs):
     try:
-        found, value = await _turn(step)
-        if found:
-            return value
         step.begin()
         with _native.Execution(helper):
             value = await helper.fn(*args, **kwargs)
@@ -180,14 +225,14 @@ async def _execute(step, helper, args, kwargs):
         raise
     except BaseException as error:
         try:
-            await _store(step)
+            await _store(step, loop)
         except _STOPS:
             step.abandon()
             raise
         step.raised(error)
         raise
     try:
-        await _store(step, value)
+        await _store(step, loop, value)
         step.finish(value)
     except _STOPS:
         step.abandon()

@@ -68,6 +68,8 @@ fn _native(m: &Bound<PyModule>) -> PyResult<()> {
     m.add_class::<store::Store>()?;
     m.add_class::<redis::Redis>()?;
     m.add_class::<redis::Asking>()?;
+    #[cfg(unix)]
+    m.add_class::<redis::Mailbox>()?;
     m.add_class::<plan::Plan>()?;
     m.add_class::<asynchronous::CachedCall>()?;
     m.add_class::<asynchronous::Step>()?;

@@ -383,12 +383,15 @@ impl Step {
         self.hand = hand;
     }
 
-    /// For the caller that leads: a step of its own, to wait for the flight as its followers do. `owner` is what has
-    /// the task.
-    fn waiting(&self, py: Python, owner: Py<PyAny>) -> Step {
+    /// Who has the task of the flight that this call leads.
+    fn owned_by(&self, owner: Py<PyAny>) {
         if let Some(cell) = &self.cell {
             cell.set_owner(owner);
         }
+    }
+
+    /// For the caller that leads: a step of its own, to wait for the flight as its followers do.
+    fn waiting(&self, py: Python) -> Step {
         let mut step = Step::of(self.text.clone_ref(py), self.function);
         step.started = self.started;
         step.cell = self.cell.clone();

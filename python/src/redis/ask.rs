@@ -1,9 +1,13 @@
 //! What is asked of a server, and what it answers: without Python, so that the GIL is not held meanwhile, and the same however the caller
 //! waits. A blocking caller asks in place; for asyncio there is an `Asking`.
 
+#[cfg(unix)]
+use super::mailbox::Question;
 use crate::cell::GilCell;
 use pyo3::prelude::*;
 use quickcache::protocol::blocking::now;
+#[cfg(unix)]
+use quickcache::tier::redis::Soon;
 use quickcache::tier::redis::{AtRedis, Era, Held, Hit, InPlace, Looked, Meeting, Out, Turn, Via};
 use quickcache::tier::store::StoreKey;
 use std::sync::Arc;
@@ -99,8 +103,8 @@ fn taken(held: Option<Held>) -> Answer {
     held.map_or(Answer::Wait, Answer::Lead)
 }
 
-/// A question of an asynchronous call, which is asked by another thread: `quickcache.aio` says by which. Whoever asked it may be gone when
-/// the answer comes: then a right that was given is given back.
+/// A question of an asynchronous call, which waits for the answer as `quickcache.aio` says: by a `Mailbox`, or in another thread. Whoever asked
+/// it may be gone when the answer comes: then a right that was given is given back.
 #[pyclass(module = "quickcache._native", frozen)]
 pub struct Asking {
     at: Arc<AtRedis>,
@@ -119,6 +123,18 @@ impl Asking {
         }
     }
 
+    /// What it is, as a future, if nobody has it yet.
+    #[cfg(unix)]
+    pub(super) fn question(&self, py: Python) -> Option<Question> {
+        let job = self.job.with(py, Option::take)?;
+        let (at, key) = (self.at.clone(), self.key);
+        Some(Box::pin(async move { job.run(&at, &key, &Soon).await }))
+    }
+
+    pub(super) fn set_answer(&self, py: Python, answer: Result<Answer, Out>) {
+        self.answer.with(py, |place| *place = Some(answer));
+    }
+
     pub fn answer(&self, py: Python) -> Result<Answer, Out> {
         self.answer.with(py, Option::take).unwrap_or(Err(Out::Away))
     }
@@ -130,7 +146,7 @@ impl Asking {
     fn run(&self, py: Python) {
         if let Some(job) = self.job.with(py, Option::take) {
             let answer = job.ask(py, &self.at, &self.key);
-            self.answer.with(py, |place| *place = Some(answer));
+            self.set_answer(py, answer);
         }
     }
 }

@@ -1,13 +1,17 @@
 //! `Redis`, a server that the processes of several machines share, as Python has it: a tier of cached functions (`at`, whose questions are
-//! `ask`), and an ordinary cache for whoever has a text key (`cache`).
+//! `ask`, awaited by a `mailbox` on asyncio), and an ordinary cache for whoever has a text key (`cache`).
 
 mod ask;
 mod at;
 mod cache;
+#[cfg(unix)]
+mod mailbox;
 mod options;
 
 pub use ask::{Asking, Job};
 pub use at::{At, InRedis, Turn, moment};
+#[cfg(unix)]
+pub use mailbox::Mailbox;
 
 use crate::clock;
 use crate::memory::Memory;

@@ -1,5 +1,7 @@
 """asyncio over a Redis: the same claims, and a loop that never waits for the network."""
 import asyncio
+import contextlib
+import gc
 import os
 import signal
 import time
@@ -9,6 +11,7 @@ import pytest
 from quickcache import ClearPending, get_quickcache
 
 from .test_redis import every_stack
+from .test_store_async import threads_asked
 from .tools import LONG, Gate, Source, start
 
 
@@ -203,3 +206,99 @@ def test_without_a_loop_it_is_done_at_the_call(machines):
     source.value = 2
     f.clear(1)
     assert run(lambda: f(1)) == 2
+
+
+# ---- how answers come to a loop ----
+
+def open_files():
+    return len(os.listdir('/proc/self/fd'))
+
+
+@contextlib.contextmanager
+def stopped(server):
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+
+
+def test_no_thread_waits_for_an_answer(machines):
+    source = Source()
+    f = coroutine(machines.stack('redis'), source)
+
+    async def main():
+        await f(0)  # opens the files of the machine, which takes time
+        with threads_asked(asyncio.get_running_loop()) as asked:
+            assert await asyncio.gather(*(f(key) for key in range(200))) == [1] * 200
+            assert await asyncio.gather(*(f(key) for key in range(200))) == [1] * 200
+        assert asked == []
+    run(main)
+    assert source.executions == 200
+
+
+def test_a_loop_that_reads_from_no_files_has_threads_that_wait(machines):
+    source = Source()
+    f = coroutine(machines.stack('redis'), source)
+
+    async def main():
+        loop = asyncio.get_running_loop()
+
+        def add_reader(fd, callback, *args):
+            raise NotImplementedError
+        loop.add_reader = add_reader
+        with threads_asked(loop) as asked:
+            assert (await f(1), await f(1)) == (1, 1)
+        assert len(asked) >= 2
+    run(main)
+    assert source.executions == 1
+
+
+def test_loops_come_and_go_and_leave_no_files_behind(machines):
+    source = Source()
+    f = coroutine(machines.stack('redis'), source)
+
+    async def main():
+        return await asyncio.gather(*(f(key) for key in range(20)))
+    assert run(main) == [1] * 20
+    gc.collect()
+    before = open_files()
+    for _ in range(50):
+        assert run(main) == [1] * 20
+    gc.collect()
+    assert open_files() <= before + 4
+    assert source.executions == 20
+
+
+def test_p11_who_is_cancelled_while_it_asks_leaves_it_to_a_follower(own_machines, own_server):
+    source = Source()
+    f = coroutine(own_machines.stack('redis', budget=20), source)
+
+    async def main():
+        assert await f(0) == 1
+        with stopped(own_server):
+            leader, follower = asyncio.ensure_future(f(1)), asyncio.ensure_future(f(1))
+            await asyncio.sleep(0.1)
+            assert source.executions == 1
+            leader.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await leader
+        assert await follower == 1
+    run(main)
+    assert source.executions == 2
+
+
+def test_what_a_closed_loop_asked_keeps_nobody_waiting(own_machines, own_server):
+    source = Source()
+    f = coroutine(own_machines.stack('redis', budget=20), source)
+    run(lambda: f(0))
+    loop = asyncio.new_event_loop()
+    with stopped(own_server):
+        asks = loop.create_task(f(1))
+        loop.run_until_complete(asyncio.sleep(0.1))
+        loop.close()
+    # Whoever is out of patience runs the function, and stores nothing.
+    assert [run(lambda: f(1)), run(lambda: f(1))] == [1, 1]
+    assert source.executions == 2
+    assert not asks.done()
+    asks._log_destroy_pending = False
