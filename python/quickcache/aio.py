@@ -172,7 +172,7 @@ async def _turn(step, loop):
 
 
 # Where the answers to the questions of each loop come in; False: it cannot read from files.
-_mailboxes = weakref.WeakKeyDictionary()
+_mailboxes: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def _mailbox(loop):
