@@ -9,9 +9,13 @@ demo:  ## the article's blog as a real site, without and with the cache, in one 
 
 test: test-rust verify-briefly test-python  ## all tests
 
+CARGO_TEST = cargo test --workspace --exclude quickcache-python --exclude blog-rs --all-features
+
+# Those of a Redis (r*) wait most of the time.
 test-rust:
 	$(PYTHON) tools/servers.py --install redis
-	cargo test --workspace --exclude quickcache-python --exclude blog-rs --all-features
+	$(CARGO_TEST) --no-run
+	$(PYTHON) tools/at_once.py "$(CARGO_TEST) --test 'r*'" "$(CARGO_TEST) --lib --bins --examples --test '[!r]*'" "$(CARGO_TEST) --doc"
 
 test-python:
 	$(PYTHON) tools/test_python.py

@@ -3,13 +3,13 @@
     python3 tools/test_python.py [--only 3.11] [PYTEST ARGUMENTS]
 """
 import argparse
-import contextlib
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
+
+from at_once import run_at_once
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -17,28 +17,6 @@ ROOT = Path(__file__).resolve().parents[1]
 def run(title: str, *command: object, **kwargs: Any) -> Any:
     print(f'\n== {title}', flush=True)
     return subprocess.run([str(word) for word in command], **{'cwd': ROOT, 'check': True, **kwargs})
-
-
-def run_suites(suites: dict[str, list[str]]) -> None:
-    """All of them at once, for each waits most of the time; what they print, one after the other."""
-    with contextlib.ExitStack() as stack:
-        running: dict[str, Any] = {}
-        for name, command in suites.items():
-            # The first is seen while it runs.
-            to = None if not running else stack.enter_context(tempfile.TemporaryFile('w+'))
-            if to is None:
-                print(f'\n== {name}', flush=True)
-            suite = subprocess.Popen(command, cwd=ROOT / 'python', stdout=to, stderr=to and subprocess.STDOUT,
-                                     env=dict(os.environ, PYTHONPATH=str(ROOT / 'python')))
-            stack.callback(suite.kill)
-            running[name] = suite, to
-        for name, (suite, to) in running.items():
-            suite.wait()
-            if to is not None:
-                to.seek(0)
-                print(f'\n== {name}', to.read(), sep='\n', flush=True)
-            if suite.returncode:
-                raise subprocess.CalledProcessError(suite.returncode, suites[name])
 
 
 def output(*command: object) -> str:
@@ -64,7 +42,8 @@ def main() -> None:
                         'python/tests/requirements.txt').strip()
         for names in folders:
             suites[f'CPython {version}: {" ".join(names)}'] = [python, '-m', 'pytest', '-p', 'no:cacheprovider', *names, *rest]
-    run_suites(suites)
+    environment = dict(os.environ, PYTHONPATH=str(ROOT / 'python'))
+    run_at_once(suites, cwd=ROOT / 'python', env=environment)
     if not args.only:
         run('the stubs', sys.executable, 'python/tests/typing/check.py', versions[max(versions, key=_number)])
         run('Django, on each CPython', sys.executable, 'python/tests/django/matrix.py')
