@@ -1,6 +1,7 @@
 //! Functions that share their values with Python: `cargo run --example two_languages -- FOLDER`, then words on the standard input, such
 //! as `call int 1` or `clear int 1`; `python/tests/claims/test_store_rust.py` has the same functions. With the feature `redis`, and the URL
-//! of a server and a namespace behind the folder, they share it by that server; then the folder is that of a machine.
+//! of a server and a namespace behind the folder, they share it by that server, sealed with the secrets that follow; then the folder is that of
+//! a machine.
 //! Each answer is a line: the value, and how often this process ran a function so far.
 //!
 //! Both sides give a function one `name` and `version`, values of the types that both know (docs/entry.md), and the same folder.
@@ -25,6 +26,12 @@ static CACHE: LazyLock<QuickCache> = LazyLock::new(|| {
             .budget("5s")
             .folder(folder)
             .timeout("5m");
+        let secrets: Vec<String> = arguments.collect();
+        let secrets: Vec<&[u8]> = secrets.iter().map(String::as_bytes).collect();
+        let redis = match secrets.as_slice() {
+            [] => redis,
+            secrets => redis.secrets(secrets),
+        };
         return QuickCache::new(TieredCache::new([memory, redis.into()]));
     }
     let store = Store::at(folder).max_bytes(8 << 20).timeout("5m");

@@ -58,6 +58,12 @@ pub(crate) struct Config {
 #[derive(Clone)]
 pub(crate) struct Secret(Arc<[u8]>);
 
+impl Secret {
+    pub(crate) fn new(secret: &[u8]) -> Self {
+        Secret(secret.into())
+    }
+}
+
 impl std::ops::Deref for Secret {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
@@ -204,7 +210,7 @@ impl Builder {
     /// What keys outside the process are keyed with: who does not know it cannot tell which arguments a key stands for, nor
     /// forge a value. Default: empty.
     pub fn secret(mut self, secret: &[u8]) -> Self {
-        self.0.secret = Secret(secret.into());
+        self.0.secret = Secret::new(secret);
         self
     }
 

@@ -224,10 +224,12 @@ fn users_and_passwords_are_those_of_the_url() {
 fn no_password_is_ever_shown() {
     let secret = Redis::new("rediss://me:swordfish@host.example:7000/3")
         .sentinel_password("swordfish")
-        .client_cert("/a", "/b");
+        .client_cert("/a", "/b")
+        .secrets(&[b"swordfish", b"sword"]);
     let all = format!("{secret:?} {:?}", bare(secret.clone()));
+    let bytes = format!("{:?}", b"sword".as_slice());
     assert!(
-        all.contains("host.example") && !all.contains("swordfish"),
+        all.contains("host.example") && !all.contains("sword") && !all.contains(&bytes),
         "{all}"
     );
     for url in [
@@ -247,6 +249,9 @@ fn no_password_is_ever_shown() {
     let mixed = || Redis::sentinel(&["redis://a", "rediss://b"], "main");
     assert!(std::panic::catch_unwind(mixed).is_err());
     assert!(std::panic::catch_unwind(|| Redis::new("redis://a").ca_file("/a")).is_err());
+    for none in [&[][..], &[&b""[..]]] {
+        assert!(std::panic::catch_unwind(|| Redis::new("redis://a").secrets(none)).is_err());
+    }
 }
 
 // ---- places ----

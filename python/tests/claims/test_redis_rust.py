@@ -13,29 +13,35 @@ from .tools import LONG
 
 
 class RustAtRedis(Rust):
-    def __init__(self, program, folder, machines):
-        self.process = subprocess.Popen([program, folder, machines.url, machines.namespace], stdin=subprocess.PIPE,
+    def __init__(self, program, folder, machines, *secrets):
+        self.process = subprocess.Popen([program, folder, machines.url, machines.namespace, *secrets], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        assert self.process.wait(LONG) == 0
+        self.process.stdout.close()
 
 
 @pytest.fixture
 def rust(program, tmp_path, machines):
-    made = RustAtRedis(program, tmp_path / 'rust', machines)
-    yield made
-    made.process.stdin.close()
-    assert made.process.wait(LONG) == 0
-    made.process.stdout.close()
+    with RustAtRedis(program, tmp_path / 'rust', machines) as made:
+        yield made
 
 
 class Python:
-    def __init__(self, machines, folder, word):
+    def __init__(self, machines, folder, word, **options):
         name, self.value, self.shown = VALUES[word]
         self.ran = 0
 
         def f(key):
             self.ran += 1
             return self.value
-        quickcache = get_redis_quickcache(machines.url, namespace=machines.namespace, folder=folder / 'python', budget=5)
+        quickcache = get_redis_quickcache(machines.url, namespace=machines.namespace, folder=folder / 'python', budget=5,
+                                          **options)
         self.f = quickcache(['key'], name=f'shared-{name}', version=1)(f)
 
 
@@ -97,3 +103,24 @@ def test_a_value_of_another_type_is_a_miss_in_either(rust, machines, tmp_path):
     python.f(1)
     assert rust.ask('call', 'int') == ('-5', 1)
     assert python.f(1) in ('text', -5)
+
+
+def test_they_share_what_is_sealed_with_a_secret_of_both_and_nothing_else(program, rust, machines, tmp_path):
+    def two(name, *secrets):
+        return RustAtRedis(program, tmp_path / name, machines, *secrets)
+    with two('two', 'new', 'old') as both, two('three', 'other') as other:
+        python = Python(machines, tmp_path, 'int', secret=b'old')
+        python.f(1)
+        # Its own is new, and what has been sealed with the old one is read.
+        assert both.ask('call', 'int') == ('-5', 0)
+        assert other.ask('call', 'int') == ('-5', 1), 'sealed with what it does not know: replaced'
+        assert both.ask('clear', 'int')[0] == 'Applied'
+        time.sleep(0.25)
+        assert both.ask('call', 'int') == ('-5', 1)
+        assert rust.ask('call', 'int') == ('-5', 1), 'without a secret'
+        assert both.ask('clear', 'int')[0] == 'Applied'
+        time.sleep(0.25)
+        assert both.ask('call', 'int') == ('-5', 2)
+        time.sleep(0.25)
+        rotated = Python(machines, tmp_path / 'rotated', 'int', secret=[b'new', b'old'])
+        assert (rotated.f(1), rotated.ran) == (-5, 0)

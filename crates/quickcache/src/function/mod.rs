@@ -189,6 +189,8 @@ pub(crate) struct Function {
     followers: patience::Timers,
     pub(crate) keys: v1::Function,
     pub(crate) seal: Seal,
+    #[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "there is none"))]
+    redis_seal: Option<Seal>,
     pub(crate) counters: Counters,
     /// Warnings are given once.
     pub(crate) warned_slow: AtomicBool,
@@ -372,6 +374,7 @@ impl Function {
             patience: option(declared.patience, "patience").or(config.patience),
             keys,
             seal: Seal::keyed(&config.secret),
+            redis_seal: redis::seal(site),
             counters: Counters::new(tiers),
             followers: patience::Timers::default(),
             warned_slow: AtomicBool::new(false),

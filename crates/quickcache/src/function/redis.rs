@@ -8,7 +8,7 @@ use super::outer::{NO_CODEC, Outside};
 use super::work::{Hand, Work};
 use super::{Flown, Function, Site, protocol};
 use crate::clock;
-use crate::entry::{Entry, Head};
+use crate::entry::{Entry, Head, Seal};
 use crate::key::v1::Digest;
 use crate::probe::Outcome;
 use crate::protocol::guarded::Found;
@@ -36,6 +36,11 @@ pub(super) fn at_redis(site: &Site) -> Option<AtRedis> {
         at.listen(table);
     }
     Some(at)
+}
+
+/// What seals the values there, if that is not the cache's secret.
+pub(super) fn seal(site: &Site) -> Option<Seal> {
+    site.cache().config.tiers.redis()?.seal()
 }
 
 /// What proves that memory and store know what was cleared on other machines.
@@ -123,7 +128,8 @@ impl Function {
     ) -> Option<Outside<O::Value>> {
         let codec = kind.hooks().codec?;
         let now = clock::unix();
-        let read = self.seal.read(key.bytes(), now, &hit.entry);
+        let seal = self.redis_seal.as_ref().unwrap_or(&self.seal);
+        let read = seal.read(key.bytes(), now, &hit.entry);
         let outside = read
             .and_then(|entry| entry.of_codec(codec.id))
             .ok()
@@ -360,9 +366,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
             deadline: clock::deadline(now, life),
         };
         let write = |bytes: &mut Vec<u8>| (codec.encode)(&entry.value, bytes).map(|()| codec.id);
-        match self
-            .function
-            .seal
+        let seal = self.function.redis_seal.as_ref();
+        match seal
+            .unwrap_or(&self.function.seal)
             .write(self.redis_key().bytes(), head, write)
         {
             Ok(bytes) => Some((bytes, life)),

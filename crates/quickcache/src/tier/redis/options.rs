@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::server::Server;
 use super::tls::Tls;
 use super::url::Url;
-use crate::config::Timeout;
+use crate::config::{Secret, Timeout};
+use crate::entry::Seal;
 use crate::tier::store::{Shared, TABLE_ONLY, usual_folder};
 
 /// Where clients of a Redis are led.
@@ -115,6 +116,8 @@ impl Options {
 pub struct Redis {
     options: Options,
     pub(crate) timeout: Option<Duration>,
+    /// What seals its values; none: the cache's.
+    secrets: Vec<Secret>,
     server: Arc<OnceLock<&'static Server>>,
 }
 
@@ -176,6 +179,7 @@ impl Redis {
                 folder: None,
             },
             timeout: None,
+            secrets: Vec::new(),
             server: Arc::default(),
         })
     }
@@ -194,6 +198,28 @@ impl Redis {
     pub fn timeout(mut self, timeout: impl Into<Timeout>) -> Self {
         self.timeout = Some(timeout.into().duration("Redis", "timeout"));
         self
+    }
+
+    /// What its values are sealed with, in place of the cache's secret, which would be in its keys, too: who does not know it cannot forge
+    /// a value, and programs in Python that give their `Redis` the same `secret` share them. Of several the first seals, and what any of
+    /// them has sealed is read: put a new one in front, and take the old one away when its values are gone.
+    ///
+    /// # Panics
+    /// If there is none, or an empty one.
+    #[must_use]
+    pub fn secrets(mut self, secrets: &[&[u8]]) -> Self {
+        assert!(
+            !secrets.is_empty() && secrets.iter().all(|secret| !secret.is_empty()),
+            "Redis: secrets that are empty: give it bytes that all its users know, and nobody else"
+        );
+        self.secrets = secrets.iter().copied().map(Secret::new).collect();
+        self
+    }
+
+    /// What seals its values, if that is not the cache's secret.
+    pub(crate) fn seal(&self) -> Option<Seal> {
+        let secrets = self.secrets.iter().map(|secret| &**secret);
+        (!self.secrets.is_empty()).then(|| Seal::rotated(secrets))
     }
 
     /// What its keys and channels begin with: programs of different namespaces share a server and nothing on it. Default: `qc`.
