@@ -250,13 +250,15 @@ impl Lane {
         next.store(number + 1, Ordering::Relaxed);
     }
 
-    /// Checks a read of a key: `floor` was read before the call began.
+    /// Checks a read of a key: `floor` was read before the call began. Whether it is right.
     #[inline]
-    pub fn check(&self, key: usize, floor: u64, version: u64) {
-        if version < floor {
+    pub fn check(&self, key: usize, floor: u64, version: u64) -> bool {
+        let right = version >= floor;
+        if !right {
             self.note(Event::Violation, key, version);
             self.violation();
         }
+        right
     }
 
     fn violation(&self) {

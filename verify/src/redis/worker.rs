@@ -202,10 +202,24 @@ impl Work<'_> {
 
     #[inline]
     fn read(&self, step: Step, kind: &Kind, key: usize, call: impl FnOnce(u64) -> Option<u64>) {
-        let floor = self.floor(now(), kind, key);
+        let began = now();
+        let floor = self.floor(began, kind, key);
         let version = self.guarded(step, key, || call(key as u64)).flatten();
-        if let Some(version) = version {
-            self.lane.check(key, floor, version);
+        if let Some(version) = version
+            && !self.lane.check(key, floor, version)
+        {
+            let at = self
+                .kinds
+                .iter()
+                .position(|one| std::ptr::eq(one, kind))
+                .unwrap_or_default();
+            eprintln!(
+                "worker {}: key {key}: {} of {}, which began {:.3} us ago, was given version {version}, and not {floor} at least",
+                self.orders.number,
+                STEPS[step as usize],
+                subject::KINDS[at].0,
+                (now() - began) as f64 / 1000.0,
+            );
         }
     }
 

@@ -91,7 +91,7 @@ where
         let mut patience = pin!(patience);
         loop {
             let waiting = match protocol.enter(&asked) {
-                Entered::Run(execution) => break Some(execution),
+                Entered::Run(execution) => break Ok(execution),
                 Entered::Wait(waiting) => waiting,
             };
             let cell = waiting.cell.clone();
@@ -104,13 +104,14 @@ where
                 if let Some(value) = waiting.take(started) {
                     return value;
                 }
-            } else if let Some(_execution) = waiting.give_up() {
-                break None;
+            } else if let Some(execution) = waiting.give_up() {
+                break Err(execution);
             }
         }
     };
-    let Some(execution) = execution else {
-        return here!((steps.compute)());
+    let execution = match execution {
+        Ok(execution) => execution,
+        Err(_alone) => return here!((steps.compute)()),
     };
     let flight = execution.flight();
     let found = here!(flight, (steps.look)());

@@ -1,21 +1,21 @@
-//! One blocking connection: bytes out, replies in, and never longer than until a given moment, however slowly the bytes come. (The
-//! `redis` crate parses replies; its own blocking connection has a timeout for each read only.) How it comes about is in
-//! `socket` and `tls`.
+//! One blocking connection: bytes out, replies in, and never longer than until a given moment, however slowly the bytes come.
+//! (The blocking connection of the `redis` crate has a timeout for each read only.) How it comes about is in `socket` and `tls`.
 
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
-use redis::{Parser, Value};
+use redis::Value;
 use rustls::ClientConnection;
 
 use super::commands::Commands;
 use super::options::{Address, Options};
+use super::reply::Replies;
 use super::socket::{self, Socket};
 use super::tls;
 
 pub struct Wire {
     stream: Stream,
-    parser: Parser,
+    replies: Replies,
 }
 
 struct Stream {
@@ -132,15 +132,6 @@ impl From<io::Error> for Broken {
     }
 }
 
-impl From<redis::RedisError> for Broken {
-    fn from(error: redis::RedisError) -> Self {
-        match error.is_timeout() {
-            true => io::Error::from(io::ErrorKind::TimedOut).into(),
-            false => Broken(error.to_string()),
-        }
-    }
-}
-
 impl Wire {
     /// Connects, without a word to the server yet but those of TLS.
     pub fn connect(address: &Address, options: &Options, end: Instant) -> Result<Wire, Broken> {
@@ -153,13 +144,13 @@ impl Wire {
         };
         Ok(Wire {
             stream: Stream { socket, tls },
-            parser: Parser::new(),
+            replies: Replies::default(),
         })
     }
 
     /// Whether it is of use still, when nothing is awaited on it. (With TLS, more than replies may come.)
     pub fn is_quiet(&self) -> bool {
-        self.stream.tls.is_some() || self.stream.socket.is_quiet()
+        self.replies.is_empty() && (self.stream.tls.is_some() || self.stream.socket.is_quiet())
     }
 
     /// Sends commands, and awaits a reply to each. Errors of the server are among the replies.
@@ -176,14 +167,14 @@ impl Wire {
 
     /// The next reply.
     pub fn receive(&mut self, end: Instant) -> Result<Value, Broken> {
-        Ok(self.parser.parse_value(self.stream.until(end))?)
+        Ok(self.replies.next(self.stream.until(end))?)
     }
 
     /// The next message, or `None` if none comes until then; what has come of one is kept.
     pub fn listen(&mut self, end: Instant) -> Result<Option<Value>, Broken> {
-        match self.parser.parse_value(self.stream.until(end)) {
+        match self.replies.next(self.stream.until(end)) {
             Ok(value) => Ok(Some(value)),
-            Err(error) if error.is_timeout() => Ok(None),
+            Err(error) if is_timeout(&error) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
