@@ -19,6 +19,8 @@ impl Span {
         match &expr {
             Expr::Lit(lit) => match &lit.lit {
                 Lit::Str(text) => match millis(&text.value()) {
+                    // It turns off what a cache says.
+                    Ok(0) if option == "stale_timeout" => Ok(Span::Millis(0)),
                     Ok(0) => {
                         let why = if option == "patience" {
                             "no call would wait for another"

@@ -7,12 +7,13 @@ use syn::{Expr, ExprLit, Lit, LitStr, Path, Token, spanned::Spanned};
 use crate::duration::Span;
 use crate::suggest::{did_you_mean, nearest};
 
-pub const NAMES: [&str; 13] = [
+pub const NAMES: [&str; 14] = [
     "vary_on",
     "skip_arg",
     "cache",
     "timeout",
     "memoize_timeout",
+    "stale_timeout",
     "patience",
     "name",
     "version",
@@ -31,6 +32,7 @@ pub struct Options {
     pub cache: Option<Path>,
     pub timeout: Option<Span>,
     pub memoize_timeout: Option<Span>,
+    pub stale_timeout: Option<Span>,
     pub patience: Option<Span>,
     pub name: Option<LitStr>,
     pub version: Option<u64>,
@@ -69,6 +71,7 @@ impl Parse for Options {
             cache: None,
             timeout: None,
             memoize_timeout: None,
+            stale_timeout: None,
             patience: None,
             name: None,
             version: None,
@@ -159,6 +162,7 @@ impl Options {
             "memoize_timeout" => {
                 self.memoize_timeout = Some(Span::from_expr(name, input.parse()?)?);
             }
+            "stale_timeout" => self.stale_timeout = Some(Span::from_expr(name, input.parse()?)?),
             "patience" => self.patience = Some(Span::from_expr(name, input.parse()?)?),
             "name" => {
                 let text: LitStr = literal(input, "name takes text in quotes: `name = \"posts\"`")?;

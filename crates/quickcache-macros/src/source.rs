@@ -139,9 +139,10 @@ pub fn site(options: &Options, plan: &KeyPlan, name: &str, item: &impl ToTokens)
             quote!(|| #span)
         }))
     };
-    let (timeout, memoize_timeout, patience) = (
+    let (timeout, memoize_timeout, stale_timeout, patience) = (
         duration(&options.timeout),
         duration(&options.memoize_timeout),
+        duration(&options.stale_timeout),
         duration(&options.patience),
     );
     let given = option(options.name.as_ref().map(ToTokens::to_token_stream));
@@ -161,6 +162,7 @@ pub fn site(options: &Options, plan: &KeyPlan, name: &str, item: &impl ToTokens)
             cache: #cache,
             timeout: #timeout,
             memoize_timeout: #memoize_timeout,
+            stale_timeout: #stale_timeout,
             patience: #patience,
         })
     }
@@ -204,6 +206,10 @@ pub fn kind(options: &Options, function: &Function) -> TokenStream {
         Some(path) => quote_spanned!(path.span()=> value.weigh_by(#path)),
     };
     let made = quote_spanned!(place=> probe.kind(hooks));
+    let made = match options.stale_timeout {
+        Some(_) => quote_spanned!(place=> #krate::internal::may_fail(#made)),
+        None => made,
+    };
     quote! {
         #[allow(unused_imports)]
         use #krate::internal::asked::*;

@@ -54,6 +54,43 @@ impl Clock {
     }
 }
 
+/// By which clock the entries of a function's memory tier are fresh, and until when.
+pub(crate) enum Freshness {
+    /// Until their deadlines there.
+    System,
+    Fake(FakeClock),
+    /// Until so long before: stale ones are kept until their deadlines.
+    Shorter(Clock, Millis),
+}
+
+impl Freshness {
+    pub(crate) fn new(clock: &Clock, stale: Duration) -> Self {
+        match clock {
+            _ if !stale.is_zero() => Freshness::Shorter(clock.clone(), millis(stale)),
+            Clock::System => Freshness::System,
+            Clock::Fake(fake) => Freshness::Fake(fake.clone()),
+        }
+    }
+
+    /// Whether an entry is fresh no more, by its deadline: what a hit asks.
+    #[inline(always)]
+    pub(crate) fn passed(&self, deadline: Millis) -> bool {
+        match self {
+            Freshness::System => passed(deadline),
+            other => other.passed_otherwise(deadline),
+        }
+    }
+
+    #[inline(never)]
+    fn passed_otherwise(&self, deadline: Millis) -> bool {
+        match self {
+            Freshness::System => passed(deadline),
+            Freshness::Fake(fake) => fake.now() >= deadline,
+            Freshness::Shorter(clock, stale) => clock.passed(deadline.saturating_sub(*stale)),
+        }
+    }
+}
+
 /// When a value computed from `started` on is too old.
 pub(crate) fn deadline(started: Millis, timeout: Duration) -> Millis {
     started.saturating_add(millis(timeout))

@@ -46,6 +46,7 @@ pub(crate) struct Config {
     pub(crate) tiers: TieredCache,
     pub(crate) timeout: Option<Duration>,
     pub(crate) memoize_timeout: Option<Duration>,
+    pub(crate) stale_timeout: Option<Duration>,
     pub(crate) version: Option<u64>,
     pub(crate) secret: Secret,
     pub(crate) patience: Option<Duration>,
@@ -96,6 +97,7 @@ impl QuickCache {
             tiers: tiers.into(),
             timeout: None,
             memoize_timeout: None,
+            stale_timeout: None,
             version: None,
             secret: Secret(Arc::from([])),
             patience: None,
@@ -200,6 +202,40 @@ impl Builder {
         self
     }
 
+    /// How long beyond its timeout a value may still be served when the function fails, in place of the error: when it returns an `Err`,
+    /// where errors are not kept. (A panic is no such failure.) Each tier keeps a value for so long beyond the deadline that the value has there;
+    /// a failure never makes it younger, and what was cleared is never served. `refresh`, and a true `skip_arg`, give the error;
+    /// `get_cached_value` gives no such value. What is served so is counted in [`Stats::stale_hits`](crate::Stats::stale_hits). Default, and
+    /// zero: not at all. More than a hundred years count as a hundred.
+    ///
+    /// ```
+    /// use quickcache::{FakeClock, Memory, QuickCache, quickcache};
+    /// use std::sync::LazyLock;
+    /// use std::time::Duration;
+    ///
+    /// static CLOCK: LazyLock<FakeClock> = LazyLock::new(FakeClock::new);
+    /// static CACHE: LazyLock<QuickCache> = LazyLock::new(|| {
+    ///     QuickCache::builder(Memory::new()).timeout("1m").stale_timeout("1h").clock(&CLOCK).build()
+    /// });
+    ///
+    /// #[quickcache(cache = CACHE, vary_on = [])]
+    /// fn rates(server_is_up: bool) -> Result<u64, String> {
+    ///     if server_is_up { Ok(7) } else { Err("down".to_owned()) }
+    /// }
+    /// assert_eq!(rates(true), Ok(7));
+    /// CLOCK.advance(Duration::from_secs(60 + 3599));
+    /// assert_eq!(rates(false), Ok(7));
+    /// CLOCK.advance(Duration::from_secs(1));
+    /// assert_eq!(rates(false), Err("down".to_owned()));
+    /// ```
+    ///
+    /// # Panics
+    /// If it is text that is not a span of time, or less than a millisecond and not zero.
+    pub fn stale_timeout(mut self, timeout: impl Into<Timeout>) -> Self {
+        self.0.stale_timeout = Some(timeout.into().stale("QuickCache"));
+        self
+    }
+
     /// A number in every key: another version sees none of the entries of this one. Default: none; then the source text of
     /// a function is in its keys, and entries in tiers outside the process end with a change of it.
     pub fn version(mut self, version: u64) -> Self {
@@ -246,14 +282,17 @@ pub(crate) struct Times {
     #[cfg(feature = "redis")]
     pub(crate) redis: Option<Duration>,
     pub(crate) outer: Vec<Duration>,
+    /// How long beyond its deadline every tier keeps a value, for calls whose function fails.
+    pub(crate) stale: Duration,
 }
 
 impl Config {
-    /// `timeout` and `memoize_timeout` are those of the function.
+    /// The three are those of the function.
     pub(crate) fn times(
         &self,
         timeout: Option<Duration>,
         memoize_timeout: Option<Duration>,
+        stale_timeout: Option<Duration>,
     ) -> Times {
         let (timeout, memoize) = (
             timeout.or(self.timeout),
@@ -281,6 +320,7 @@ impl Config {
             #[cfg(feature = "redis")]
             redis,
             outer,
+            stale: stale_timeout.or(self.stale_timeout).unwrap_or_default(),
         }
     }
 }
@@ -339,6 +379,19 @@ impl Timeout {
             panic!("{of}: {option} of {how}: {why}; a millisecond is the least");
         }
         duration
+    }
+
+    /// As a `stale_timeout`: zero is one, and none at all.
+    ///
+    /// # Panics
+    /// As [`duration`](Self::duration).
+    pub(crate) fn stale(self, of: &str) -> Duration {
+        /// So that no deadline is beyond what an entry of the memory tier can tell from none.
+        const MOST: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+        match self.0 {
+            Ok(Duration::ZERO) => Duration::ZERO,
+            _ => self.duration(of, "stale_timeout").min(MOST),
+        }
     }
 }
 
@@ -429,20 +482,20 @@ mod tests {
         assert_eq!(
             QuickCache::new(memory.clone())
                 .config
-                .times(None, None)
+                .times(None, None, None)
                 .memory,
             seconds(1)
         );
         let cache = QuickCache::builder(memory).timeout("2s").build();
-        assert_eq!(cache.config.times(None, None).memory, seconds(2));
+        assert_eq!(cache.config.times(None, None, None).memory, seconds(2));
         let cache = cache.but_with(|options| options.timeout("3s"));
-        assert_eq!(cache.config.times(None, None).memory, seconds(3));
+        assert_eq!(cache.config.times(None, None, None).memory, seconds(3));
         assert_eq!(
-            cache.config.times(Some(seconds(4)), None).memory,
+            cache.config.times(Some(seconds(4)), None, None).memory,
             seconds(4)
         );
         assert_eq!(
-            QuickCache::shared().config.times(None, None).memory,
+            QuickCache::shared().config.times(None, None, None).memory,
             seconds(300)
         );
     }

@@ -7,7 +7,7 @@ pub use crate::function::method::{OfValue, OfWhole, Run, Unnameable};
 pub use crate::function::{Declared, Identity, Site};
 pub use crate::key::{Key, KeyPart};
 pub use crate::probe::asked;
-pub use crate::probe::{Hooks, Kept, Outcome, Probe};
+pub use crate::probe::{Hooks, Kept, Outcome, Probe, may_fail};
 
 use crate::QuickCache;
 

@@ -177,6 +177,22 @@ impl<T: CacheValue, E: 'static> Outcome for OkOnly<T, E> {
     }
 }
 
+/// Of a function that fails: it returns an `Err`, which is not stored.
+#[diagnostic::on_unimplemented(
+    message = "stale_timeout is for a function that returns a `Result` and does not keep its errors",
+    label = "there is no `Err` in place of which a stale value could be served",
+    note = "leave `stale_timeout` out; or return a `Result`, without `errors = keep`"
+)]
+pub trait MayFail {}
+
+impl<T, E> MayFail for OkOnly<T, E> {}
+
+/// For the attribute: a mistake if it does not.
+#[inline(always)]
+pub fn may_fail<O: MayFail>(kind: O) -> O {
+    kind
+}
+
 /// The error of a result that has none.
 #[derive(Clone, Copy)]
 pub struct NoError;

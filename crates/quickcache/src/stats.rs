@@ -19,6 +19,8 @@ pub struct Stats {
     pub fills: u64,
     /// Results not stored: the key was cleared meanwhile, or the function was slower than its timeout.
     pub refused_fills: u64,
+    /// Values that were served beyond their timeout, in place of an error: see `stale_timeout`.
+    pub stale_hits: u64,
     /// Runs of the function.
     pub executions: u64,
     /// How long they took, together.
@@ -58,6 +60,7 @@ impl Stats {
         self.misses += other.misses;
         self.fills += other.fills;
         self.refused_fills += other.refused_fills;
+        self.stale_hits += other.stale_hits;
         self.executions += other.executions;
         self.compute_time += other.compute_time;
         self.tier_errors += other.tier_errors;
@@ -102,10 +105,35 @@ pub struct Explanation {
     pub tier: Option<String>,
     /// How old the value is in that tier, where it is known.
     pub age: Option<Duration>,
-    /// How long it may still live there, where it is known.
+    /// How long it may still live there, where it is known; of a stale one, how long it may still be served if the function fails.
     pub time_left: Option<Duration>,
+    /// No tier holds a value that is not too old, but this one would be served if the function failed: see `stale_timeout`.
+    pub stale: bool,
     /// Why the last call with these arguments missed, if it is among the last 256 misses of the function.
     pub last_miss: Option<Miss>,
+}
+
+/// What is known of a value in a tier.
+pub(crate) struct Standing {
+    pub(crate) age: Option<Duration>,
+    pub(crate) time_left: Option<Duration>,
+    pub(crate) stale: bool,
+}
+
+impl Explanation {
+    /// Whether a tier was found to hold a value that is a hit.
+    pub(crate) fn has_fresh(&self) -> bool {
+        self.tier.is_some() && !self.stale
+    }
+
+    /// A tier holds a value, and no faster one a better.
+    pub(crate) fn found(&mut self, tier: &str, standing: Standing) {
+        if self.tier.is_some() && standing.stale {
+            return;
+        }
+        self.tier = Some(tier.to_owned());
+        (self.age, self.time_left, self.stale) = (standing.age, standing.time_left, standing.stale);
+    }
 }
 
 /// The counters of one instantiation of a function.
@@ -114,6 +142,7 @@ pub(crate) struct Counters {
     pub(crate) misses: AtomicU64,
     pub(crate) fills: AtomicU64,
     pub(crate) refused: AtomicU64,
+    pub(crate) stale_hits: AtomicU64,
     pub(crate) executions: AtomicU64,
     pub(crate) nanos: AtomicU64,
     pub(crate) tier_errors: AtomicU64,
@@ -203,6 +232,7 @@ impl Counters {
             misses: read(&self.misses),
             fills: read(&self.fills),
             refused_fills: read(&self.refused),
+            stale_hits: read(&self.stale_hits),
             executions: read(&self.executions),
             compute_time: Duration::from_nanos(read(&self.nanos)),
             tier_errors: read(&self.tier_errors),

@@ -281,7 +281,7 @@ impl At {
             .redis
             .get()
             .seal
-            .read(key.bytes(), now, &hit.entry)
+            .read(key.bytes(), now, hit.entry())
             .ok()?;
         Some(Standing {
             age: now.saturating_sub(head.started) as f64 / 1e3,
@@ -469,7 +469,7 @@ impl Redis {
             head,
             codec,
             payload,
-        } = match self.seal.read(key.bytes(), super::now(), &hit.entry) {
+        } = match self.seal.read(key.bytes(), super::now(), hit.entry()) {
             Ok(entry) => entry,
             Err(why) => return Ok(Err(why)),
         };

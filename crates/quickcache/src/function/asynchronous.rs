@@ -21,7 +21,7 @@ use crate::stats::{Event, Explanation};
 use crate::tier::store::{Next, Patience};
 use crate::tier::user::{Done, Erased, Outer};
 
-async fn get(tier: &Outer, key: &str) -> Done<Option<Vec<u8>>> {
+pub(super) async fn get(tier: &Outer, key: &str) -> Done<Option<Vec<u8>>> {
     match &tier.cache {
         Erased::Blocking(cache) => cache.get(key),
         Erased::Async(cache) => cache.get(key).await,
@@ -168,6 +168,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         };
         let flown = self.finish(run, body().await);
         self.fill_redis(&Soon, &flown).await;
+        let flown = self.or_stale_async(flown).await;
         self.put_in_store(flown, true)
     }
 
@@ -228,7 +229,10 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
             match get(tier, &text).await {
                 Ok(None) => {}
                 Ok(Some(bytes)) => {
-                    if let Some(outside) = self.function.read(&self.kind, &self.digest, &bytes) {
+                    if let Some(outside) =
+                        self.function
+                            .read(&self.kind, &self.digest, &bytes, Duration::ZERO)
+                    {
                         return self.found(first + at, outside);
                     }
                 }
@@ -257,6 +261,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
             else {
                 return;
             };
+            let life = life.saturating_add(self.function.times.stale);
             let stored = match &tier.cache {
                 Erased::Blocking(cache) => cache.set(&text, &bytes, life),
                 Erased::Async(cache) => cache.set(&text, &bytes, life).await,
@@ -358,24 +363,18 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
     /// What is known of it.
     pub async fn explain_async(self) -> Explanation {
         let mut explanation = self.explanation();
-        if explanation.tier.is_none() {
+        if !explanation.has_fresh() {
             self.explain_store(&mut explanation);
         }
-        if explanation.tier.is_none() {
+        if !explanation.has_fresh() {
             self.explain_redis(&Soon, &mut explanation).await;
         }
-        if explanation.tier.is_none() {
-            let text = self.digest.text();
-            for tier in &self.function.outer {
-                let Ok(Some(bytes)) = get(tier, &text).await else {
-                    continue;
-                };
-                if let Some(outside) = self.function.read(&self.kind, &self.digest, &bytes) {
-                    explanation.tier = Some(tier.name.clone());
-                    explanation.age = Some(outside.age);
-                    explanation.time_left = Some(outside.left);
-                    break;
-                }
+        let text = self.digest.text();
+        for tier in &self.function.outer {
+            if !explanation.has_fresh()
+                && let Ok(Some(bytes)) = get(tier, &text).await
+            {
+                self.explain_bytes(tier, &bytes, &mut explanation);
             }
         }
         explanation

@@ -82,7 +82,14 @@ impl<O: Outcome, F: Fn() -> O + Copy> Call<F> {
             let hit = unsafe {
                 let copy = kind.hooks().copy;
                 let holds = |found: &Held<'_>| function.holds(found);
-                tables.hit(copy, function.stamp(), hash, key, holds, &function.clock)
+                tables.hit(
+                    copy,
+                    function.stamp(),
+                    hash,
+                    key,
+                    holds,
+                    &function.freshness,
+                )
             };
             if let Some(value) = hit {
                 return Ok(kind.join(value));
@@ -219,7 +226,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Pending<K, O> {
                         Some(body) => {
                             let flown = work.finish(run, body());
                             blocking::now(work.fill_redis(&InPlace, &flown));
-                            work.put_in_store(flown, false)
+                            work.put_in_store(work.or_stale(flown), false)
                         }
                         None => Flown::Lone,
                     }

@@ -13,8 +13,9 @@ use crate::key::{Key, Value};
 use crate::probe::{Outcome, Whole};
 use crate::protocol::blocking;
 use crate::protocol::machine::KeyOf;
-use crate::stats::{Event, Explanation};
+use crate::stats::{Event, Explanation, Standing};
 use crate::tier::memory::{Held, KeyHash, Left};
+use crate::tier::user::Outer;
 
 /// How a clear ended. A call that starts after an applied clear returned gets a value computed after the clear began.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -235,27 +236,29 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
     /// What is known of it.
     pub fn explain(self) -> Explanation {
         let mut explanation = self.explanation();
-        if explanation.tier.is_none() {
+        if !explanation.has_fresh() {
             self.explain_store(&mut explanation);
         }
-        if explanation.tier.is_none() {
+        if !explanation.has_fresh() {
             blocking::now(self.explain_redis(&InPlace, &mut explanation));
         }
-        if explanation.tier.is_none() {
-            let text = self.digest.text();
-            for tier in &self.function.outer {
-                let Ok(Some(bytes)) = self.function.blocking(tier).get(&text) else {
-                    continue;
-                };
-                if let Some(outside) = self.function.read(&self.kind, &self.digest, &bytes) {
-                    explanation.tier = Some(tier.name.clone());
-                    explanation.age = Some(outside.age);
-                    explanation.time_left = Some(outside.left);
-                    break;
-                }
+        let text = self.digest.text();
+        for tier in &self.function.outer {
+            if !explanation.has_fresh()
+                && let Ok(Some(bytes)) = self.function.blocking(tier).get(&text)
+            {
+                self.explain_bytes(tier, &bytes, &mut explanation);
             }
         }
         explanation
+    }
+
+    /// What a user's tier had.
+    pub(super) fn explain_bytes(&self, tier: &Outer, bytes: &[u8], explanation: &mut Explanation) {
+        let stale = self.function.times.stale;
+        if let Some(outside) = self.function.read(&self.kind, &self.digest, bytes, stale) {
+            explanation.found(&tier.name, outside.standing());
+        }
     }
 
     /// What is known of it in this process.
@@ -269,6 +272,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
             tier: None,
             age: None,
             time_left: None,
+            stale: false,
             last_miss: self.function.counters.last_miss(self.hash),
         };
         if let Some(tables) = &self.function.tables {
@@ -280,10 +284,16 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
             };
             let now = self.function.clock.now();
             if let Some(standing) = standing.filter(|standing| standing.deadline > now) {
-                explanation.tier = Some("memory".to_owned());
-                explanation.age = standing.age(now).map(Duration::from_millis);
-                explanation.time_left = (standing.deadline != NEVER)
-                    .then(|| Duration::from_millis(standing.deadline - now));
+                let left = Duration::from_millis(standing.deadline - now);
+                let fresh = left.saturating_sub(self.function.times.stale);
+                let stale = fresh.is_zero();
+                let left = if stale { left } else { fresh };
+                let found = Standing {
+                    age: standing.age(now).map(Duration::from_millis),
+                    time_left: (standing.deadline != NEVER).then_some(left),
+                    stale,
+                };
+                explanation.found("memory", found);
             }
         }
         explanation
@@ -291,12 +301,11 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
 
     /// What the store knows of it.
     pub(super) fn explain_store(&self, explanation: &mut Explanation) {
+        let stale = self.function.times.stale;
         if let Some(seen) = self.function.see(&self.digest)
-            && let Some(outside) = self.function.read_store(&self.kind, &seen)
+            && let Some(outside) = self.function.read_store(&self.kind, &seen, stale)
         {
-            explanation.tier = Some(super::store::NAME.to_owned());
-            explanation.age = Some(outside.age);
-            explanation.time_left = Some(outside.left);
+            explanation.found(super::store::NAME, outside.standing());
         }
     }
 

@@ -14,6 +14,9 @@ mod redis;
 #[cfg(not(feature = "redis"))]
 #[path = "redis_off.rs"]
 mod redis;
+#[cfg(feature = "redis")]
+mod redis_past;
+mod stale;
 pub(crate) mod store;
 mod work;
 
@@ -26,7 +29,7 @@ use std::time::Duration;
 
 use foldhash::fast::RandomState;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Freshness};
 use crate::config::{QuickCache, Timeout, Times};
 use crate::entry::Seal;
 use crate::key::v1;
@@ -42,6 +45,8 @@ use crate::tier::user::Outer;
 pub(crate) enum Flown {
     /// An entry of the function's types.
     Value(Arc<dyn Any + Send + Sync>),
+    /// The same, too old: the function has failed. It is not stored.
+    Stale(Arc<dyn Any + Send + Sync>),
     /// A result that is not stored.
     Error(Arc<dyn Any + Send + Sync>),
     /// A result that is not stored and cannot be copied: a follower runs the function itself.
@@ -77,6 +82,7 @@ pub struct Declared {
     pub cache: Option<fn() -> &'static QuickCache>,
     pub timeout: Option<fn() -> Duration>,
     pub memoize_timeout: Option<fn() -> Duration>,
+    pub stale_timeout: Option<fn() -> Duration>,
     pub patience: Option<fn() -> Duration>,
 }
 
@@ -176,6 +182,8 @@ pub(crate) struct Function {
     epoch: AtomicU32,
     pub(crate) tables: Option<Tables>,
     pub(crate) clock: Clock,
+    /// What a hit asks.
+    pub(crate) freshness: Freshness,
     enabled: Arc<AtomicBool>,
     /// Its last step is one folded multiplication, as in [`memory::mix`]: good enough for the table, and every hit waits for it.
     pub(crate) hasher: RandomState,
@@ -347,6 +355,9 @@ impl Function {
         let times = config.times(
             option(declared.timeout, "timeout"),
             option(declared.memoize_timeout, "memoize_timeout"),
+            declared
+                .stale_timeout
+                .map(|make| Timeout::from(make()).stale(&format!("`{}`", declared.name()))),
         );
         let keys = site.keys((identity.name)());
         let redis = redis::at_redis(site);
@@ -363,6 +374,7 @@ impl Function {
                 .memory()
                 .map(|memory| memory.tables(layout.copy)),
             clock: config.clock.clone(),
+            freshness: Freshness::new(&config.clock, times.stale),
             enabled: config.enabled.clone(),
             hasher: RandomState::default(),
             times,

@@ -7,21 +7,53 @@ use std::time::Duration;
 use super::redis::InPlace;
 use super::work::Work;
 use super::{Flown, Function};
-use crate::clock;
-use crate::entry::{Entry, Head};
+use crate::clock::{self, Millis};
+use crate::entry::{Entry, Head, Rejected};
 use crate::key::v1::Digest;
 use crate::probe::Outcome;
 use crate::protocol::blocking::now;
 use crate::protocol::guarded::Found;
-use crate::stats::count;
+use crate::stats::{Standing, count};
 use crate::tier::user::{Blocking, Erased, Outer};
 
 /// A value that a slower tier had.
 pub(super) struct Outside<V> {
     pub(super) value: V,
     pub(super) age: Duration,
-    /// What is left of its life.
+    /// What is left of its life, or of the time in which it may still be served if the function fails.
     pub(super) left: Duration,
+    /// Its time is over, but for that.
+    pub(super) stale: bool,
+}
+
+impl<V> Outside<V> {
+    /// A value that was stored with these times, of a tier whose clock says `now`, and that may be `late` by so long.
+    pub(super) fn of(value: V, head: &Head, now: Millis, late: Duration) -> Self {
+        let stale = now >= head.deadline;
+        let until = match stale {
+            true => clock::deadline(head.deadline, late),
+            false => head.deadline,
+        };
+        Outside {
+            value,
+            age: Duration::from_millis(now.saturating_sub(head.started)),
+            left: Duration::from_millis(until.saturating_sub(now)),
+            stale,
+        }
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        Standing {
+            age: Some(self.age),
+            time_left: Some(self.left),
+            stale: self.stale,
+        }
+    }
+}
+
+/// For who takes an entry whose deadline has come so long ago: the moment to read it at.
+pub(super) fn late_by(now: Millis, late: Duration) -> Millis {
+    now.saturating_sub(clock::millis(late))
 }
 
 /// Why a value cannot be written.
@@ -66,32 +98,30 @@ impl Function {
         failures
     }
 
-    /// A stored value, unless it is damaged, too old or of another version.
+    /// A stored value, unless it is damaged, of another version, or too old and later than `late`.
     pub(super) fn read<O: Outcome>(
         &self,
         kind: &O,
         key: &Digest,
         bytes: &[u8],
+        late: Duration,
     ) -> Option<Outside<O::Value>> {
         let codec = kind.hooks().codec?;
         let now = clock::unix();
         let read = self
             .seal
-            .read(key.as_bytes(), now, bytes)
-            .and_then(|entry| entry.of_codec(codec.id))
-            .ok()
-            .and_then(|Entry { head, payload, .. }| {
-                let value = (codec.decode)(&payload).ok()?;
-                Some(Outside {
-                    value,
-                    age: Duration::from_millis(now.saturating_sub(head.started)),
-                    left: Duration::from_millis(head.deadline - now),
-                })
-            });
-        if read.is_none() {
+            .read(key.as_bytes(), late_by(now, late), bytes)
+            .and_then(|entry| entry.of_codec(codec.id));
+        let expired = matches!(read, Err(Rejected::Expired));
+        let outside = read.ok().and_then(|Entry { head, payload, .. }| {
+            let value = (codec.decode)(&payload).ok()?;
+            Some(Outside::of(value, &head, now, late))
+        });
+        // A stale one is where it belongs.
+        if outside.is_none() && !(expired && late < self.times.stale) {
             count(&self.counters.rejected);
         }
-        read
+        outside
     }
 
     /// The value of an execution that started so long ago, as bytes; `None`, with one warning, if it cannot be written.
@@ -184,7 +214,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
                 return None;
             }
         };
-        let outside = self.function.read(&self.kind, &self.digest, &bytes)?;
+        let outside = self
+            .function
+            .read(&self.kind, &self.digest, &bytes, Duration::ZERO)?;
         self.found(at, outside)
     }
 
@@ -208,6 +240,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
             else {
                 return;
             };
+            let life = life.saturating_add(self.function.times.stale);
             if let Err(error) = self.function.blocking(tier).set(&text, &bytes, life) {
                 self.function.failed(tier, "set", &error);
             }

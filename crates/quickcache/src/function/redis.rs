@@ -15,7 +15,7 @@ use crate::protocol::guarded::Found;
 use crate::protocol::machine::ValidFrom;
 use crate::stats::{Explanation, count};
 pub(crate) use crate::tier::redis::AtRedis;
-use crate::tier::redis::{Fence, Held, Hit, Looked, Meeting, Out, Server, Turn, Via};
+use crate::tier::redis::{Fence, Held, Hit, Looked, Meeting, Out, Released, Server, Turn, Via};
 pub(super) use crate::tier::redis::{InPlace, Soon};
 use crate::tier::store::{Patience, Proven, StoreKey};
 
@@ -61,9 +61,11 @@ pub(super) struct AtHand {
     /// Who gave the value, or the lease.
     fence: Option<Fence>,
     /// From when on the result counts; `None`: for all who were let in.
-    since: Option<ValidFrom>,
+    pub(super) since: Option<ValidFrom>,
     /// What was computed may not be stored anywhere: the key was cleared meanwhile.
     void: bool,
+    /// What became of the lease of a call whose function failed.
+    pub(super) released: Option<Released>,
 }
 
 impl AtHand {
@@ -80,7 +82,7 @@ enum Next {
 }
 
 /// This moment, for `ValidFrom::At`.
-fn moment() -> ValidFrom {
+pub(super) fn moment() -> ValidFrom {
     ValidFrom::At(protocol().lock().now())
 }
 
@@ -95,7 +97,7 @@ impl Function {
         self.redis.as_ref().is_some_and(|at| !at.server().is_away())
     }
 
-    fn redis_failed(&self, what: &str, error: &Out) {
+    pub(super) fn redis_failed(&self, what: &str, error: &Out) {
         if matches!(error, Out::Away) {
             return; // counted when it went
         }
@@ -119,6 +121,11 @@ impl Function {
         self.redis.as_ref()?.meeting(self.store.as_ref()?.shared())
     }
 
+    /// What seals its values there.
+    pub(super) fn seal_of_redis(&self) -> &Seal {
+        self.redis_seal.as_ref().unwrap_or(&self.seal)
+    }
+
     /// An entry, unless it is damaged, forged, of another codec or too old.
     fn read_hit<O: Outcome>(
         &self,
@@ -128,8 +135,7 @@ impl Function {
     ) -> Option<Outside<O::Value>> {
         let codec = kind.hooks().codec?;
         let now = clock::unix();
-        let seal = self.redis_seal.as_ref().unwrap_or(&self.seal);
-        let read = seal.read(key.bytes(), now, &hit.entry);
+        let read = self.seal_of_redis().read(key.bytes(), now, hit.entry());
         let outside = read
             .and_then(|entry| entry.of_codec(codec.id))
             .ok()
@@ -140,6 +146,7 @@ impl Function {
                     age: Duration::from_millis(now.saturating_sub(head.started)),
                     // What the server says is right; the clock of the machine that wrote it may only shorten it.
                     left: hit.left.map_or(by_clock, |left| left.min(by_clock)),
+                    stale: false,
                 })
             });
         if outside.is_none() {
@@ -159,12 +166,13 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
         if at.is_pending(self.function.meeting(), &key) {
             return;
         }
-        if let Ok(Looked::Found(hit)) = at.look(via, &key, true).await
-            && let Some(outside) = self.function.read_hit(&self.kind, &key, &hit)
-        {
-            explanation.tier = Some(NAME.to_owned());
-            explanation.age = Some(outside.age);
-            explanation.time_left = Some(outside.left);
+        let outside = match at.look(via, &key, true).await {
+            Ok(Looked::Found(hit)) => self.function.read_hit(&self.kind, &key, &hit),
+            Ok(Looked::Missing(_)) => self.past_of_redis(via, at, &key).await,
+            Err(_) => None,
+        };
+        if let Some(outside) = outside {
+            explanation.found(NAME, outside.standing());
         }
     }
 }
@@ -181,7 +189,7 @@ impl Site {
 }
 
 impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
-    fn redis_key(&self) -> StoreKey {
+    pub(super) fn redis_key(&self) -> StoreKey {
         StoreKey::of_digest(&self.digest)
     }
 
@@ -190,9 +198,10 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         usize::from(self.function.times.store.is_some())
     }
 
-    /// Whether a faster tier wants to know how long a value may still live.
-    fn has_faster(&self) -> bool {
-        self.function.tables.is_some() || self.function.times.store.is_some()
+    /// Whether it matters how long a value may still live: a faster tier wants to know, or one that is still there may be stale.
+    fn wants_life(&self) -> bool {
+        let times = &self.function.times;
+        self.function.tables.is_some() || times.store.is_some() || !times.stale.is_zero()
     }
 
     /// From when on the result of this call's flight is as good as one of a call's own.
@@ -246,10 +255,18 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
                 }
                 Err(error) => {
                     self.function.redis_failed("get", &error);
-                    return None;
+                    return self.look_while_out(at);
                 }
             }
         }
+    }
+
+    /// What memory and store have, if they serve now that Redis is known to be out of reach.
+    fn look_while_out(&self, at: &AtRedis) -> Option<Found<Flown>> {
+        if !at.server().proven().while_out {
+            return None;
+        }
+        self.look_again().or_else(|| self.peek_at_store())
     }
 
     fn hold(&self, held: Held) {
@@ -259,7 +276,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
     }
 
     /// Whether what Redis has may be what a clear of this machine was to remove. The key's stamp was read before.
-    fn is_pending_in_redis(&self, at: &AtRedis, key: &StoreKey) -> bool {
+    pub(super) fn is_pending_in_redis(&self, at: &AtRedis, key: &StoreKey) -> bool {
         at.is_pending(self.function.meeting(), key)
     }
 
@@ -269,7 +286,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         at: &AtRedis,
         key: &StoreKey,
     ) -> Result<Next, Out> {
-        let hit = match at.look(via, key, self.has_faster()).await? {
+        let hit = match at.look(via, key, self.wants_life()).await? {
             Looked::Found(hit) => hit,
             Looked::Missing(era) => {
                 self.hand().redis.since = Some(moment());
@@ -302,7 +319,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         if self.is_pending_in_redis(at, &key) {
             return None;
         }
-        match at.look(via, &key, self.has_faster()).await {
+        match at.look(via, &key, self.wants_life()).await {
             Ok(Looked::Found(hit)) => {
                 let outside = self.function.read_hit(&self.kind, &key, &hit)?;
                 self.found_in_redis(&hit, outside)
@@ -330,14 +347,25 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         let entry = self.redis_entry(flown);
         let since = moment();
         let stood = match entry {
-            Some((bytes, life)) => match held.fill(via, &bytes, life, None).await {
+            Some((bytes, life)) => match self.lasting(held).fill(via, &bytes, life, None).await {
                 Ok(stored) => {
                     self.hand().redis.void = !stored;
                     Ok(stored)
                 }
                 Err(error) => Err(error),
             },
-            None => held.release(via).await,
+            None => match held.release_for_past(via).await {
+                Ok(released) => {
+                    let stood = matches!(released, Released::Stood(_));
+                    self.hand().redis.released = Some(released);
+                    Ok(stood)
+                }
+                Err(error) => {
+                    // It may have been cleared.
+                    self.hand().redis.released = Some(Released::Lost);
+                    Err(error)
+                }
+            },
         };
         match stood {
             // Nobody had cleared it by then.
@@ -345,6 +373,11 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
             Ok(false) => {}
             Err(error) => self.function.redis_failed("set", &error),
         }
+    }
+
+    /// What is stored under it is kept for calls whose function fails.
+    fn lasting(&self, held: Held) -> Held {
+        held.beyond(self.function.times.stale)
     }
 
     /// The bytes of a result, and how long they may live there.
@@ -366,9 +399,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
             deadline: clock::deadline(now, life),
         };
         let write = |bytes: &mut Vec<u8>| (codec.encode)(&entry.value, bytes).map(|()| codec.id);
-        let seal = self.function.redis_seal.as_ref();
-        match seal
-            .unwrap_or(&self.function.seal)
+        match self
+            .function
+            .seal_of_redis()
             .write(self.redis_key().bytes(), head, write)
         {
             Ok(bytes) => Some((bytes, life)),
@@ -413,7 +446,8 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
                 .await
                 .is_none();
         };
-        match held
+        match self
+            .lasting(held)
             .fill(via, &bytes, life, Some(self.function.meeting()))
             .await
         {

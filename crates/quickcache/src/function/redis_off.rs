@@ -1,6 +1,7 @@
 //! Without the feature `redis` no function is at one.
 
 use super::entry::Handle;
+use super::stale::Last;
 use super::work::{Hand, Work};
 use super::{Flown, Function, Site};
 use crate::entry::Seal;
@@ -83,6 +84,10 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
 
     pub(super) async fn peek_at_redis<V>(&self, _: &V) -> Option<Found<Flown>> {
         None
+    }
+
+    pub(super) async fn stale_in_redis<V>(&self, _: &V) -> Last<O::Value> {
+        Last::Unknown
     }
 
     pub(super) fn begin_in_redis(&self) {}

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::outer::{NO_CODEC, Outside};
+use super::outer::{NO_CODEC, Outside, late_by};
 use super::work::Work;
 use super::{Flown, Function, Site};
 use crate::clock::{self, Millis};
@@ -60,11 +60,12 @@ impl Function {
         }
     }
 
-    /// What the store has of a key at a generation.
+    /// What the store has of a key at a generation, and be it `late` by so long.
     pub(super) fn read_store<O: Outcome>(
         &self,
         kind: &O,
         seen: &Seen,
+        late: Duration,
     ) -> Option<Outside<O::Value>> {
         let codec = kind.hooks().codec?;
         let now = self.store_now();
@@ -72,13 +73,10 @@ impl Function {
             if entry.codec != codec.id {
                 return None;
             }
-            Some(Outside {
-                value: (codec.decode)(&entry.payload).ok()?,
-                age: Duration::from_millis(now.saturating_sub(entry.head.started)),
-                left: Duration::from_millis(entry.head.deadline.saturating_sub(now)),
-            })
+            let value = (codec.decode)(&entry.payload).ok()?;
+            Some(Outside::of(value, &entry.head, now, late))
         };
-        match seen.get(now, read) {
+        match seen.get(late_by(now, late), read) {
             Ok(found) => found,
             Err(Rejected::Expired | Rejected::Foreign) => None,
             Err(Rejected::Damaged | Rejected::OtherCodec) => {
@@ -126,7 +124,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         match &mut self.hand().seen {
             None => Next::Run,
             Some(seen) => seen.turn(waiting, patience_is_over, |seen| {
-                self.function.read_store(&self.kind, seen)
+                self.function.read_store(&self.kind, seen, Duration::ZERO)
             }),
         }
     }
@@ -152,7 +150,8 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         self.see();
         let outside = {
             let hand = self.hand();
-            self.function.read_store(&self.kind, hand.seen.as_ref()?)
+            self.function
+                .read_store(&self.kind, hand.seen.as_ref()?, Duration::ZERO)
         }?;
         self.found(0, outside)
     }

@@ -10,6 +10,7 @@ use super::outer::Outside;
 use super::redis::{AtHand, InPlace};
 use super::{Flown, Function, WholeKey, protocol};
 use crate::clock::{Millis, deadline};
+use crate::config::Times;
 use crate::key::v1::Digest;
 use crate::probe::{Outcome, ValueHooks};
 use crate::protocol::blocking;
@@ -34,16 +35,16 @@ pub(super) struct Run {
 pub(super) struct Work<K, O: Outcome> {
     pub(super) function: &'static Function,
     pub(super) kind: O,
-    hash: KeyHash,
+    pub(super) hash: KeyHash,
     pub(super) digest: Digest,
     hand: Mutex<Hand<K, O::Returned>>,
 }
 
 pub(super) struct Hand<K, R> {
     /// Until it moves into the entry.
-    key: Option<K>,
+    pub(super) key: Option<K>,
     /// A result that is not stored.
-    returned: Option<R>,
+    pub(super) returned: Option<R>,
     /// How many of the slower tiers lack the value.
     lacking: usize,
     /// Its age, and what was left of its life, in the tier that had it.
@@ -136,7 +137,8 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
                 self.hash,
                 same,
                 holds,
-                &self.function.clock,
+                self.function.clock.now(),
+                |deadline| self.function.freshness.passed(deadline),
             )
         }?;
         Some(Found {
@@ -147,7 +149,9 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
 
     /// A value that slower tier number `tier` had; the store is the first of them.
     pub(super) fn found(&self, tier: usize, outside: Outside<O::Value>) -> Option<Found<Flown>> {
-        let Outside { value, age, left } = outside;
+        let Outside {
+            value, age, left, ..
+        } = outside;
         count(&self.function.counters.tier_hits[tier]);
         let (own, has_store) = (
             self.function.times.own(),
@@ -159,7 +163,8 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         hand.lacking = tier.saturating_sub(own);
         hand.store_lacks = tier > 0 || !has_store;
         hand.was = Some((age, left));
-        let deadline = deadline(started, self.function.times.memory.min(left));
+        let Times { memory, stale, .. } = &self.function.times;
+        let deadline = deadline(started, memory.min(&left).saturating_add(*stale));
         hand.beside += (self.hooks().weigh)(&value);
         Some(Found {
             value: Flown::Value(Stored::new(stamp, started, deadline, value)),
@@ -197,7 +202,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
 
     pub(super) fn keep_value(&self, run: Run, value: O::Value) -> Flown {
         let Function { clock, times, .. } = self.function;
-        let until = deadline(run.started, times.memory);
+        let until = deadline(run.started, times.memory.saturating_add(times.stale));
         let longest = times
             .behind()
             .fold(times.memory, |longest, time| longest.max(*time));
@@ -314,13 +319,20 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
 
     /// What the call returns.
     pub(super) fn end(self, flown: Flown) -> Result<O::Returned, NotShared> {
-        let kind = self.kind;
+        let (kind, function) = (self.kind, self.function);
         if let Some(returned) = self.settle() {
             return Ok(returned);
         }
         match flown {
             Flown::Value(any) => match any.downcast::<Stored<O::Value>>() {
                 Ok(entry) => Ok(kind.join(Stored::into_value(entry))),
+                Err(_) => Err(NotShared),
+            },
+            Flown::Stale(any) => match any.downcast::<Stored<O::Value>>() {
+                Ok(entry) => {
+                    count(&function.counters.stale_hits);
+                    Ok(kind.join(Stored::into_value(entry)))
+                }
                 Err(_) => Err(NotShared),
             },
             Flown::Error(shared) => kind.unshare(&shared).ok_or(NotShared),

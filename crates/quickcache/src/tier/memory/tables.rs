@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::shards::Shard;
 use super::stored::{Kept, Payload, Stamp, Stored};
 use super::{CacheLine, Found, Life, Standing, Table};
-use crate::clock::Clock;
+use crate::clock::Freshness;
 use crate::key::KeyPart;
 use crate::tier::store::Guard;
 
@@ -70,16 +70,16 @@ impl Tables {
         hash: KeyHash,
         key: &K,
         holds: impl Fn(&Held<'_>) -> bool,
-        clock: &Clock,
+        freshness: &Freshness,
     ) -> Option<V> {
         debug_assert_eq!(copy, self.copy);
         // SAFETY: by the caller.
         unsafe {
             if copy {
-                self.find(stamp, hash, key, holds, clock, V::clone)
+                self.find(stamp, hash, key, holds, freshness, V::clone)
             } else {
                 // Cloned when the lock is released: it is code of a user.
-                self.find(stamp, hash, key, holds, clock, Arc::<Stored<V>>::clone)
+                self.find(stamp, hash, key, holds, freshness, Arc::<Stored<V>>::clone)
                     .map(|stored| stored.value.clone())
             }
         }
@@ -94,7 +94,7 @@ impl Tables {
         hash: KeyHash,
         key: &K,
         holds: impl Fn(&Held<'_>) -> bool,
-        clock: &Clock,
+        freshness: &Freshness,
         take: fn(&W) -> W,
     ) -> Option<W> {
         let mut reading = self.shard(hash).read();
@@ -103,7 +103,7 @@ impl Tables {
             // SAFETY: by the caller.
             unsafe { payload.get::<K::Owned, W>(stamp) }.is_some_and(|kept| key.eq_owned(&kept.key))
         })?;
-        if !holds(&found) || !found.visit(|deadline| clock.passed(deadline)) {
+        if !holds(&found) || !found.visit(|deadline| freshness.passed(deadline)) {
             return None;
         }
         hits.count(self.seat);
@@ -111,7 +111,7 @@ impl Tables {
         unsafe { found.payload().get::<K::Owned, W>(stamp) }.map(|kept| take(&kept.held))
     }
 
-    /// The value of a key, if it is here, `holds` and has not expired, as it flies. Does not count.
+    /// The value of a key, if it is here, `holds` and its deadline has not `passed`, as it flies. Does not count.
     ///
     /// # Safety
     /// As for [`hit`](Self::hit).
@@ -121,9 +121,9 @@ impl Tables {
         hash: KeyHash,
         eq: impl FnMut(&K) -> bool,
         holds: impl Fn(&Held<'_>) -> bool,
-        clock: &Clock,
+        now: u64,
+        passed: impl Fn(u64) -> bool,
     ) -> Option<Arc<Stored<V>>> {
-        let now = clock.now();
         // SAFETY: by the caller.
         let (stored, standing) = unsafe {
             if self.copy {
@@ -137,7 +137,7 @@ impl Tables {
                 })
             }
         }?;
-        (!clock.passed(standing.deadline)).then_some(stored)
+        (!passed(standing.deadline)).then_some(stored)
     }
 
     /// What is known of an entry that `holds`, expired or not.

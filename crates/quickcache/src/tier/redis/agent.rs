@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use super::commands::Commands;
 use super::link::{Link, Out, Outcome, Request};
+use super::meeting::Meeting;
 use super::message::Message;
 use super::record::Fence;
-use super::scripts;
+use super::scripts::{self, Released};
 use super::server::{Away, Lease, Server, State};
 use super::wire::Broken;
+use crate::clock;
 use crate::tier::store::lock;
 
 /// The longest that connecting may take, TLS and all.
@@ -159,8 +161,8 @@ fn give_back(server: &'static Server, lease: Lease) {
     let request = scripts::release(&lease.key, &lease.era, lease.token, &channel, &message);
     // If it does not come to pass the lease ends by itself.
     let given = ask_one(server, request, lease.era.fence);
-    let given = given.map(|answer| answer.and_then(|answer| scripts::yes(&answer.replies)));
-    if let Ok(Some(false)) = given
+    let given = given.map(|answer| answer.and_then(|answer| scripts::released(answer.replies)));
+    if let Ok(Some(Released::Lost)) = given
         && !lease.again
     {
         // Whoever claimed it went away before the answer; the claim may come after this. It is sent within one budget, or never.
@@ -181,6 +183,13 @@ fn look(server: &'static Server) {
     }
     if let Err(error) = replay(server, |requests| ask(server, requests)) {
         log::debug!(target: "quickcache", "{server:?}: pending clears: {error}");
+    }
+    // Another process may have been killed that could not reach it.
+    let is_out = |meeting: &&Meeting| meeting.common().is_out();
+    if server.known_meetings().iter().any(is_out)
+        && ask(server, &[Request::new(Commands::one([b"PING"]), None)]).is_ok()
+    {
+        server.note_reached();
     }
 }
 
@@ -205,6 +214,7 @@ fn replay(
 }
 
 fn connect(server: &'static Server) {
+    let began = clock::boot();
     let end = Instant::now() + CONNECT;
     let connected = Link::connect(&server.options, end).and_then(|mut link| {
         let end = Instant::now() + CONNECT;
@@ -219,9 +229,13 @@ fn connect(server: &'static Server) {
     match connected {
         Ok(link) => {
             server.learn(link.agreed, link.tells);
+            // Before anything is asked of it: what memory and store have is not proven.
+            server.note_reached();
             server.found(link);
         }
         Err(Broken(why)) => {
+            // Before calls know of it: what they compute then is kept.
+            server.note_lost(began);
             let mut state = lock(&server.state);
             let lost = server.lose(&mut state, &why);
             if let Some(away) = &mut state.away {

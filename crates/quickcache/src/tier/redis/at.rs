@@ -8,14 +8,15 @@ use std::time::Duration;
 use super::agent::LEASE;
 use super::commands::Commands;
 use super::common::Common;
+use super::held::{Held, Past};
 use super::journal::Record;
 use super::link::{Out, Outcome, unexpected};
 use super::look::{self, Look};
 use super::meeting::Meeting;
 use super::message::Message;
-use super::record::{self, Era, Fence, Token, first};
+use super::record::{Era, Fence, Kept, Token, first};
 use super::scripts::{self, Claimed};
-use super::server::{self, Server};
+use super::server::Server;
 use crate::tier::store::{Shared, StoreKey, sleep};
 use futures_timer::Delay;
 
@@ -143,14 +144,19 @@ pub enum Looked {
 
 /// An entry, not looked into.
 pub struct Hit {
-    /// What is before it in its record.
-    pub head: [u8; record::HEAD],
-    /// Its bytes.
-    pub entry: Vec<u8>,
+    pub(super) kept: Kept,
     /// What is left of its life, if that was asked.
     pub left: Option<Duration>,
     /// The era it counts in.
     pub era: Era,
+}
+
+impl Hit {
+    /// Its bytes.
+    #[must_use]
+    pub fn entry(&self) -> &[u8] {
+        self.kept.entry()
+    }
 }
 
 /// What a call is to do next.
@@ -205,11 +211,48 @@ impl AtRedis {
         self.server.key(first(key.bytes()))
     }
 
-    /// Looks what there is. With `life`, how long it may still live, which a faster tier wants to know.
+    /// Looks what there is. With `life`, how long it may still live, which a faster tier wants to know. What is stale is not there.
     ///
     /// # Errors
     /// If the server is out of reach, or refuses.
     pub async fn look(&self, via: &impl Via, key: &StoreKey, life: bool) -> Result<Looked, Out> {
+        let mut life = life;
+        loop {
+            let (held, left, era) = self.ask_for(via, key, life).await?;
+            let Some(kept) = held.and_then(|held| Kept::of(held, &era)) else {
+                return Ok(Looked::Missing(era));
+            };
+            let left = match left {
+                left if kept.past.is_zero() => left,
+                Some(left) if left <= kept.past => return Ok(Looked::Missing(era)),
+                Some(left) => Some(left - kept.past),
+                // That it is still there does not say that it is not stale.
+                None => {
+                    life = true;
+                    continue;
+                }
+            };
+            return Ok(Looked::Found(Hit { kept, left, era }));
+        }
+    }
+
+    /// Looks what there is for a call whose function has failed: stale or not.
+    ///
+    /// # Errors
+    /// If the server is out of reach, or refuses.
+    pub async fn look_past(&self, via: &impl Via, key: &StoreKey) -> Result<Option<Past>, Out> {
+        let (held, left, era) = self.ask_for(via, key, true).await?;
+        let both = held.zip(left);
+        Ok(both.and_then(|(held, left)| Past::of(held, &era, left)))
+    }
+
+    /// What is under a key, what is left of its life if that is asked, and the era.
+    async fn ask_for(
+        &self,
+        via: &impl Via,
+        key: &StoreKey,
+        life: bool,
+    ) -> Result<(Option<Vec<u8>>, Option<Duration>, Era), Out> {
         let look = Look {
             key: *first(key.bytes()),
             function: *first(&self.hash),
@@ -224,17 +267,7 @@ impl AtRedis {
             fence: looked.fence,
             function,
         };
-        Ok(
-            match looked.held.and_then(|held| scripts::entry(held, &era)) {
-                Some((head, entry)) => Looked::Found(Hit {
-                    head,
-                    entry,
-                    left: looked.left,
-                    era,
-                }),
-                None => Looked::Missing(era),
-            },
-        )
+        Ok((looked.held, looked.left, era))
     }
 
     async fn begin_function(&self, via: &impl Via) -> Result<[u8; 16], Out> {
@@ -262,11 +295,10 @@ impl AtRedis {
         held.let_go();
         match claimed {
             Claimed::Leased | Claimed::Waits => Ok(Turn::Wait),
-            Claimed::Held(record, left) => match scripts::entry(record, era) {
-                Some((head, entry)) => Ok(Turn::Found(Hit {
-                    head,
-                    entry,
-                    left: Some(left),
+            Claimed::Held(record, left) => match Kept::of(record, era) {
+                Some(kept) => Ok(Turn::Found(Hit {
+                    left: Some(left.saturating_sub(kept.past)),
+                    kept,
                     era: *era,
                 })),
                 None => Err(unexpected()),
@@ -299,24 +331,13 @@ impl AtRedis {
 
     /// A right that is about to be asked for: if nobody awaits the answer it is given back.
     fn hold(&self, key: &StoreKey, era: Era) -> Held {
-        let (token, key_there) = (Token::new(), self.key_there(key));
-        self.server.keep_alive(server::Lease {
-            key: key_there.clone(),
+        Held::new(
+            self.server,
+            self.key.clone(),
+            self.key_there(key),
+            *key,
             era,
-            token,
-            due: std::time::Instant::now() + LEASE / 3,
-            again: false,
-        });
-        Held {
-            server: self.server,
-            function: self.key.clone(),
-            key: key_there,
-            of: *key,
-            era,
-            token,
-            kept: true,
-            process: std::process::id(),
-        }
+        )
     }
 
     /// Clears a key on every machine. If that may not have come to pass it is written down, and in force on this machine.
@@ -385,112 +406,6 @@ impl AtRedis {
 }
 
 /// What tells this machine's messages from those of others.
-fn origin(meeting: Option<&Meeting>) -> [u8; 8] {
+pub(super) fn origin(meeting: Option<&Meeting>) -> [u8; 8] {
     meeting.map_or([0; 8], |meeting| meeting.opened().origin())
-}
-
-/// The right to store under a key. Dropped, it is given back, soon.
-pub struct Held {
-    server: &'static Server,
-    function: Vec<u8>,
-    key: Vec<u8>,
-    of: StoreKey,
-    era: Era,
-    token: Token,
-    kept: bool,
-    /// Whose it is: the child of a fork may have a copy.
-    process: u32,
-}
-
-impl Held {
-    /// Of what.
-    #[must_use]
-    pub fn of(&self) -> &StoreKey {
-        &self.of
-    }
-
-    /// The era it was had in.
-    #[must_use]
-    pub fn era(&self) -> &Era {
-        &self.era
-    }
-
-    /// Stores an entry for so long. `false`: it, or its function, has been cleared since, or the lease was lost. With `tell_all` every
-    /// other machine is told, for what it takes the place of.
-    ///
-    /// # Errors
-    /// If it may not have been stored.
-    pub async fn fill(
-        mut self,
-        via: &impl Via,
-        entry: &[u8],
-        life: Duration,
-        tell_all: Option<Option<&'static Meeting>>,
-    ) -> Result<bool, Out> {
-        if !self.is_ours() {
-            return Ok(false);
-        }
-        self.let_go();
-        let record = record::value(&self.era, entry);
-        let channel = self.server.channel();
-        let message = match tell_all {
-            Some(meeting) => Message::Key(self.of.bytes()).bytes(&origin(meeting)),
-            None => Message::Wake.bytes(&[0; 8]),
-        };
-        let fill = scripts::Fill {
-            key: &self.key,
-            function: &self.function,
-            era: &self.era,
-            token: self.token,
-            record: &record,
-            life,
-            channel: &channel,
-            message: &message,
-            tell_all: tell_all.is_some(),
-        };
-        let era = self.era;
-        let request = scripts::fill(&fill);
-        match via.ask(self.server, request, Some(era.fence)).await? {
-            Some(answer) => scripts::filled(answer.replies, &era).ok_or_else(unexpected),
-            None => Ok(false),
-        }
-    }
-
-    /// Gives it back now: whether it was still there.
-    ///
-    /// # Errors
-    /// If that is not known.
-    pub async fn release(mut self, via: &impl Via) -> Result<bool, Out> {
-        if !self.is_ours() {
-            return Ok(false);
-        }
-        self.let_go();
-        let era = self.era;
-        let channel = self.server.channel();
-        let message = Message::Wake.bytes(&[0; 8]);
-        let request = scripts::release(&self.key, &era, self.token, &channel, &message);
-        match via.ask(self.server, request, Some(era.fence)).await? {
-            Some(answer) => scripts::yes(&answer.replies).ok_or_else(unexpected),
-            None => Ok(false),
-        }
-    }
-
-    /// Not so in the child of a fork.
-    fn is_ours(&self) -> bool {
-        self.process == std::process::id()
-    }
-
-    fn let_go(&mut self) {
-        if std::mem::take(&mut self.kept) {
-            let _lease = self.server.let_go(self.token);
-        }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        if self.kept {
-            self.server.abandon(self.token);
-        }
-    }
 }

@@ -121,9 +121,16 @@ impl Listener {
     ) -> Result<Self, Broken> {
         let end = Instant::now() + CONNECT;
         let options = &server.options;
-        let mut wire = Wire::connect(&Link::address(options, end)?, options, end)?;
-        enter(&mut wire, options, end)?;
-        let (fence, tells) = read_fence(&mut wire, end)?;
+        let began = clock::boot();
+        let connect = || {
+            let mut wire = Wire::connect(&Link::address(options, end)?, options, end)?;
+            enter(&mut wire, options, end)?;
+            let (fence, tells) = read_fence(&mut wire, end)?;
+            Ok((wire, fence, tells))
+        };
+        let (mut wire, fence, tells) =
+            connect().inspect_err(|_: &Broken| server.note_lost(began))?;
+        server.note_reached();
         let agreed = agree(&mut wire, options, end)?;
         if !server.learn(agreed, tells) {
             return Err(Broken(
@@ -190,14 +197,8 @@ impl Listener {
         let sent = clock::boot();
         let next = Instant::now() + bound / 4;
         let end = Instant::now() + bound;
-        self.wire.send(Commands::one([b"PING"]).bytes(), end)?;
-        loop {
-            match self.wire.listen(end)? {
-                None => return Err(Broken("it does not answer in time".to_owned())),
-                Some(value) if is_pong(&value) => break,
-                Some(value) => self.hear(&value),
-            }
-        }
+        self.ping(end)
+            .inspect_err(|_| self.server.note_lost(sent))?;
         if self.canary.heard {
             if !self.holds_back && self.calls_come_here()? {
                 self.prove(sent)?;
@@ -208,10 +209,23 @@ impl Listener {
         } else if self.canary.sent.elapsed() > bound {
             return Err(Broken("what is published does not arrive".to_owned()));
         }
-        while let Some(value) = self.wire.listen(next)? {
+        while let Some(value) =
+            (self.wire.listen(next)).inspect_err(|_| self.server.note_lost(clock::boot()))?
+        {
             self.hear(&value);
         }
         Ok(())
+    }
+
+    fn ping(&mut self, end: Instant) -> Result<(), Broken> {
+        self.wire.send(Commands::one([b"PING"]).bytes(), end)?;
+        loop {
+            match self.wire.listen(end)? {
+                None => return Err(Broken("it does not answer in time".to_owned())),
+                Some(value) if is_pong(&value) => return Ok(()),
+                Some(value) => self.hear(&value),
+            }
+        }
     }
 
     /// Whether others prove what this one does: those who were stopped go on. For one beat it does not; a proof lasts for four.
@@ -228,6 +242,9 @@ impl Listener {
         let bound = clock::millis(self.server.options.staleness);
         let until = sent + bound;
         let Listener { common, fence, .. } = self;
+        if common.is_out() {
+            common.reached(sent); // others do not reach it
+        }
         if let Some(chain) = self.chain {
             if common.prove(chain, fence, until) {
                 return Ok(());

@@ -36,6 +36,8 @@ pub(super) struct Options {
     pub(super) budget: Duration,
     /// The longest that a value of another machine's memory tier is served after a clear.
     pub(super) staleness: Duration,
+    /// Memory and store serve while it is out of reach, though nothing is proven then.
+    pub(super) serve_while_unreachable: bool,
     /// The most connections of this process, the one that listens apart.
     pub(super) connections: usize,
     /// Where the machine's processes meet; `None`: a folder of its own, by the platform's convention.
@@ -175,6 +177,7 @@ impl Redis {
                 namespace: "qc".to_owned(),
                 budget: Duration::from_millis(100),
                 staleness: Duration::from_millis(250),
+                serve_while_unreachable: false,
                 connections: 8,
                 folder: None,
             },
@@ -260,6 +263,19 @@ impl Redis {
             "Redis: staleness of {staleness:?}: 20 ms is the least, a fourth of it is the pause between two questions to the server"
         );
         self.with(|options| options.staleness = staleness)
+    }
+
+    /// Whether memory and store go on serving what they have while the server is known to be out of reach, though clears of other machines are
+    /// not heard of then. Without it every call runs its function as soon as the outage has lasted for `staleness`. Default: `false`.
+    ///
+    /// Given up is the bound of `staleness`, for clears that are made on other machines in an outage or a second before it: until the server is back, or
+    /// the value's `memoize_timeout` (in the store its `timeout`) is over. The outage is this machine's: if it is cut off, and others are not, they
+    /// go on clearing, and a clear that waits does not wait for it. Clears of this machine are in force at once as always, and when the server answers again what was kept through the
+    /// outage is not served any more. If every process of the machine that knew of the outage was killed or stopped, the bound holds again five seconds
+    /// later.
+    #[must_use]
+    pub fn serve_while_unreachable(self, serve: bool) -> Self {
+        self.with(|options| options.serve_while_unreachable = serve)
     }
 
     /// The most connections of this process to the server, besides the one that listens for clears. Default: 8.

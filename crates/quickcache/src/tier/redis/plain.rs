@@ -7,6 +7,7 @@ use super::journal::Record;
 use super::link::Out;
 use super::meeting::Meeting;
 use super::message::Message;
+use super::record::HEAD;
 use super::scripts;
 use super::server::Server;
 use crate::tier::store::StoreKey;
@@ -70,13 +71,15 @@ impl AtRedis {
         life: Duration,
         tell: bool,
     ) -> Result<bool, Out> {
-        let [before, after] = [&found.entry, entry].map(|entry| [&found.head, entry].concat());
+        let before = found.kept.record();
+        // It is not kept beyond its life, whatever was.
+        let after = [b"V", &before[1..HEAD], entry].concat();
         let message = match tell {
             true => Message::Key(key.bytes()).bytes(&NOBODY),
             false => Vec::new(),
         };
         let (name, channel) = (self.key_there(key), self.server().channel());
-        let request = scripts::swap(&name, (&before, &after), life, &channel, &message);
+        let request = scripts::swap(&name, (before, &after), life, &channel, &message);
         let answer = via
             .ask(self.server(), request, Some(found.era.fence))
             .await?;

@@ -8,7 +8,7 @@ use redis::{Script, Value};
 
 use super::commands::Commands;
 use super::look::{bytes, life};
-use super::record::{Era, HEAD, Record, Token, claim};
+use super::record::{Era, Token, claim};
 use crate::clock;
 
 /// How long a function's own key lives if nobody asks for it: longer than any value that goes by it is likely to. Gone, it is a clear.
@@ -28,13 +28,22 @@ macro_rules! scripts {
 }
 
 scripts! {
-    /// The value, or the time that is left of another's lease (which notes that somebody waits), or the lease.
+    /// The value, if it is not stale; or the time that is left, while another has the lease (which notes that somebody waits); or the
+    /// lease. That of a stale value leaves it where it is.
     CLAIM = r"
 local held = redis.call('GET', KEYS[1])
 if held and string.sub(held, 2, 33) == ARGV[1] then
-  local left = redis.call('PTTL', KEYS[1])
-  if string.sub(held, 1, 1) == 'V' then return {left, held} end
-  if string.sub(held, 1, 1) == 'L' then
+  local kind, left = string.sub(held, 1, 1), redis.call('PTTL', KEYS[1])
+  if kind == 'V' then return {left, held} end
+  if kind == 'P' then
+    if left > (tonumber(string.sub(held, 51, 62)) or left) then return {left, held} end
+    if left <= (tonumber(string.sub(held, 63, 74)) or left) then
+      redis.call('SETRANGE', KEYS[1], 33, ARGV[2] .. '-')
+      redis.call('SETRANGE', KEYS[1], 62, string.format('%012d', math.max(left - ARGV[3], 0)))
+      return {}
+    end
+  end
+  if kind == 'L' or kind == 'P' then
     redis.call('SETRANGE', KEYS[1], 49, 'w')
     return {left}
   end
@@ -44,10 +53,14 @@ return {}
 ";
     /// Takes the key over: who had a lease of it may not store any more. A value stays, with its life, until it is replaced.
     TAKE = r"
-local held = redis.call('GETRANGE', KEYS[1], 0, 49)
+local held = redis.call('GETRANGE', KEYS[1], 0, 73)
 if string.sub(held, 2, 33) == ARGV[1] then
+  local kind, left = string.sub(held, 1, 1), redis.call('PTTL', KEYS[1])
   redis.call('SETRANGE', KEYS[1], 33, ARGV[2])
-  if string.sub(held, 1, 1) == 'L' then redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
+  if kind == 'L' then redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
+  if kind == 'P' and left <= (tonumber(string.sub(held, 51, 62)) or left) then
+    redis.call('SETRANGE', KEYS[1], 62, string.format('%012d', math.max(left - ARGV[3], 0)))
+  end
 else
   redis.call('SET', KEYS[1], 'L' .. ARGV[1] .. ARGV[2] .. '-', 'PX', ARGV[3])
 end
@@ -69,19 +82,33 @@ redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 if ARGV[5] ~= '' then redis.call('PUBLISH', ARGV[4], ARGV[5]) end
 return 1
 ";
-    /// Gives a lease back.
+    /// Gives a lease back; with that of a stale value comes what is left of its life, and the value.
     RELEASE = r"
-local held = redis.call('GETRANGE', KEYS[1], 0, 49)
-if string.sub(held, 1, 49) ~= 'L' .. ARGV[1] then return 0 end
-redis.call('DEL', KEYS[1])
+local held = redis.call('GETRANGE', KEYS[1], 0, 73)
+local kind, reply = string.sub(held, 1, 1), 1
+if string.sub(held, 2, 49) ~= ARGV[1] or (kind ~= 'L' and kind ~= 'P') then return 0 end
+if kind == 'L' then
+  redis.call('DEL', KEYS[1])
+else
+  local left = redis.call('PTTL', KEYS[1])
+  if left > (tonumber(string.sub(held, 51, 62)) or left) then return 0 end
+  redis.call('SETRANGE', KEYS[1], 33, string.rep('\0', 16) .. '-')
+  redis.call('SETRANGE', KEYS[1], 62, string.sub(held, 51, 62))
+  reply = {left, redis.call('GET', KEYS[1])}
+end
 if string.sub(held, 50, 50) == 'w' then redis.call('PUBLISH', ARGV[2], ARGV[3]) end
-return 1
+return reply
 ";
-    /// Keeps a lease alive.
+    /// Keeps a lease alive; that of a stale value, until the value's end at most.
     RENEW = r"
-local held = redis.call('GETRANGE', KEYS[1], 0, 48)
-if held ~= 'L' .. ARGV[1] then return 0 end
-return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+local held = redis.call('GETRANGE', KEYS[1], 0, 61)
+local kind = string.sub(held, 1, 1)
+if string.sub(held, 2, 49) ~= ARGV[1] then return 0 end
+if kind == 'L' then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+local left = redis.call('PTTL', KEYS[1])
+if kind ~= 'P' or left > (tonumber(string.sub(held, 51, 62)) or left) then return 0 end
+redis.call('SETRANGE', KEYS[1], 62, string.format('%012d', math.max(left - ARGV[2], 0)))
+return 1
 ";
     /// Takes away what is there, and tells every machine. May be said again at any time.
     CLEAR = r"
@@ -290,14 +317,31 @@ pub fn token(replies: &[Value]) -> Option<[u8; 16]> {
     }
 }
 
-/// The head and the entry of a record of this era.
-pub fn entry(mut held: Vec<u8>, era: &Era) -> Option<([u8; HEAD], Vec<u8>)> {
-    let head = *held.first_chunk()?;
-    match Record::read(&held, era) {
-        Record::Value(_) => {
-            held.drain(..HEAD);
-            Some((head, held))
+/// What became of a lease that was given back.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Released {
+    /// It was not there.
+    Lost,
+    Stood,
+    /// It stood, over a stale value: what is left of its life, and the record.
+    Over(Duration, Vec<u8>),
+}
+
+/// Of the reply to `release`.
+pub fn released(replies: Vec<Value>) -> Option<Released> {
+    let [reply]: [Value; 1] = replies.try_into().ok()?;
+    match reply {
+        Value::Int(1) => Some(Released::Stood),
+        Value::Int(_) => Some(Released::Lost),
+        Value::Array(both) => {
+            let [Value::Int(left), held]: [Value; 2] = both.try_into().ok()? else {
+                return None;
+            };
+            Some(match bytes(held)? {
+                Some(held) => Released::Over(life(left), held),
+                None => Released::Stood,
+            })
         }
-        Record::Lease | Record::Foreign => None,
+        _ => None,
     }
 }

@@ -19,7 +19,7 @@ use super::meeting::Meeting;
 use super::options::Options;
 use super::record::{Era, Fence, Token, random};
 use super::wire::Broken;
-use crate::clock;
+use crate::clock::{self, Millis};
 use crate::tier::store::{Opened, Proven, Shared, lock};
 
 /// A server, for as long as the process lives.
@@ -173,7 +173,29 @@ impl Server {
 
     /// What proves that this machine knows what was cleared on others.
     pub fn proven(&self) -> Proven {
-        Proven(self.id())
+        Proven {
+            id: self.id(),
+            while_out: self.options.serve_while_unreachable,
+        }
+    }
+
+    /// An attempt that began at `since` has failed: it is out of reach, for every process of the machine.
+    pub(super) fn note_lost(&self, since: Millis) {
+        if self.options.serve_while_unreachable {
+            let bound = clock::millis(self.options.staleness);
+            for meeting in self.known_meetings() {
+                let clear = || meeting.opened().clear_everything();
+                meeting.common().lost(since, bound, clear);
+            }
+        }
+    }
+
+    /// It has answered just now.
+    pub(super) fn note_reached(&self) {
+        let now = clock::boot();
+        for meeting in self.known_meetings() {
+            meeting.common().reached(now);
+        }
     }
 
     /// Names it among the network tiers of a machine; not 0.
@@ -388,7 +410,11 @@ impl Server {
             if left.is_zero() {
                 let none = "there is no connection in time";
                 if state.live == 0 {
-                    let lost = self.lose(&mut state, "it cannot be connected to in time");
+                    drop(state);
+                    self.note_lost(self.budget_ago());
+                    let mut state = lock(&self.state);
+                    let lost = (state.live == 0)
+                        .then(|| self.lose(&mut state, "it cannot be connected to in time"));
                     drop(state);
                     drop(lost);
                 } else if !state.idle.is_empty() {
@@ -432,11 +458,17 @@ impl Server {
 
     fn broke(&self, link: Link, why: &str) {
         self.failures.fetch_add(1, Ordering::Relaxed);
+        self.note_lost(self.budget_ago());
         let mut state = lock(&self.state);
         state.live -= 1;
         let lost = self.lose(&mut state, why);
         drop(state);
         drop((link, lost));
+    }
+
+    /// When an operation began, at the earliest, that ends now.
+    fn budget_ago(&self) -> Millis {
+        clock::boot().saturating_sub(clock::millis(self.options.budget))
     }
 
     /// It is out of reach from now on. The connections that are left over.

@@ -4,7 +4,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::later;
-use super::opened::PROOF;
+use super::opened::{PROOF, REACH};
 use super::proof::{Proven, Proving};
 use super::{Guard, Lease, Opened, Shared, Spot, Stamp, StoreKey, Turn, Unstored, Waiting, Watch};
 use crate::clock::Millis;
@@ -111,7 +111,10 @@ impl AtStore {
                 watch: opened.watch(function),
                 proving: match self.proven {
                     None => Proving::Needless,
-                    Some(Proven(id)) => match opened.network(id) {
+                    Some(proven) => match opened.network(proven.id) {
+                        Some(words) if proven.while_out => {
+                            Proving::ByOrOut(&words[PROOF], &words[REACH])
+                        }
                         Some(words) => Proving::By(&words[PROOF]),
                         None => Proving::Never,
                     },

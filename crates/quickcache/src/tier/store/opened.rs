@@ -17,9 +17,10 @@ use crate::clock::Millis;
 use crate::entry::{self, Entry, Rejected, Seal};
 use crate::scratch::Scratch;
 
-/// Words of a network tier in the table, and which of them is its proof.
+/// Words of a network tier in the table, and which of them are its proof and its reach.
 const NETWORK_WORDS: usize = 8;
 pub(super) const PROOF: usize = 1;
+pub(super) const REACH: usize = 7;
 
 /// An open store. The memory tier's hits look into its table at any time, so it is never dropped; the file of values can be.
 pub struct Opened {
