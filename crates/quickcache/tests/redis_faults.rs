@@ -333,6 +333,24 @@ fn p10_what_others_wrote_under_a_key_is_a_miss() {
 }
 
 #[test]
+fn p10_what_is_too_large_to_be_ours_is_a_miss_and_is_replaced() {
+    static GROUND: LazyLock<Ground> = LazyLock::new(Ground::new);
+    static CACHE: LazyLock<QuickCache> =
+        LazyLock::new(|| QuickCache::new(GROUND.redis().budget("30s")));
+    on!(@ GROUND, bare, UNUSED, CACHE.clone());
+    let value = bare(1);
+    let [key] = GROUND.values().try_into().expect("one value");
+    let large = GROUND
+        .server()
+        .command(&["SETRANGE", &key, "150000000", "x"]);
+    large.expect("a large value");
+    let now = bare(1);
+    assert!(now.1 > value.1);
+    assert_eq!(bare(1), now);
+    assert_eq!(bare::stats().tier_errors, 0);
+}
+
+#[test]
 fn p10_flipped_bits_on_the_way_here_are_never_a_wrong_value() {
     static GROUND: LazyLock<Ground> = LazyLock::new(Ground::new);
     static CACHE: LazyLock<QuickCache> = LazyLock::new(|| QuickCache::new(GROUND.redis()));

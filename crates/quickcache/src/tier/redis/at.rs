@@ -301,7 +301,11 @@ impl AtRedis {
                     kept,
                     era: *era,
                 })),
-                None => Err(unexpected()),
+                // What cannot be read is replaced.
+                None => Ok(match self.take(via, key, era).await? {
+                    Some(held) => Turn::Lead(held),
+                    None => Turn::Wait,
+                }),
             },
         }
     }

@@ -184,6 +184,8 @@ pub fn claimed(replies: Vec<Value>) -> Option<Claimed> {
         (Some(Value::Int(left)), Some(Value::BulkString(held))) => {
             Some(Claimed::Held(held, life(left)))
         }
+        // Too large to be kept.
+        (Some(Value::Int(left)), Some(Value::Nil)) => Some(Claimed::Held(Vec::new(), life(left))),
         _ => None,
     }
 }
