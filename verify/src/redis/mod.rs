@@ -11,6 +11,7 @@ mod worker;
 
 use std::io;
 use std::path::Path;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use faults::Faults;
@@ -104,8 +105,10 @@ fn disturbed(
     }
     if orders.pending && history.violations() == 0 {
         faults.mend()?;
+        // What becomes pending after that (a clear of everything does not say that it is applied) is not waited for.
+        let owed = owed(&orders, floors);
         std::thread::sleep(SETTLED);
-        all_applied(&orders, floors);
+        all_applied(&owed, floors);
         std::thread::sleep(SETTLED / 3);
     }
     let ended = faults.finish()?;
@@ -121,17 +124,27 @@ fn disturbed(
     Ok(ended && history.violations() == 0)
 }
 
+/// What is pending: families, keys and versions.
+fn owed(orders: &Orders, floors: Floors) -> Vec<(usize, usize, u64)> {
+    let machines = 0..orders.machines;
+    let all =
+        (0..floors::FAMILIES).flat_map(|family| (0..orders.keys).map(move |key| (family, key)));
+    all.map(|(family, key)| {
+        let of = |machine| floors.owed(machine, family, key).load(SeqCst);
+        (
+            family,
+            key,
+            machines.clone().map(of).max().unwrap_or_default(),
+        )
+    })
+    .collect()
+}
+
 /// What was pending must be in force everywhere by now.
-fn all_applied(orders: &Orders, floors: Floors) {
-    use std::sync::atomic::Ordering::SeqCst;
-    for family in 0..floors::FAMILIES {
-        for key in 0..orders.keys {
-            for machine in 0..orders.machines {
-                let owed = floors.owed(machine, family, key).load(SeqCst);
-                floors.applied(family, key).fetch_max(owed, SeqCst);
-                floors.everywhere(family, key, owed);
-            }
-        }
+fn all_applied(owed: &[(usize, usize, u64)], floors: Floors) {
+    for (family, key, version) in owed {
+        floors.applied(*family, *key).fetch_max(*version, SeqCst);
+        floors.everywhere(*family, *key, *version);
     }
 }
 
