@@ -17,6 +17,7 @@ static SERVER: LazyLock<Server> = LazyLock::new(Server::start);
 fn redis() -> Redis {
     let folder: &'static Folder = Box::leak(Box::new(Folder::new()));
     Redis::new(&SERVER.url())
+        .budget("5s") // a machine that is kept busy is not out of reach
         .timeout("5m")
         .folder(folder.path().join("machine"))
 }
@@ -278,7 +279,11 @@ async fn p11_a_call_that_is_dropped_gives_its_lease_back() {
     static OWN: LazyLock<Server> = LazyLock::new(Server::start);
     static LONE: LazyLock<QuickCache> = LazyLock::new(|| {
         let folder: &'static Folder = Box::leak(Box::new(Folder::new()));
-        QuickCache::new(Redis::new(&OWN.url()).folder(folder.path().join("machine")))
+        QuickCache::new(
+            Redis::new(&OWN.url())
+                .budget("5s")
+                .folder(folder.path().join("machine")),
+        )
     });
     #[quickcache(cache = LONE, name = "dropped", version = 1, vary_on = [n])]
     async fn bare(n: u64) -> u64 {
