@@ -50,6 +50,7 @@ impl Ground {
         let folder: &'static Folder = Box::leak(Box::new(Folder::new()));
         Redis::new(&self.server.url())
             .timeout(HOUR)
+            .budget("2s") // a machine that is kept busy is not out of reach
             .folder(folder.path().join("machine"))
     }
 

@@ -64,6 +64,7 @@ impl Ground {
 fn redis(address: &str, folder: &Path) -> Redis {
     Redis::new(&format!("redis://{address}/0"))
         .timeout("5m")
+        .budget("300ms") // a machine that is kept busy is not out of reach
         .staleness(STALENESS)
         .folder(folder.join("machine"))
 }
