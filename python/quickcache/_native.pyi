@@ -98,6 +98,7 @@ class Redis:
         folder: str | PathLike[str] | None = None,
         ca_file: str | PathLike[str] | None = None,
         primary: str | None = None,
+        cluster: bool = False,
         secret: bytes | Iterable[bytes] | None = None,
     ) -> Redis: ...
     @overload

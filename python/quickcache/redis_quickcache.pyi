@@ -16,6 +16,7 @@ def get_redis_quickcache(
     folder: str | PathLike[str] | None = ...,
     ca_file: str | PathLike[str] | None = ...,
     primary: str | None = ...,
+    cluster: bool = ...,
     secret: bytes | Iterable[bytes] | None = ...,
     vary_on: _VaryOn = ...,
     skip_arg: _SkipArg = ...,

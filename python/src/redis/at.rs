@@ -138,7 +138,7 @@ impl At {
             return true;
         };
         self.meeting(n)
-            .is_some_and(|meeting| meeting.common().listens_to(fence))
+            .is_some_and(|meeting| meeting.listens_to(fence))
     }
 
     /// The question of a call that leads; `None`: it may not ask, since what is there may be what a clear was to remove.

@@ -33,7 +33,8 @@ use std::time::Duration;
 /// time, and counted.
 ///
 /// `url` is `redis://[user:password@]host[:port][/database]`, `rediss://` for TLS, or `redis+unix:///path?db=0`; with `primary`, the name of
-/// a primary, those of the sentinels that know it. `timeout`, `budget` (the longest that one operation may take) and `staleness` are in
+/// a primary, those of the sentinels that know it; with `cluster=True` those of some nodes of a Redis Cluster, by which the others are found (version 7
+/// or newer; all users name the same ones). `timeout`, `budget` (the longest that one operation may take) and `staleness` are in
 /// seconds, or timedeltas (`timeout=None`: 30 days). `namespace` is what its keys begin with; users of one namespace say the same
 /// `staleness`. `connections` is the most of them for this process; `folder` where the processes of this machine meet, if there is no
 /// `Store` before it; `ca_file` the certificates (PEM) that vouch for a server with TLS, in place of the system's.

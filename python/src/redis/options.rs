@@ -5,6 +5,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyInt, PyString, PyTuple};
 use quickcache::entry::Seal;
+use quickcache::tier::redis::Way;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,13 +26,13 @@ enum Kept {
     Seconds(f64),
     Number(u64),
     Path(PathBuf),
+    Flag(bool),
 }
 
 /// What `Redis` is called with.
 pub type NewArgs<'py> = (Bound<'py, PyTuple>, Bound<'py, PyDict>);
 
-const OPTIONS: &str =
-    "url, timeout, namespace, budget, staleness, connections, folder, ca_file, primary and secret";
+const OPTIONS: &str = "url, timeout, namespace, budget, staleness, connections, folder, ca_file, primary, cluster and secret";
 
 impl Given {
     pub fn of(url: Option<Bound<PyAny>>, options: Option<Bound<PyDict>>) -> PyResult<Given> {
@@ -42,6 +43,7 @@ impl Given {
             match name {
                 "primary" if value.is_none() => {}
                 "primary" => primary = Some(text(name, &value)?),
+                "cluster" => others.push(("cluster", Kept::Flag(flag(name, &value)?))),
                 "secret" => secrets = secrets_of(&value)?,
                 "folder" | "ca_file" if value.is_none() => {}
                 "namespace" => others.push(("namespace", Kept::Text(namespace(&value)?))),
@@ -59,13 +61,24 @@ impl Given {
                 }
             }
         }
-        if primary.is_none() && urls.len() > 1 {
+        let is_cluster = |(_, value): &(&str, Kept)| matches!(value, Kept::Flag(true));
+        let way = match (&primary, others.iter().any(is_cluster)) {
+            (Some(_), true) => {
+                return Err(PyValueError::new_err(
+                    "Redis: a cluster has no sentinels; leave out primary, or cluster",
+                ));
+            }
+            (Some(primary), false) => Way::Sentinels(primary),
+            (None, true) => Way::Cluster,
+            (None, false) => Way::Server,
+        };
+        if matches!(way, Way::Server) && urls.len() > 1 {
             return Err(PyValueError::new_err(
-                "Redis: several URLs are those of sentinels; say which primary they know, as in primary='mymaster'",
+                "Redis: several URLs are those of sentinels, or of nodes of a cluster; say which primary they know, as in primary='mymaster', or cluster=True",
             ));
         }
         let refs: Vec<&str> = urls.iter().map(String::as_str).collect();
-        let mut redis = quickcache::Redis::try_of_urls(&refs, primary.as_deref())
+        let mut redis = quickcache::Redis::try_of_urls(&refs, way)
             .map_err(|why| PyValueError::new_err(format!("Redis: url is {why}")))?;
         if !redis.has_tls() && others.iter().any(|(name, _)| *name == "ca_file") {
             return Err(PyValueError::new_err(
@@ -120,7 +133,7 @@ impl Given {
 fn urls(value: Bound<PyAny>) -> PyResult<Vec<String>> {
     let wrong = |it: &Bound<PyAny>| -> PyResult<PyErr> {
         Ok(PyTypeError::new_err(format!(
-            "Redis: url must be text, or a list of it for sentinels, not {}; write 'redis://localhost:6379/0'",
+            "Redis: url must be text, or a list of it for sentinels or a cluster, not {}; write 'redis://localhost:6379/0'",
             it.get_type().name()?
         )))
     };
@@ -137,6 +150,16 @@ fn urls(value: Bound<PyAny>) -> PyResult<Vec<String>> {
     match value.try_iter() {
         Ok(all) => all.map(|it| one(&it?)).collect(),
         Err(_) => Err(wrong(&value)?),
+    }
+}
+
+fn flag(name: &str, value: &Bound<PyAny>) -> PyResult<bool> {
+    match value.cast::<PyBool>() {
+        Ok(flag) => Ok(flag.is_true()),
+        Err(_) => Err(PyTypeError::new_err(format!(
+            "Redis: {name} must be True or False, not {}",
+            value.get_type().name()?
+        ))),
     }
 }
 

@@ -1,5 +1,6 @@
 import importlib.util
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,24 @@ def redis_server():
 def own_server():
     """A server that a test may stop."""
     with servers().redis() as server:
+        yield server
+
+
+@pytest.fixture(scope='session')
+def one_node():
+    """A cluster of one node, which has all slots."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        bus = free.getsockname()[1]
+    with servers().redis('--cluster-enabled', 'yes', '--cluster-port', str(bus)) as server:
+        with socket.create_connection(('127.0.0.1', server.port)) as to, to.makefile('rb') as replies:
+            to.sendall(b'CLUSTER ADDSLOTSRANGE 0 16383\r\n')
+            assert replies.readline() == b'+OK\r\n'
+            state = b''
+            while b'ok' not in state:
+                to.sendall(b'CLUSTER INFO\r\n')
+                text = replies.read(int(replies.readline()[1:]) + 2)
+                state = text.split(b'\r\n')[0]
         yield server
 
 

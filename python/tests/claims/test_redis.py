@@ -1,4 +1,5 @@
 """A Redis behind the other tiers: what one machine computes another finds, what one clears none serves."""
+import asyncio
 import itertools
 import logging
 import os
@@ -11,6 +12,7 @@ import pytest
 from quickcache import ClearPending, Redis, get_quickcache, get_redis_quickcache
 from quickcache._native import V1Keys
 
+from .conftest import Machines
 from .tools import LONG, Gate, Source, start
 
 STACKS = ['redis', 'memory redis', 'store redis', 'memory store redis']
@@ -375,6 +377,34 @@ def test_get_redis_quickcache(machines, tmp_path):
     assert f.explain(1).tier in ('memory', 'redis')
 
 
+def test_a_cluster_is_used_as_any_other(one_node, tmp_path):
+    machines = Machines(one_node.url, tmp_path)
+    source = Source(1)
+    one, two = (function(machines.stack('memory redis', machine, cluster=True), source) for machine in ('one', 'two'))
+    assert (one(1), two(1), source.executions) == (1, 1, 1)
+    in_memory(two, 1)
+    source.value = 2
+    one.clear(1)
+    until(lambda: two(1) == 2)
+    in_memory(two, 1)
+    source.value = 3
+    one.clear_all()
+    until(lambda: (one(1), two(1)) == (3, 3))
+
+    async def many():
+        @get_quickcache(cache=machines.stack('redis', 'three', cluster=True))(['key'])
+        async def f(key):
+            return key
+        return await asyncio.gather(*(f(key % 50) for key in range(200)))
+    assert asyncio.run(many()) == [key % 50 for key in range(200)]
+
+    cache = machines.redis(cluster=True)
+    cache.set('a', 1)
+    assert pickle.loads(pickle.dumps(cache)).get('a') == 1 and 'cluster' in repr(cache)
+    cache.clear()
+    assert cache.get('a') is None
+
+
 @pytest.mark.parametrize('options, error, says', [
     ({'url': 5}, TypeError, 'url must be text'),
     ({'url': 'http://localhost'}, ValueError, 'url is not the URL'),
@@ -395,6 +425,9 @@ def test_get_redis_quickcache(machines, tmp_path):
     ({'ca_file': 5}, TypeError, 'ca_file'),
     ({'ca_file': '/a'}, ValueError, 'ca_file without TLS'),
     ({'primary': 5}, TypeError, 'primary'),
+    ({'cluster': 'yes'}, TypeError, 'cluster must be True or False'),
+    ({'cluster': True, 'primary': 'a'}, ValueError, 'no sentinels'),
+    ({'cluster': True, 'url': 'redis://a/1'}, ValueError, 'database 0 only'),
     ({'secret': 'text'}, TypeError, 'secret must be bytes.*encode'),
     ({'secret': b''}, ValueError, 'secret cannot be empty'),
     ({'secret': [b'a', 5]}, TypeError, 'secret'),

@@ -227,7 +227,7 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
             return true;
         };
         let meeting = self.function.meeting();
-        meeting.is_some_and(|meeting| meeting.common().listens_to(fence))
+        meeting.is_some_and(|meeting| meeting.listens_to(fence))
     }
 
     /// The value that Redis has. If it has none, the right to store one, or a wait for whoever has that.

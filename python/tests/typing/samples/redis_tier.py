@@ -8,6 +8,7 @@ from quickcache import Memory, Redis, TieredCache, get_quickcache, get_redis_qui
 from quickcache.configuration import Configuration
 
 redis = Redis('redis://localhost:6379/0', timedelta(minutes=5), budget=.2, staleness=timedelta(seconds=1), secret=[b'new', b'old'])
+Redis(['redis://one', 'redis://two'], cluster=True)
 Redis(['redis://one', 'redis://two'], primary='mymaster', folder='/tmp/a', ca_file=None, connections=2, namespace='site')
 assert_type(redis.get('key'), Any | None)
 assert_type(redis.get('key', 5), Any | int)

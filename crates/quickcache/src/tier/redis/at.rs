@@ -14,28 +14,26 @@ use super::link::{Out, Outcome, unexpected};
 use super::look::{self, Look};
 use super::meeting::Meeting;
 use super::message::Message;
+use super::node::Node;
 use super::record::{Era, Fence, Kept, Token, first};
 use super::scripts::{self, Claimed};
 use super::server::Server;
+use super::slots::Bucket;
 use crate::tier::store::{Shared, StoreKey, sleep};
 use futures_timer::Delay;
 
 /// How a caller waits.
 pub trait Via: Sync {
-    /// Sends a request, which may be meant for one server only, and awaits the replies.
+    /// Sends a request, which may be meant for one life of a server only, and awaits the replies.
     fn ask(
         &self,
-        server: &'static Server,
+        node: &'static Node,
         commands: Commands,
         of: Option<Fence>,
     ) -> impl Future<Output = Outcome> + Send;
 
     /// Looks what is under a key.
-    fn look(
-        &self,
-        server: &'static Server,
-        look: Look,
-    ) -> impl Future<Output = look::Outcome> + Send;
+    fn look(&self, node: &'static Node, look: Look) -> impl Future<Output = look::Outcome> + Send;
 
     /// Waits until the bell is rung that said `seen`, or so long.
     fn rest(&self, bell: Option<Bell>, most: Duration) -> impl Future<Output = ()> + Send;
@@ -67,19 +65,15 @@ pub struct InPlace;
 impl Via for InPlace {
     fn ask(
         &self,
-        server: &'static Server,
+        node: &'static Node,
         commands: Commands,
         of: Option<Fence>,
     ) -> impl Future<Output = Outcome> + Send {
-        std::future::ready(server.ask(commands, of))
+        std::future::ready(node.ask(commands, of))
     }
 
-    fn look(
-        &self,
-        server: &'static Server,
-        look: Look,
-    ) -> impl Future<Output = look::Outcome> + Send {
-        std::future::ready(server.look(look))
+    fn look(&self, node: &'static Node, look: Look) -> impl Future<Output = look::Outcome> + Send {
+        std::future::ready(node.look(look))
     }
 
     fn rest(&self, bell: Option<Bell>, most: Duration) -> impl Future<Output = ()> + Send {
@@ -97,19 +91,15 @@ pub struct Soon;
 impl Via for Soon {
     fn ask(
         &self,
-        server: &'static Server,
+        node: &'static Node,
         commands: Commands,
         of: Option<Fence>,
     ) -> impl Future<Output = Outcome> + Send {
-        server.ask_soon(commands, of)
+        node.ask_soon(commands, of)
     }
 
-    fn look(
-        &self,
-        server: &'static Server,
-        look: Look,
-    ) -> impl Future<Output = look::Outcome> + Send {
-        server.look_soon(look)
+    fn look(&self, node: &'static Node, look: Look) -> impl Future<Output = look::Outcome> + Send {
+        node.look_soon(look)
     }
 
     async fn rest(&self, bell: Option<Bell>, most: Duration) {
@@ -130,8 +120,6 @@ pub struct AtRedis {
     /// What names it in the table.
     name: Box<[u8]>,
     hash: [u8; 32],
-    /// Its own key in Redis.
-    key: Vec<u8>,
 }
 
 /// What was found under a key.
@@ -178,7 +166,6 @@ impl AtRedis {
             server,
             name: name.into(),
             hash,
-            key: server.key_of_function(first(&hash)),
         }
     }
 
@@ -208,7 +195,17 @@ impl AtRedis {
     }
 
     pub(super) fn key_there(&self, key: &StoreKey) -> Vec<u8> {
-        self.server.key(first(key.bytes()))
+        self.server.names.value(first(key.bytes()))
+    }
+
+    /// Where in a cluster the key lies.
+    pub(super) fn bucket(&self, key: &StoreKey) -> Bucket {
+        self.server.names.bucket(first(key.bytes()))
+    }
+
+    /// The function's own key, beside those of a bucket.
+    fn own_key(&self, bucket: Bucket) -> Vec<u8> {
+        self.server.names.function(first(&self.hash), bucket)
     }
 
     /// Looks what there is. With `life`, how long it may still live, which a faster tier wants to know. What is stale is not there.
@@ -258,10 +255,10 @@ impl AtRedis {
             function: *first(&self.hash),
             life,
         };
-        let looked = via.look(self.server, look).await?;
+        let looked = self.server.look(via, look).await?;
         let function = match looked.function {
             Some(function) => function,
-            None => self.begin_function(via).await?,
+            None => self.begin_function(via, self.bucket(key)).await?,
         };
         let era = Era {
             fence: looked.fence,
@@ -270,9 +267,9 @@ impl AtRedis {
         Ok((looked.held, looked.left, era))
     }
 
-    async fn begin_function(&self, via: &impl Via) -> Result<[u8; 16], Out> {
-        let request = scripts::function(&self.key, Token::new());
-        let answer = via.ask(self.server, request, None).await?;
+    async fn begin_function(&self, via: &impl Via, bucket: Bucket) -> Result<[u8; 16], Out> {
+        let request = scripts::function(&self.own_key(bucket), Token::new());
+        let answer = self.server.ask(via, bucket, &request).await?;
         let answer = answer.ok_or_else(unexpected)?;
         scripts::token(&answer.replies).ok_or_else(unexpected)
     }
@@ -284,7 +281,7 @@ impl AtRedis {
     pub async fn claim(&self, via: &impl Via, key: &StoreKey, era: &Era) -> Result<Turn, Out> {
         let mut held = self.hold(key, *era);
         let request = scripts::claim_lease(&held.key, era, held.token, LEASE);
-        let Some(answer) = via.ask(self.server, request, Some(era.fence)).await? else {
+        let Some(answer) = held.ask(via, request).await? else {
             held.let_go();
             return Ok(Turn::Wait); // another server meanwhile: look again
         };
@@ -322,11 +319,7 @@ impl AtRedis {
     ) -> Result<Option<Held>, Out> {
         let mut held = self.hold(key, *era);
         let request = scripts::take(&held.key, era, held.token, LEASE);
-        if via
-            .ask(self.server, request, Some(era.fence))
-            .await?
-            .is_none()
-        {
+        if held.ask(via, request).await?.is_none() {
             held.let_go();
             return Ok(None);
         }
@@ -335,13 +328,9 @@ impl AtRedis {
 
     /// A right that is about to be asked for: if nobody awaits the answer it is given back.
     fn hold(&self, key: &StoreKey, era: Era) -> Held {
-        Held::new(
-            self.server,
-            self.key.clone(),
-            self.key_there(key),
-            *key,
-            era,
-        )
+        let bucket = self.bucket(key);
+        let there = (bucket, self.server.node(bucket));
+        Held::new(there, self.own_key(bucket), self.key_there(key), *key, era)
     }
 
     /// Clears a key on every machine. If that may not have come to pass it is written down, and in force on this machine.
@@ -355,7 +344,7 @@ impl AtRedis {
         key: &StoreKey,
     ) -> Result<(), Out> {
         let message = Message::Key(key.bytes()).bytes(&origin(meeting));
-        let cleared = self.clear_at(via, &self.key_there(key), &message).await;
+        let cleared = self.clear_at(via, key, &message).await;
         self.write_down(meeting, cleared, Record::Key(*key.bytes()))
     }
 
@@ -369,7 +358,10 @@ impl AtRedis {
         meeting: Option<&'static Meeting>,
     ) -> Result<(), Out> {
         let message = Message::Function(&self.name).bytes(&origin(meeting));
-        let cleared = self.clear_at(via, &self.key, &message).await;
+        let cleared = self
+            .server
+            .clear_function(via, first(&self.hash), &message)
+            .await;
         self.write_down(meeting, cleared, Record::Function(self.hash))
     }
 
@@ -391,11 +383,11 @@ impl AtRedis {
     pub(super) async fn clear_at(
         &self,
         via: &impl Via,
-        key: &[u8],
+        key: &StoreKey,
         message: &[u8],
     ) -> Result<(), Out> {
-        let request = scripts::clear(key, &self.server.channel(), message);
-        via.ask(self.server, request, None).await.map(|_| ())
+        let (bucket, name) = (self.bucket(key), self.key_there(key));
+        self.server.clear_at(via, bucket, &name, message).await
     }
 
     /// What rings when a lease ends, as it stands.

@@ -2,7 +2,7 @@
 //! crate packs is allocated once for each argument, which was a tenth of what an async call costs.)
 
 /// Commands, each of which is answered by one reply.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Commands {
     bytes: Vec<u8>,
     count: usize,

@@ -21,9 +21,17 @@ unsafe extern "C" fn before() {
     let all = all();
     let mut held: Vec<Box<dyn Held>> = Vec::new();
     for server in all.iter() {
-        held.push(Box::new(lock(&server.state)));
-        held.push(Box::new(server.lanes.hold()));
+        let nodes = lock(&server.routes.nodes);
+        held.push(Box::new(lock(&server.routes.map)));
+        for node in nodes.iter() {
+            held.push(Box::new(lock(&node.state)));
+            held.push(Box::new(node.lanes.hold()));
+        }
+        held.push(Box::new(nodes));
+        held.push(Box::new(lock(&server.routes.replays)));
+        held.push(Box::new(lock(&server.listens)));
         held.push(Box::new(lock(&server.meetings)));
+        held.push(Box::new(lock(&server.heard)));
     }
     held.push(Box::new(seat::hold()));
     held.push(Box::new(socket::hold()));

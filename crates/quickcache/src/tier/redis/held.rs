@@ -4,12 +4,14 @@ use std::time::{Duration, Instant};
 
 use super::agent::LEASE;
 use super::at::{Via, origin};
-use super::link::{Out, unexpected};
+use super::commands::Commands;
+use super::link::{Out, Outcome, unexpected};
 use super::meeting::Meeting;
 use super::message::Message;
+use super::node::{Lease, Node};
 use super::record::{self, Era, Kept, Token};
 use super::scripts;
-use super::server::{self, Server};
+use super::slots::Bucket;
 use crate::clock;
 use crate::tier::store::StoreKey;
 
@@ -50,7 +52,9 @@ pub enum Released {
 
 /// The right to store under a key. Dropped, it is given back, soon.
 pub struct Held {
-    server: &'static Server,
+    /// Who gave it, and where in a cluster that was.
+    node: &'static Node,
+    bucket: Bucket,
     function: Vec<u8>,
     pub(super) key: Vec<u8>,
     of: StoreKey,
@@ -66,22 +70,24 @@ pub struct Held {
 impl Held {
     /// One that is about to be asked for; it is kept alive from now on.
     pub(super) fn new(
-        server: &'static Server,
+        (bucket, node): (Bucket, &'static Node),
         function: Vec<u8>,
         key: Vec<u8>,
         of: StoreKey,
         era: Era,
     ) -> Held {
         let token = Token::new();
-        server.keep_alive(server::Lease {
+        node.keep_alive(Lease {
             key: key.clone(),
+            bucket,
             era,
             token,
             due: Instant::now() + LEASE / 3,
             again: false,
         });
         Held {
-            server,
+            node,
+            bucket,
             function,
             key,
             of,
@@ -129,7 +135,7 @@ impl Held {
         }
         self.let_go();
         let record = record::value(&self.era, entry, clock::millis(self.past));
-        let channel = self.server.channel();
+        let channel = self.node.server.names.channel(self.bucket);
         let message = match tell_all {
             Some(meeting) => Message::Key(self.of.bytes()).bytes(&origin(meeting)),
             None => Message::Wake.bytes(&[0; 8]),
@@ -147,7 +153,7 @@ impl Held {
         };
         let era = self.era;
         let request = scripts::fill(&fill);
-        match via.ask(self.server, request, Some(era.fence)).await? {
+        match self.ask(via, request).await? {
             Some(answer) => scripts::filled(answer.replies, &era).ok_or_else(unexpected),
             None => Ok(false),
         }
@@ -172,10 +178,10 @@ impl Held {
         }
         self.let_go();
         let era = self.era;
-        let channel = self.server.channel();
+        let channel = self.node.server.names.channel(self.bucket);
         let message = Message::Wake.bytes(&[0; 8]);
         let request = scripts::release(&self.key, &era, self.token, &channel, &message);
-        match via.ask(self.server, request, Some(era.fence)).await? {
+        match self.ask(via, request).await? {
             Some(answer) => {
                 let released = scripts::released(answer.replies).ok_or_else(unexpected)?;
                 Ok(match released {
@@ -190,6 +196,13 @@ impl Held {
         }
     }
 
+    /// Asks who gave it; nothing, if that is another one now, or has not the bucket any more.
+    pub(super) async fn ask(&self, via: &impl Via, commands: Commands) -> Outcome {
+        let there = (self.bucket, self.node);
+        let of = self.era.fence;
+        self.node.server.ask_there(via, there, commands, of).await
+    }
+
     /// Not so in the child of a fork.
     fn is_ours(&self) -> bool {
         self.process == std::process::id()
@@ -197,7 +210,7 @@ impl Held {
 
     pub(super) fn let_go(&mut self) {
         if std::mem::take(&mut self.kept) {
-            let _lease = self.server.let_go(self.token);
+            let _lease = self.node.let_go(self.token);
         }
     }
 }
@@ -205,7 +218,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         if self.kept {
-            self.server.abandon(self.token);
+            self.node.abandon(self.token);
         }
     }
 }

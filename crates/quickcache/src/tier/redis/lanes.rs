@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 use super::commands::Commands;
 use super::link::{Answer, Out, Outcomes, Request};
 use super::look::{self, Look};
+use super::node::Node;
 use super::record::Fence;
-use super::server::Server;
 use crate::tier::store::lock;
 
-/// How many of them a server has: one to send while the other receives.
+/// How many of them a node has: one to send while the other receives.
 const LANES: usize = 2;
 
 /// How many requests go at once, at first and at most: a batch is as slow as its slowest, and takes the longer the larger values are.
@@ -134,7 +134,7 @@ impl<T> Future for Reply<T> {
     }
 }
 
-impl Server {
+impl Node {
     /// As `ask`, for a task.
     pub(super) fn ask_soon(
         &'static self,
@@ -156,7 +156,7 @@ impl Server {
         }
         let slot = Slot::new();
         let waiting = Waiting {
-            end: self.end(),
+            end: self.server.end(),
             what: what(Promise(slot.clone())),
         };
         let mut queue = lock(&self.lanes.queue);
@@ -238,7 +238,7 @@ impl Lanes {
 }
 
 /// However a lane ends (a logger may panic), another one is begun by the next request, and who waits is told.
-struct Running(&'static Server);
+struct Running(&'static Node);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -253,11 +253,11 @@ impl Drop for Running {
     }
 }
 
-fn run(server: &'static Server) {
-    let _running = Running(server);
-    let budget = server.budget();
+fn run(node: &'static Node) {
+    let _running = Running(node);
+    let budget = node.server.budget();
     loop {
-        let batch = server.lanes.next();
+        let batch = node.lanes.next();
         let now = Instant::now();
         let (mut looks, mut looking) = (Vec::new(), Vec::new());
         let (mut requests, mut asking) = (Vec::new(), Vec::new());
@@ -284,9 +284,9 @@ fn run(server: &'static Server) {
         let Some(end) = end else {
             continue;
         };
-        let asked = server.ask_all(&looks, &requests, end);
+        let asked = node.ask_all(&looks, &requests, end);
         let many = looks.len() + requests.len();
-        server.lanes.learn(many, now.elapsed(), budget);
+        node.lanes.learn(many, now.elapsed(), budget);
         match asked {
             Ok(Outcomes { looked, outcomes }) => {
                 settle(looking, looked);

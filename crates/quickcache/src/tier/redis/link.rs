@@ -1,5 +1,6 @@
 //! A connection that is ready for use: authenticated, at its database, with the scripts there, and its fence known.
 
+use std::borrow::Cow;
 use std::mem;
 use std::time::{Duration, Instant};
 
@@ -7,9 +8,11 @@ use redis::Value;
 
 use super::commands::Commands;
 use super::look::{self, Look};
+use super::names::Names;
 use super::options::{Address, Options};
 use super::record::Fence;
 use super::scripts;
+use super::slots::{Bucket, Moved, View};
 use super::wire::{Broken, Wire};
 use crate::clock;
 
@@ -24,7 +27,7 @@ pub struct Link {
     pub(super) tells: bool,
     /// On which staleness its users have agreed, in milliseconds.
     pub(super) agreed: Option<u64>,
-    namespace: Box<str>,
+    names: Names,
     /// Nothing, in a place that has been made.
     commands: Commands,
 }
@@ -38,6 +41,8 @@ pub enum Out {
     Broken(String),
     /// The server answers, and says no.
     Refused(String),
+    /// Another node of the cluster is to be asked.
+    Moved(Moved),
 }
 
 impl std::fmt::Display for Out {
@@ -45,6 +50,7 @@ impl std::fmt::Display for Out {
         match self {
             Out::Away => f.write_str("it is out of reach"),
             Out::Broken(why) | Out::Refused(why) => f.write_str(why),
+            Out::Moved(moved) => moved.fmt(f),
         }
     }
 }
@@ -88,24 +94,45 @@ pub struct Answer {
 }
 
 impl Link {
-    /// Connects to the server, or to the one that the sentinels name.
-    pub fn connect(options: &Options, end: Instant) -> Result<Link, Broken> {
-        let mut wire = Wire::connect(&Link::address(options, end)?, options, end)?;
+    /// Connects to the node at this address, or else to the server, or to the one that the sentinels name. What it says of its cluster.
+    pub fn connect(
+        options: &Options,
+        node: Option<&Address>,
+        end: Instant,
+    ) -> Result<(Link, Option<View>), Broken> {
+        let address = match node {
+            Some(address) => address.clone(),
+            None => Link::address(options, end)?,
+        };
+        let mut wire = Wire::connect(&address, options, end)?;
         enter(&mut wire, options, end)?;
         let (fence, tells) = read_fence(&mut wire, end)?;
         for reply in wire.ask(&scripts::load(), end)? {
             refuse(&reply)?;
         }
-        let agreed = agree(&mut wire, options, end)?;
-        Ok(Link {
+        let names = options.names();
+        let (view, bucket) = match options.cluster {
+            true => {
+                require_shards(&mut wire, end)?;
+                let view = read_view(&mut wire, &address, options, end)?;
+                let own = view.primaries.iter().find(|primary| primary.was_asked);
+                let bucket = own.and_then(|own| own.buckets().next());
+                (Some(view), bucket)
+            }
+            false => (None, Some(Bucket(0))),
+        };
+        let agreed = bucket.map(|bucket| names.staleness(bucket));
+        let agreed = agree(&mut wire, agreed.as_slice(), options, end)?;
+        let link = Link {
             wire,
             fence,
             verified: Instant::now(),
             tells,
             agreed,
-            namespace: options.namespace.as_str().into(),
+            names,
             commands: Commands::default(),
-        })
+        };
+        Ok((link, view))
     }
 
     /// Where the server is at present.
@@ -136,8 +163,14 @@ impl Link {
         end: Instant,
     ) -> Result<Outcomes, Broken> {
         let mut commands = mem::take(&mut self.commands);
-        look::pack(looks, &self.namespace, &mut commands);
-        let replies_to_looks = commands.count();
+        let by_bucket = ByBucket::of(looks, &self.names);
+        let bucket = |look: &Look| self.names.bucket(&look.key);
+        let mut together = Vec::new();
+        for looks in by_bucket.looks.chunk_by(|a, b| bucket(a) == bucket(b)) {
+            let before = commands.count();
+            look::pack(looks, &self.names, &mut commands);
+            together.push((looks, commands.count() - before));
+        }
         for request in requests {
             if request.is_for(&self.fence) {
                 commands.append(&request.commands);
@@ -148,8 +181,12 @@ impl Link {
         }
         commands.empty();
         self.commands = commands;
-        let looked = self.receive(replies_to_looks, end)?;
-        let looked = self.looked(looks, looked)?;
+        let mut looked = Vec::with_capacity(looks.len());
+        for (looks, count) in together {
+            let replies = self.receive(count, end)?;
+            looked.extend(self.looked(looks, replies)?);
+        }
+        let looked = by_bucket.in_place(looked);
         let mut outcomes: Vec<Outcome> = Vec::with_capacity(requests.len());
         let mut unknown = Vec::new();
         for (at, request) in requests.iter().enumerate() {
@@ -196,8 +233,13 @@ impl Link {
         for reply in &replies {
             match code(reply) {
                 None => {}
-                Some(code) if is_out_of_order(code) => return Err(Broken(text(reply))),
-                Some(_) => return Ok(Err(Out::Refused(text(reply)))),
+                Some(code) if is_out_of_order(code, reply) => return Err(Broken(text(reply))),
+                Some(_) => {
+                    return Ok(Err(match moved(reply) {
+                        Some(moved) => Out::Moved(moved),
+                        None => Out::Refused(text(reply)),
+                    }));
+                }
             }
         }
         Ok(Ok(Some(Answer {
@@ -207,17 +249,61 @@ impl Link {
     }
 }
 
+/// Looks, those of one bucket together.
+struct ByBucket<'a> {
+    looks: Cow<'a, [Look]>,
+    /// Where each of them was; nothing, if there.
+    places: Vec<usize>,
+}
+
+impl<'a> ByBucket<'a> {
+    fn of(looks: &'a [Look], names: &Names) -> Self {
+        if !names.cluster || looks.len() < 2 {
+            return ByBucket {
+                looks: looks.into(),
+                places: Vec::new(),
+            };
+        }
+        let mut places: Vec<usize> = (0..looks.len()).collect();
+        places.sort_by_key(|at| names.bucket(&looks[*at].key));
+        ByBucket {
+            looks: places.iter().map(|at| looks[*at]).collect(),
+            places,
+        }
+    }
+
+    /// What came of each of them, as they were.
+    fn in_place<T>(&self, looked: Vec<T>) -> Vec<T> {
+        if self.places.is_empty() {
+            return looked;
+        }
+        let mut placed: Vec<_> = self.places.iter().zip(looked).collect();
+        placed.sort_unstable_by_key(|(at, _)| **at);
+        placed.into_iter().map(|(_, looked)| looked).collect()
+    }
+}
+
 /// Whether the server, and not this one request, is at fault.
-fn is_out_of_order(code: &str) -> bool {
-    matches!(
-        code,
-        "LOADING" | "READONLY" | "MASTERDOWN" | "CLUSTERDOWN" | "NOAUTH" | "WRONGPASS" | "BUSY"
-    )
+fn is_out_of_order(code: &str, reply: &Value) -> bool {
+    match code {
+        "LOADING" | "READONLY" | "MASTERDOWN" | "NOAUTH" | "WRONGPASS" | "BUSY" => true,
+        // That nobody has a slot is no matter of the others.
+        "CLUSTERDOWN" => !text(reply).contains("Hash slot not served"),
+        _ => false,
+    }
 }
 
 fn code(reply: &Value) -> Option<&str> {
     match reply {
         Value::ServerError(error) => Some(error.code()),
+        _ => None,
+    }
+}
+
+/// Which node it says is to be asked.
+fn moved(reply: &Value) -> Option<Moved> {
+    match reply {
+        Value::ServerError(error) => Moved::read(error.code(), error.details()?),
         _ => None,
     }
 }
@@ -311,29 +397,92 @@ pub fn enter(wire: &mut Wire, options: &Options, end: Instant) -> Result<(), Bro
     Ok(())
 }
 
-/// All that use the server have one staleness, or a clear that waits would wait too short: the one that was said first, in milliseconds.
-/// `None`: it could not be written down.
-pub fn agree(wire: &mut Wire, options: &Options, end: Instant) -> Result<Option<u64>, Broken> {
-    let key = format!("{}:staleness", options.namespace);
-    let mine = clock::millis(options.staleness).to_string();
-    let mut commands = Commands::one([b"SET", key.as_bytes(), mine.as_bytes(), b"NX"]);
-    commands.add([b"GET", key.as_bytes()]);
-    // A server that is full refuses to set what is set already.
-    match wire.ask(&commands, end)?.as_slice() {
-        [_, Value::BulkString(agreed)] => {
-            let agreed = String::from_utf8_lossy(agreed).parse();
-            let agreed = agreed.map_err(|_| Broken(format!("{key} is no number")))?;
-            Ok(Some(agreed))
-        }
-        [set, got] => {
-            refuse(got)?;
-            match code(set) {
-                Some("NOPERM") => refuse(set).map(|()| None),
-                _ => Ok(None),
-            }
-        }
-        _ => Err(Broken("an unexpected reply".to_owned())),
+/// All that use the server have one staleness, or a clear that waits would wait too short: the one that was said first, in milliseconds, under
+/// each of these keys. If they differ, one that is not ours. `None`: it could not be written down.
+pub fn agree(
+    wire: &mut Wire,
+    keys: &[Vec<u8>],
+    options: &Options,
+    end: Instant,
+) -> Result<Option<u64>, Broken> {
+    let mine = clock::millis(options.staleness);
+    let text = mine.to_string();
+    let mut commands = Commands::default();
+    for key in keys {
+        commands.add([b"SET", key, text.as_bytes(), b"NX"]);
+        commands.add([b"GET", key]);
     }
+    let replies = wire.ask(&commands, end)?;
+    let mut all = None;
+    for (replies, key) in replies.chunks(2).zip(keys) {
+        // A server that is full refuses to set what is set already.
+        let agreed: u64 = match replies {
+            [_, Value::BulkString(agreed)] => {
+                let agreed = String::from_utf8_lossy(agreed).parse();
+                agreed
+                    .map_err(|_| Broken(format!("{} is no number", String::from_utf8_lossy(key))))?
+            }
+            // Its slot is on its way, or was while we asked.
+            [_, got] if moved(got).is_some() => continue,
+            [set, got] => {
+                refuse(got)?;
+                if code(set) == Some("NOPERM") {
+                    refuse(set)?;
+                }
+                continue;
+            }
+            _ => return Err(Broken("an unexpected reply".to_owned())),
+        };
+        if all.is_none() || agreed != mine {
+            all = Some(agreed);
+        }
+    }
+    Ok(all)
+}
+
+/// Channels that stay with the node of their slot came with version 7.
+fn require_shards(wire: &mut Wire, end: Instant) -> Result<(), Broken> {
+    let replies = wire.ask(&Commands::one([b"INFO", b"server"]), end)?;
+    let info = match replies.as_slice() {
+        [Value::BulkString(bytes)] => String::from_utf8_lossy(bytes).into_owned(),
+        _ => String::new(),
+    };
+    let version = info
+        .lines()
+        .find_map(|line| line.strip_prefix("redis_version:"));
+    let major = version.and_then(|version| version.split('.').next()?.parse().ok());
+    match major {
+        Some(..7_u32) => Err(Broken("a cluster must be of version 7 or newer".to_owned())),
+        _ => Ok(()),
+    }
+}
+
+/// What a node says of its cluster.
+pub fn read_view(
+    wire: &mut Wire,
+    address: &Address,
+    options: &Options,
+    end: Instant,
+) -> Result<View, Broken> {
+    let replies = wire.ask(&view(), end)?;
+    replies.iter().try_for_each(refuse)?;
+    viewed(&replies, address, options).ok_or_else(|| Broken("an unexpected reply".to_owned()))
+}
+
+/// The question what a node says of its cluster.
+pub fn view() -> Commands {
+    Commands::one([b"CLUSTER", b"NODES"])
+}
+
+/// What the reply to that says, of the node at this address.
+pub fn viewed(replies: &[Value], address: &Address, options: &Options) -> Option<View> {
+    let text = match replies {
+        [Value::BulkString(bytes)] => String::from_utf8_lossy(bytes),
+        [Value::VerbatimString { text, .. }] => text.into(),
+        _ => return None,
+    };
+    // A certificate is for a name.
+    View::read(&text, address, options.tls.is_some())
 }
 
 /// Which life of which server this is, and whether it says so. It must be a primary.

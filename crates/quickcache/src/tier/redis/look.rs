@@ -1,4 +1,4 @@
-//! A look at what is under a key, and under its function's own key. Looks that are made at once are one `MGET`, in which a function is asked for
+//! A look at what is under a key, and under its function's own key. Looks that are made at once are one `MGET` (in a cluster one for each bucket), in which a function is asked for
 //! once: for the server a key more is much less than a command more, and so it is for whoever reads the replies.
 
 use std::time::Duration;
@@ -7,11 +7,8 @@ use redis::Value;
 
 use super::commands::Commands;
 use super::link::Out;
+use super::names::{FUNCTION, Names, VALUE};
 use super::record::{Fence, FunctionToken};
-
-/// The kinds of keys.
-const VALUE: &str = "";
-const FUNCTION: &str = "f:";
 
 /// What is looked at.
 #[derive(Clone, Copy)]
@@ -38,30 +35,6 @@ pub struct Looked {
 /// What came of a look.
 pub type Outcome = Result<Looked, Out>;
 
-/// The key of 20 bytes, as Redis has it; `kind` tells those of values from others.
-fn name(namespace: &str, kind: &str, key: &[u8; 20]) -> Vec<u8> {
-    let mut name = Vec::with_capacity(length(namespace, kind));
-    write(&mut name, namespace, kind, key);
-    name
-}
-
-fn length(namespace: &str, kind: &str) -> usize {
-    namespace.len() + 1 + kind.len() + 40
-}
-
-fn write(to: &mut Vec<u8>, namespace: &str, kind: &str, key: &[u8; 20]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    to.extend(namespace.as_bytes());
-    to.push(b':');
-    to.extend(kind.as_bytes());
-    let mut digits = [0; 40];
-    for (two, byte) in digits.chunks_exact_mut(2).zip(key) {
-        two[0] = DIGITS[usize::from(byte >> 4)];
-        two[1] = DIGITS[usize::from(byte & 15)];
-    }
-    to.extend(digits);
-}
-
 /// The functions of looks, each once.
 fn functions(looks: &[Look]) -> Vec<[u8; 20]> {
     let mut functions = Vec::new();
@@ -73,42 +46,28 @@ fn functions(looks: &[Look]) -> Vec<[u8; 20]> {
     functions
 }
 
-/// Asks for all of them. What is left of a life is asked first, so that no value gets its successor's.
-pub fn pack(looks: &[Look], namespace: &str, commands: &mut Commands) {
-    if looks.is_empty() {
+/// Asks for all of them, which are of one bucket. What is left of a life is asked first, so that no value gets its successor's.
+pub(super) fn pack(looks: &[Look], names: &Names, commands: &mut Commands) {
+    let Some(first) = looks.first() else {
         return;
-    }
-    let put = |commands: &mut Commands, kind: &str, key| {
-        commands.argument_of(length(namespace, kind), |bytes| {
-            write(bytes, namespace, kind, key);
-        });
     };
+    let bucket = names.bucket(&first.key);
     for look in looks {
         if look.life {
             commands.begin(2);
             commands.argument(b"PTTL");
-            put(commands, VALUE, &look.key);
+            names.add(commands, VALUE, bucket, &look.key);
         }
     }
     let functions = functions(looks);
     commands.begin(1 + looks.len() + functions.len());
     commands.argument(b"MGET");
-    looks
-        .iter()
-        .for_each(|look| put(commands, VALUE, &look.key));
-    functions
-        .iter()
-        .for_each(|function| put(commands, FUNCTION, function));
-}
-
-/// A value's key.
-pub fn name_of_value(namespace: &str, key: &[u8; 20]) -> Vec<u8> {
-    name(namespace, VALUE, key)
-}
-
-/// A function's own key.
-pub fn name_of_function(namespace: &str, function: &[u8; 20]) -> Vec<u8> {
-    name(namespace, FUNCTION, function)
+    for look in looks {
+        names.add(commands, VALUE, bucket, &look.key);
+    }
+    for function in &functions {
+        names.add(commands, FUNCTION, bucket, function);
+    }
 }
 
 /// What the replies to `pack` say; `None` if they are not what was expected.
@@ -187,7 +146,12 @@ mod tests {
     fn looks_at_once_are_one_question_in_which_each_function_is_asked_for_once() {
         let looks = [look(1, 7, true), look(2, 8, false), look(3, 7, true)];
         let mut commands = Commands::default();
-        pack(&looks, "ns", &mut commands);
+        let names = Names {
+            namespace: "ns".to_owned(),
+            database: 0,
+            cluster: false,
+        };
+        pack(&looks, &names, &mut commands);
         assert_eq!(commands.count(), 3);
         let text = String::from_utf8_lossy(commands.bytes()).into_owned();
         assert!(text.contains("*6\r\n$4\r\nMGET"), "{text}");

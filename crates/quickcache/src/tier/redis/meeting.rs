@@ -6,8 +6,9 @@ use super::common::Common;
 use super::journal::{self, Journal, Left, Record};
 use super::link::{Out, Outcome, Request};
 use super::message::Message;
-use super::record::first;
-use super::scripts;
+use super::node::Node;
+use super::record::{Fence, first};
+use super::routes::Clear;
 use super::server::Server;
 use crate::tier::store::{Opened, Shared, lock};
 
@@ -17,11 +18,20 @@ pub struct Meeting {
     opened: &'static Opened,
     common: Common,
     journal: Option<&'static Journal>,
+    server: &'static Server,
 }
 
 impl Meeting {
     pub fn common(&self) -> Common {
         self.common
+    }
+
+    /// Whether what the server says that has this fence may be kept, since its clears are listened to. Asked after the key's stamp was read.
+    pub fn listens_to(&self, fence: &Fence) -> bool {
+        match self.server.options.cluster {
+            true => self.server.hears(self.opened, self.common, fence),
+            false => self.common.listens_to(fence),
+        }
     }
 
     pub(super) fn opened(&self) -> &'static Opened {
@@ -56,39 +66,17 @@ impl Meeting {
         }
     }
 
-    /// Has everything applied that is pending. `ask` sends requests and awaits their replies.
+    /// Has everything applied that is pending, or as much as the nodes can be reached of it; then all stays pending. `ask` sends requests to a node
+    /// and awaits their replies.
     pub(super) fn replay(
         &self,
-        server: &Server,
-        mut ask: impl FnMut(&[Request]) -> Result<Vec<Outcome>, Out>,
+        server: &'static Server,
+        mut ask: impl FnMut(&'static Node, &[Request]) -> Result<Vec<Outcome>, Out>,
     ) -> Result<(), Out> {
         let Some(journal) = self.journal else {
             return Ok(());
         };
-        let replayed = journal.replay(|records| {
-            let mut requests = Vec::new();
-            for record in records {
-                match record {
-                    Record::Everything => {
-                        server.clear_everything(&self.opened.origin(), &mut ask)?
-                    }
-                    Record::Key(key) => {
-                        let message = Message::Key(key).bytes(&self.opened.origin());
-                        requests.push(server.clearing(&server.key(first(key)), &message));
-                    }
-                    Record::Function(hash) => {
-                        // Its name is not written down: other machines clear what they have of all functions.
-                        let message = Message::Everything.bytes(&self.opened.origin());
-                        requests
-                            .push(server.clearing(&server.key_of_function(first(hash)), &message));
-                    }
-                }
-            }
-            for outcome in ask(&requests)? {
-                outcome?;
-            }
-            Ok::<(), Out>(())
-        })?;
+        let replayed = journal.replay(|records| self.apply(server, records, &mut ask))?;
         match replayed.left {
             Left::Nothing if replayed.records > 0 => {
                 log::info!(target: "quickcache", "{server:?}: {} pending clears were applied", replayed.records);
@@ -99,6 +87,40 @@ impl Meeting {
             }
         }
         Ok(())
+    }
+
+    fn apply(
+        &self,
+        server: &'static Server,
+        records: &[Record],
+        ask: &mut impl FnMut(&'static Node, &[Request]) -> Result<Vec<Outcome>, Out>,
+    ) -> Result<(), Out> {
+        let origin = self.opened.origin();
+        let everything = Message::Everything.bytes(&origin);
+        let mut clears = Vec::new();
+        for record in records {
+            match record {
+                Record::Everything => return server.clear_everything(&everything, ask),
+                Record::Key(key) => {
+                    let message = Message::Key(key).bytes(&origin);
+                    let key = first(key);
+                    clears.push(Clear {
+                        bucket: server.names.bucket(key),
+                        key: server.names.value(key),
+                        message,
+                    });
+                }
+                // Its name is not written down: other machines clear what they have of all functions.
+                Record::Function(hash) => {
+                    clears.extend(server.names.buckets().map(|bucket| Clear {
+                        bucket,
+                        key: server.names.function(first(hash), bucket),
+                        message: everything.clone(),
+                    }))
+                }
+            }
+        }
+        server.clear_each(clears, ask)
     }
 }
 
@@ -152,6 +174,7 @@ impl Server {
             opened,
             common,
             journal,
+            server: self,
         }));
         meetings.retain(|meeting| !ptr::eq(meeting.shared, shared));
         meetings.push(meeting);
@@ -161,36 +184,5 @@ impl Server {
     /// Where this process meets others about it.
     pub(super) fn known_meetings(&self) -> Vec<&'static Meeting> {
         lock(&self.meetings).clone()
-    }
-
-    /// Takes away what every function's own key holds, so that nothing that is stored counts any more.
-    pub(super) fn clear_everything(
-        &self,
-        origin: &[u8; 8],
-        ask: &mut impl FnMut(&[Request]) -> Result<Vec<Outcome>, Out>,
-    ) -> Result<(), Out> {
-        let message = Message::Everything.bytes(origin);
-        let mut cursor = b"0".to_vec();
-        loop {
-            let scan = Request::new(scripts::scan(&cursor, &self.options.namespace), None);
-            let found = ask(&[scan])?.pop().unwrap_or(Ok(None))?;
-            let found = found.and_then(|answer| scripts::scanned(answer.replies));
-            let (next, keys) =
-                found.ok_or_else(|| Out::Refused("an unexpected reply".to_owned()))?;
-            let clearing = |key: &Vec<u8>| self.clearing(key, &message);
-            let requests: Vec<Request> = keys.iter().map(clearing).collect();
-            for outcome in ask(&requests)? {
-                outcome?;
-            }
-            if next == b"0" {
-                return Ok(());
-            }
-            cursor = next;
-        }
-    }
-
-    /// The request that clears a key.
-    fn clearing(&self, key: &[u8], message: &[u8]) -> Request {
-        Request::new(scripts::clear(key, &self.channel(), message), None)
     }
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use super::names::Names;
 use super::server::Server;
 use super::tls::Tls;
 use super::url::Url;
@@ -18,13 +19,24 @@ pub(super) enum Address {
     Unix(PathBuf),
 }
 
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Address::Tcp(host, port) => write!(f, "{host}:{port}"),
+            Address::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
 /// How a connection is made.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Options {
-    /// The server, or the sentinels.
+    /// The server, the sentinels, or some nodes of the cluster.
     pub(super) addresses: Vec<Address>,
     /// The name by which the sentinels know the primary.
     pub(super) primary: Option<String>,
+    /// It is a cluster.
+    pub(super) cluster: bool,
     pub(super) tls: Option<Tls>,
     pub(super) user: Option<String>,
     pub(super) password: Option<String>,
@@ -50,6 +62,7 @@ impl std::fmt::Debug for Options {
         f.debug_struct("Redis")
             .field("addresses", &self.addresses)
             .field("primary", &self.primary)
+            .field("cluster", &self.cluster)
             .field("tls", &self.tls.is_some())
             .field("database", &self.database)
             .field("namespace", &self.namespace)
@@ -60,8 +73,12 @@ impl std::fmt::Debug for Options {
 impl Options {
     /// Names the server, the database and the namespace: what two processes must share to share anything.
     pub(super) fn identity(&self) -> [u8; 32] {
+        let of = match self.cluster {
+            true => "Cluster",
+            false => "",
+        };
         let text = format!(
-            "{:?} {:?} {} {}",
+            "{of}{:?} {:?} {} {}",
             self.addresses, self.primary, self.database, self.namespace
         );
         blake3::hash(text.as_bytes()).into()
@@ -69,14 +86,20 @@ impl Options {
 
     /// What messages call it: no user, no password.
     pub(super) fn name(&self) -> String {
-        let of = |address: &Address| match address {
-            Address::Tcp(host, port) => format!("{host}:{port}"),
-            Address::Unix(path) => path.display().to_string(),
-        };
-        let all: Vec<String> = self.addresses.iter().map(of).collect();
+        let all: Vec<String> = self.addresses.iter().map(Address::to_string).collect();
         match &self.primary {
             Some(primary) => format!("{primary} by the sentinels {}", all.join(", ")),
+            None if self.cluster => format!("the cluster of {}", all.join(", ")),
             None => all.join(", "),
+        }
+    }
+
+    /// What its keys and channels are called.
+    pub(super) fn names(&self) -> Names {
+        Names {
+            namespace: self.namespace.clone(),
+            database: self.database,
+            cluster: self.cluster,
         }
     }
 
@@ -94,6 +117,18 @@ impl Options {
         let is_safe = self.tls.is_some() && self.password.is_some();
         !is_safe && !self.addresses.iter().all(is_here)
     }
+}
+
+/// How URLs lead to a server.
+#[doc(hidden)]
+#[derive(Clone, Copy)]
+pub enum Way<'a> {
+    /// It is at the first of them.
+    Server,
+    /// The primary of this name is where the sentinels say that are at them.
+    Sentinels(&'a str),
+    /// It is a cluster, and they are some of its nodes.
+    Cluster,
 }
 
 /// A Redis or Valkey that the processes of several machines share. Values there are MessagePack by serde, or what the function's `codec`
@@ -132,7 +167,7 @@ impl Redis {
     /// If it is not such a URL.
     #[must_use]
     pub fn new(url: &str) -> Self {
-        Self::of_urls(&[url], None)
+        Self::of_urls(&[url], Way::Server)
     }
 
     /// The server that sentinels call `primary` at the moment. The URLs are those of the sentinels; user, password, database and TLS are
@@ -142,20 +177,59 @@ impl Redis {
     /// If there is no URL, or one that is none.
     #[must_use]
     pub fn sentinel(urls: &[&str], primary: &str) -> Self {
-        Self::of_urls(urls, Some(primary))
+        Self::of_urls(urls, Way::Sentinels(primary))
     }
 
-    fn of_urls(urls: &[&str], primary: Option<&str>) -> Self {
-        Self::try_of_urls(urls, primary).unwrap_or_else(|why| panic!("Redis: url is {why}"))
+    /// A Redis Cluster, of version 7 or newer. The URLs are those of some of its nodes, by which the others are found; all users of it name the
+    /// same ones. User, password and TLS are taken from the first of them, and meant for all nodes. A cluster has the database 0 only.
+    ///
+    /// ```no_run
+    /// # use quickcache::Redis;
+    /// Redis::cluster(&["redis://one:6379", "redis://two:6379", "redis://three:6379"]).timeout("5m")
+    /// # ;
+    /// ```
+    ///
+    /// # Panics
+    /// If there is no URL, or one that is none, or of a socket, or that has another database.
+    #[must_use]
+    pub fn cluster(urls: &[&str]) -> Self {
+        Self::of_urls(urls, Way::Cluster)
     }
 
-    /// The server of a URL, or the primary of sentinels; what the URL is, if it is none.
+    fn of_urls(urls: &[&str], way: Way<'_>) -> Self {
+        Self::try_of_urls(urls, way).unwrap_or_else(|why| panic!("Redis: url is {why}"))
+    }
+
+    /// The server that some URLs lead to in a way; what the URL is, if it is none.
     #[doc(hidden)]
-    pub fn try_of_urls(urls: &[&str], primary: Option<&str>) -> Result<Self, String> {
-        let urls: Vec<Url> = urls
+    pub fn try_of_urls(urls: &[&str], way: Way<'_>) -> Result<Self, String> {
+        let mut urls: Vec<Url> = urls
             .iter()
             .map(|url| Url::read(url))
             .collect::<Result<_, _>>()?;
+        let cluster = matches!(way, Way::Cluster);
+        if cluster {
+            if urls.iter().any(|url| url.database != 0) {
+                return Err("that of a database; a cluster has the database 0 only".to_owned());
+            }
+            if urls
+                .iter()
+                .any(|url| matches!(url.address, Address::Unix(_)))
+            {
+                return Err(
+                    "that of a socket; the nodes of a cluster name each other by host and port"
+                        .to_owned(),
+                );
+            }
+            // So that whoever names the same ones means the same, and no matter in which order.
+            if let Some(first) = urls.first().cloned() {
+                urls.sort_by_key(|url| url.address.to_string());
+                urls[0] = Url {
+                    address: urls[0].address.clone(),
+                    ..first
+                };
+            }
+        }
         let Some(first) = urls.first().cloned() else {
             return Err("no URL; give it one, for example \"redis://localhost:6379/0\"".to_owned());
         };
@@ -168,7 +242,11 @@ impl Redis {
         Ok(Redis {
             options: Options {
                 addresses: urls.into_iter().map(|url| url.address).collect(),
-                primary: primary.map(str::to_owned),
+                primary: match way {
+                    Way::Sentinels(primary) => Some(primary.to_owned()),
+                    Way::Server | Way::Cluster => None,
+                },
+                cluster,
                 tls: first.tls.then(Tls::default),
                 user: first.user,
                 password: first.password,

@@ -7,6 +7,7 @@ use super::journal::Record;
 use super::link::Out;
 use super::meeting::Meeting;
 use super::message::Message;
+use super::node::Node;
 use super::record::HEAD;
 use super::scripts;
 use super::server::Server;
@@ -54,7 +55,7 @@ impl AtRedis {
         key: &StoreKey,
     ) -> Result<(), Out> {
         let message = Message::Key(key.bytes()).bytes(&NOBODY);
-        let cleared = self.clear_at(via, &self.key_there(key), &message).await;
+        let cleared = self.clear_at(via, key, &message).await;
         self.write_down(meeting, cleared, Record::Key(*key.bytes()))
     }
 
@@ -78,10 +79,13 @@ impl AtRedis {
             true => Message::Key(key.bytes()).bytes(&NOBODY),
             false => Vec::new(),
         };
-        let (name, channel) = (self.key_there(key), self.server().channel());
+        let (name, bucket) = (self.key_there(key), self.bucket(key));
+        let channel = self.server().names.channel(bucket);
         let request = scripts::swap(&name, (before, &after), life, &channel, &message);
-        let answer = via
-            .ask(self.server(), request, Some(found.era.fence))
+        let server = self.server();
+        let there = (bucket, server.node(bucket));
+        let answer = server
+            .ask_there(via, there, request, found.era.fence)
             .await?;
         Ok(answer.is_some_and(|answer| scripts::yes(&answer.replies) == Some(true)))
     }
@@ -93,11 +97,12 @@ impl Server {
     /// # Errors
     /// If some of it may be left: then that is written down.
     pub fn empty(&'static self, meeting: Option<&Meeting>) -> Result<(), Out> {
-        let mut ask = |requests: &[_]| {
+        let mut ask = |node: &'static Node, requests: &[_]| {
             let end = Instant::now() + self.budget();
-            Ok(self.ask_all(&[], requests, end)?.outcomes)
+            Ok(node.ask_all(&[], requests, end)?.outcomes)
         };
-        let cleared = self.clear_everything(&NOBODY, &mut ask);
+        let message = Message::Everything.bytes(&NOBODY);
+        let cleared = self.clear_everything(&message, &mut ask);
         if cleared.is_err() {
             match meeting {
                 Some(meeting) => meeting.write_down(Record::Everything),

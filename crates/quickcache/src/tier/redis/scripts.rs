@@ -1,5 +1,5 @@
 //! What runs inside Redis, each on one key, so that it is one step there whatever else goes on; and what their replies mean. The bytes that
-//! they compare are those of `record`.
+//! they compare are those of `record`. A channel of a cluster has a brace in its name, and is of the slot of the key: what goes there stays with the node.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -72,14 +72,14 @@ return 1
 local held = redis.call('GETRANGE', KEYS[1], 0, 49)
 if string.sub(held, 2, 49) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-if ARGV[6] == '1' or string.sub(held, 50, 50) == 'w' then redis.call('PUBLISH', ARGV[4], ARGV[5]) end
+if ARGV[6] == '1' or string.sub(held, 50, 50) == 'w' then redis.call(string.find(ARGV[4], '{', 1, true) and 'SPUBLISH' or 'PUBLISH', ARGV[4], ARGV[5]) end
 return 1
 ";
     /// Replaces what was read, if nothing has changed it since.
     SWAP = r"
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-if ARGV[5] ~= '' then redis.call('PUBLISH', ARGV[4], ARGV[5]) end
+if ARGV[5] ~= '' then redis.call(string.find(ARGV[4], '{', 1, true) and 'SPUBLISH' or 'PUBLISH', ARGV[4], ARGV[5]) end
 return 1
 ";
     /// Gives a lease back; with that of a stale value comes what is left of its life, and the value.
@@ -96,7 +96,7 @@ else
   redis.call('SETRANGE', KEYS[1], 62, string.sub(held, 51, 62))
   reply = {left, redis.call('GET', KEYS[1])}
 end
-if string.sub(held, 50, 50) == 'w' then redis.call('PUBLISH', ARGV[2], ARGV[3]) end
+if string.sub(held, 50, 50) == 'w' then redis.call(string.find(ARGV[2], '{', 1, true) and 'SPUBLISH' or 'PUBLISH', ARGV[2], ARGV[3]) end
 return reply
 ";
     /// Keeps a lease alive; that of a stale value, until the value's end at most.
@@ -110,10 +110,10 @@ if kind ~= 'P' or left > (tonumber(string.sub(held, 51, 62)) or left) then retur
 redis.call('SETRANGE', KEYS[1], 62, string.format('%012d', math.max(left - ARGV[2], 0)))
 return 1
 ";
-    /// Takes away what is there, and tells every machine. May be said again at any time.
+    /// Takes away what is there, and tells every machine, if there is something to tell. May be said again at any time.
     CLEAR = r"
 redis.call('DEL', KEYS[1])
-redis.call('PUBLISH', ARGV[1], ARGV[2])
+if ARGV[2] ~= '' then redis.call(string.find(ARGV[1], '{', 1, true) and 'SPUBLISH' or 'PUBLISH', ARGV[1], ARGV[2]) end
 return 1
 ";
     /// What the function's own key holds; what is given, if it holds nothing.
@@ -270,16 +270,8 @@ pub fn clear(key: &[u8], channel: &[u8], message: &[u8]) -> Commands {
 }
 
 /// Looks for keys of functions, some at a time.
-pub fn scan(cursor: &[u8], namespace: &str) -> Commands {
-    let pattern = format!("{namespace}:f:*");
-    Commands::one([
-        b"SCAN",
-        cursor,
-        b"MATCH",
-        pattern.as_bytes(),
-        b"COUNT",
-        b"1000",
-    ])
+pub fn scan(cursor: &[u8], pattern: &[u8]) -> Commands {
+    Commands::one([b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"1000"])
 }
 
 /// Of the reply to `scan`: where to go on, and keys.

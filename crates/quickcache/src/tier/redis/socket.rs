@@ -77,6 +77,11 @@ impl Socket {
         true
     }
 
+    /// Whether there is nothing to be read, not even its end.
+    pub(super) fn is_empty(&self) -> bool {
+        cfg!(unix) && self.is_quiet()
+    }
+
     /// Reads what there is, waiting so long for it, or less.
     pub(super) fn read(&self, buffer: &mut [u8], left: Duration) -> io::Result<usize> {
         let wait = self.wait(0, left);
@@ -100,6 +105,32 @@ impl Socket {
             stream.write(bytes)
         })
     }
+}
+
+/// Waits until there is something to be read from one of them, or until then.
+#[cfg(unix)]
+pub(super) fn wait_for_any(sockets: &[&Socket], end: Instant) -> io::Result<()> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use std::os::fd::AsFd;
+    let mut fds = Vec::with_capacity(sockets.len());
+    for socket in sockets {
+        let fd = with!(&socket.stream, stream => stream.as_fd());
+        fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
+    }
+    let left = end.saturating_duration_since(Instant::now());
+    let left = Timespec::try_from(left).map_err(io::Error::other)?;
+    match poll(&mut fds, Some(&left)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Where there is no such call each of them is looked at in turn.
+#[cfg(not(unix))]
+pub(super) fn wait_for_any(_: &[&Socket], end: Instant) -> io::Result<()> {
+    let left = end.saturating_duration_since(Instant::now());
+    std::thread::sleep(left.min(Duration::from_millis(5)));
+    Ok(())
 }
 
 /// Connects to an address.

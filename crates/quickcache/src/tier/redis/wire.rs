@@ -13,6 +13,9 @@ use super::reply::Replies;
 use super::socket::{self, Socket};
 use super::tls;
 
+/// How long is waited for what the system has.
+const GLANCE: Duration = Duration::from_millis(2);
+
 pub struct Wire {
     stream: Stream,
     replies: Replies,
@@ -168,6 +171,21 @@ impl Wire {
     /// The next reply.
     pub fn receive(&mut self, end: Instant) -> Result<Value, Broken> {
         Ok(self.replies.next(self.stream.until(end))?)
+    }
+
+    /// The next message, if it has come already.
+    pub fn glance(&mut self) -> Result<Option<Value>, Broken> {
+        let now = Instant::now();
+        match self.listen(now)? {
+            None if !self.stream.socket.is_empty() => self.listen(now + GLANCE),
+            listened => Ok(listened),
+        }
+    }
+
+    /// Waits until something comes on one of several, or until then.
+    pub fn wait_for_any(wires: &[&Wire], end: Instant) -> Result<(), Broken> {
+        let sockets: Vec<&Socket> = wires.iter().map(|wire| &wire.stream.socket).collect();
+        Ok(socket::wait_for_any(&sockets, end)?)
     }
 
     /// The next message, or `None` if none comes until then; what has come of one is kept.
