@@ -472,6 +472,50 @@ fn p9_with_a_part_of_it_gone_the_rest_serves_and_what_was_cleared_is_not_read_wh
 }
 
 #[test]
+fn memory_that_serves_while_redis_is_gone_does_so_while_a_part_of_it_is() {
+    static FLEET: LazyLock<Fleet> = LazyLock::new(|| Fleet::start(0));
+    cached! {
+        OFF off = with_memory(FLEET.redis());
+        ON on = with_memory(FLEET.redis().serve_while_unreachable(true));
+        OTHER other = bare(FLEET.redis());
+    }
+    let serves = |call: fn(u64) -> (u64, u64), hits: fn() -> u64| {
+        let before = hits();
+        (0..MANY).for_each(|n| assert_eq!(call(n).0, n));
+        hits() >= before + MANY
+    };
+    let off_hits = || off::stats().memory_hits;
+    let on_hits = || on::stats().memory_hits;
+    until("memory serves", || {
+        serves(off, off_hits) && serves(on, on_hits)
+    });
+    FLEET.lock().kill(0);
+    // Only then is nothing proven any more.
+    until("the other's memory is off", || {
+        let before = off_hits();
+        off(1);
+        off_hits() == before
+    });
+    // That other nodes answer changes nothing.
+    until("memory serves all along", || {
+        (0..20).all(|_| {
+            thread::sleep(Duration::from_millis(50));
+            serves(on, on_hits)
+        })
+    });
+    FLEET.lock().restart(0);
+    FLEET.lock().wait();
+    until("memory serves", || {
+        serves(off, off_hits) && serves(on, on_hits)
+    });
+    for n in 0..MANY {
+        let before = on(n);
+        until("it is cleared", || other::clear(n) == Cleared::Applied);
+        until("that is heard of", || on(n) != before);
+    }
+}
+
+#[test]
 fn nodes_that_are_named_and_dead_are_passed_over() {
     static FLEET: LazyLock<Fleet> = LazyLock::new(|| Fleet::start(1));
     cached! {

@@ -1,6 +1,5 @@
 //! A connection that is ready for use: authenticated, at its database, with the scripts there, and its fence known.
 
-use std::borrow::Cow;
 use std::mem;
 use std::time::{Duration, Instant};
 
@@ -163,7 +162,7 @@ impl Link {
         end: Instant,
     ) -> Result<Outcomes, Broken> {
         let mut commands = mem::take(&mut self.commands);
-        let by_bucket = ByBucket::of(looks, &self.names);
+        let by_bucket = look::ByBucket::of(looks, &self.names);
         let bucket = |look: &Look| self.names.bucket(&look.key);
         let mut together = Vec::new();
         for looks in by_bucket.looks.chunk_by(|a, b| bucket(a) == bucket(b)) {
@@ -246,40 +245,6 @@ impl Link {
             replies,
             fence: self.fence,
         })))
-    }
-}
-
-/// Looks, those of one bucket together.
-struct ByBucket<'a> {
-    looks: Cow<'a, [Look]>,
-    /// Where each of them was; nothing, if there.
-    places: Vec<usize>,
-}
-
-impl<'a> ByBucket<'a> {
-    fn of(looks: &'a [Look], names: &Names) -> Self {
-        if !names.cluster || looks.len() < 2 {
-            return ByBucket {
-                looks: looks.into(),
-                places: Vec::new(),
-            };
-        }
-        let mut places: Vec<usize> = (0..looks.len()).collect();
-        places.sort_by_key(|at| names.bucket(&looks[*at].key));
-        ByBucket {
-            looks: places.iter().map(|at| looks[*at]).collect(),
-            places,
-        }
-    }
-
-    /// What came of each of them, as they were.
-    fn in_place<T>(&self, looked: Vec<T>) -> Vec<T> {
-        if self.places.is_empty() {
-            return looked;
-        }
-        let mut placed: Vec<_> = self.places.iter().zip(looked).collect();
-        placed.sort_unstable_by_key(|(at, _)| **at);
-        placed.into_iter().map(|(_, looked)| looked).collect()
     }
 }
 

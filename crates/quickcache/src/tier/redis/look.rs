@@ -1,6 +1,7 @@
 //! A look at what is under a key, and under its function's own key. Looks that are made at once are one `MGET` (in a cluster one for each bucket), in which a function is asked for
 //! once: for the server a key more is much less than a command more, and so it is for whoever reads the replies.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use redis::Value;
@@ -34,6 +35,40 @@ pub struct Looked {
 
 /// What came of a look.
 pub type Outcome = Result<Looked, Out>;
+
+/// Looks, those of one bucket together.
+pub(super) struct ByBucket<'a> {
+    pub(super) looks: Cow<'a, [Look]>,
+    /// Where each of them was; nothing, if there.
+    places: Vec<usize>,
+}
+
+impl<'a> ByBucket<'a> {
+    pub(super) fn of(looks: &'a [Look], names: &Names) -> Self {
+        if !names.cluster || looks.len() < 2 {
+            return ByBucket {
+                looks: looks.into(),
+                places: Vec::new(),
+            };
+        }
+        let mut places: Vec<usize> = (0..looks.len()).collect();
+        places.sort_by_key(|at| names.bucket(&looks[*at].key));
+        ByBucket {
+            looks: places.iter().map(|at| looks[*at]).collect(),
+            places,
+        }
+    }
+
+    /// What came of each of them, as they were.
+    pub(super) fn in_place<T>(&self, looked: Vec<T>) -> Vec<T> {
+        if self.places.is_empty() {
+            return looked;
+        }
+        let mut placed: Vec<_> = self.places.iter().zip(looked).collect();
+        placed.sort_unstable_by_key(|(at, _)| **at);
+        placed.into_iter().map(|(_, looked)| looked).collect()
+    }
+}
 
 /// The functions of looks, each once.
 fn functions(looks: &[Look]) -> Vec<[u8; 20]> {
