@@ -2,8 +2,8 @@
 
     python bench/python/fleet_cost.py           no bounds: the figures of docs/redis.md
 
-Processes stand for processes; "machines" are folders in which they meet. Each has a memory tier before the Redis, and has called one
-function in one thread.
+Processes stand for processes; "machines" are folders in which they meet. Each has a memory tier before the Redis, and has
+called one function in one thread.
 """
 import contextlib
 import subprocess
