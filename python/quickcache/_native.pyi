@@ -100,6 +100,7 @@ class Redis:
         primary: str | None = None,
         cluster: bool = False,
         secret: bytes | Iterable[bytes] | None = None,
+        serve_while_unreachable: bool = False,
     ) -> Redis: ...
     @overload
     def get(self, key: str, default: None = None) -> Any | None: ...

@@ -86,8 +86,14 @@ async def call(helper, args, kwargs):
             return owner.result[0]
         if kind == 'lead' and owner.stopped is not None:
             raise owner.stopped
-    with _native.Execution(helper):
-        return await helper.fn(*args, **kwargs)
+    try:
+        with _native.Execution(helper):
+            return await helper.fn(*args, **kwargs)
+    except Exception as error:
+        found, value = await _last(step, loop, error)
+        if not found:
+            raise
+        return value
 
 
 async def _flight_end(step, owner, loop, patience):
@@ -215,6 +221,16 @@ async def _store(step, loop, *value):
         step.stood(asking)
 
 
+async def _last(step, loop, error):
+    """Whether there is a last value in place of what the function raised, and the value; then the flight is over."""
+    if not step.may_be_stale(error):
+        return False, None
+    asking = step.past()
+    if asking is not None:
+        await _answer(asking, loop)
+    return step.last(asking)
+
+
 async def _execute(step, loop, helper, args, kwargs):
     try:
         step.begin()
@@ -226,9 +242,12 @@ async def _execute(step, loop, helper, args, kwargs):
     except BaseException as error:
         try:
             await _store(step, loop)
+            found, value = await _last(step, loop, error)
         except _STOPS:
             step.abandon()
             raise
+        if found:
+            return value
         step.raised(error)
         raise
     try:

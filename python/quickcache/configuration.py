@@ -5,7 +5,7 @@ function then is lives in `v1`.
 """
 import datetime
 
-from ._native import Memory
+from ._native import Memory, Redis, Store
 from .cache_helpers import CacheWithPresets, TieredCache
 from .quickcache import decorate
 from .quickcache_helper import isfunction
@@ -28,6 +28,10 @@ class Configuration:
     ``version`` (default: none)
         A whole number; raise it when the function changes. Without one a changed source text, decorators included, makes it
         another function.
+
+    ``stale_timeout`` (default ``None``: what the function raises is raised)
+        Seconds, or a timedelta, beyond its timeout for which the last value takes the place of what the function raises. Each
+        call tries the function, and no failure renews the value. What was cleared is never given.
 
     And of a function alone:
 
@@ -69,8 +73,13 @@ class Configuration:
             if 'vary_on' not in whole:
                 raise TypeError("{}: vary_on is missing; write @quickcache(['name']) with the arguments that its value depends "
                                 'on, [] if there are none'.format(fn.__name__))
+            stale_timeout = whole.get('stale_timeout')
+            if stale_timeout is not None and not isinstance(self._shared, (Store, Redis)):
+                raise TypeError('{}: stale_timeout needs a Store or a Redis, which keep a value beyond its timeout, and {} does '
+                                'not; leave it out'.format(fn.__name__, type(self._shared).__name__))
             return decorate(fn, V1Function(
-                fn, whole['vary_on'], self._cache(whole), whole.get('skip_arg'), _name(fn.__name__, name), whole.get('version')))
+                fn, whole['vary_on'], self._cache(whole), whole.get('skip_arg'), _name(fn.__name__, name), whole.get('version'),
+                stale_timeout))
 
         return decorator
 
@@ -132,7 +141,7 @@ def _skip_arg(where, option, value):
     raise TypeError('{}: skip_arg must be the name of an argument, a function or None, not {!r}'.format(where, value))
 
 
-def _seconds(where, option, value):
+def _seconds(where, option, value, none='no expiry'):
     if value is None:
         return None
     if isinstance(value, datetime.timedelta):
@@ -140,8 +149,14 @@ def _seconds(where, option, value):
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError('{}: {} must be a number of seconds, a timedelta or None, not {!r}'.format(where, option, value))
     if not value > 0:
-        raise ValueError('{}: {} must be more than 0 seconds, not {!r}; None means no expiry'.format(where, option, value))
+        raise ValueError('{}: {} must be more than 0 seconds, not {!r}; None means {}'.format(where, option, value, none))
     return value
+
+
+def _stale_timeout(where, option, value):
+    value = _seconds(where, option, value, 'that what the function raises is raised')
+    # An int may be beyond every float.
+    return None if value is None else float(min(value, _CENTURY))
 
 
 def _version(where, option, value):
@@ -164,4 +179,9 @@ def _name(where, value):
     return value
 
 
-_CHECKS = {'vary_on': _vary_on, 'skip_arg': _skip_arg, 'memoize_timeout': _seconds, 'timeout': _seconds, 'version': _version}
+# In seconds.
+_CENTURY = 100 * 366 * 24 * 3600
+
+_CHECKS = {
+    'vary_on': _vary_on, 'skip_arg': _skip_arg, 'memoize_timeout': _seconds, 'timeout': _seconds, 'version': _version,
+    'stale_timeout': _stale_timeout}

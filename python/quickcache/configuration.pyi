@@ -20,6 +20,7 @@ class Configuration:
         memoize_timeout: _Timeout = ...,
         timeout: _Timeout = ...,
         version: int | None = ...,
+        stale_timeout: _Timeout = ...,
     ) -> Configuration: ...
     def __call__(
         self,
@@ -29,5 +30,6 @@ class Configuration:
         memoize_timeout: _Timeout = ...,
         timeout: _Timeout = ...,
         version: int | None = ...,
+        stale_timeout: _Timeout = ...,
         name: str | None = ...,
     ) -> _Decorator: ...

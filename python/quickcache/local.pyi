@@ -12,4 +12,5 @@ def get_local_quickcache(
     vary_on: _VaryOn = ...,
     skip_arg: _SkipArg = ...,
     version: int | None = ...,
+    stale_timeout: float | timedelta | None = ...,
 ) -> Configuration: ...

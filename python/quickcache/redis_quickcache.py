@@ -1,7 +1,9 @@
 """The constructor for several machines: memory in front, a Redis or Valkey server behind it."""
 from ._native import Redis
 
-_OWN = ('namespace', 'budget', 'staleness', 'connections', 'folder', 'ca_file', 'primary', 'cluster', 'secret')
+_OWN = (
+    'namespace', 'budget', 'staleness', 'connections', 'folder', 'ca_file', 'primary', 'cluster', 'secret',
+    'serve_while_unreachable')
 
 
 def get_redis_quickcache(url='redis://localhost:6379/0', memoize_timeout=10, timeout=300, **options):

@@ -18,7 +18,9 @@ def get_redis_quickcache(
     primary: str | None = ...,
     cluster: bool = ...,
     secret: bytes | Iterable[bytes] | None = ...,
+    serve_while_unreachable: bool = ...,
     vary_on: _VaryOn = ...,
     skip_arg: _SkipArg = ...,
     version: int | None = ...,
+    stale_timeout: float | timedelta | None = ...,
 ) -> Configuration: ...

@@ -16,6 +16,8 @@ class Stats:
     redis_hits: int = 0
     #: Calls served by the other tiers.
     outer_hits: int = 0
+    #: Calls whose function raised, and that gave the last value: see `stale_timeout`. Each is no hit, and a miss besides.
+    stale_hits: int = 0
     #: Calls that no tier served and that led an execution.
     misses: int = 0
     #: Values that were stored: of executions, and from the store in the memory tier.
@@ -80,6 +82,8 @@ class Explanation:
     #: Why the memory tier of this process missed this key last, whether or not another tier had it: 'new', 'expired', 'cleared',
     #: 'refused' (computed and not stored), 'evicted'; None if it is not among the last 256, or its function raised.
     last_miss: Optional[str] = None
+    #: Its time is over: a call runs the function, and gives this value if that raises. `time_left` says for how long yet.
+    stale: bool = False
 
     @classmethod
     def of(cls, helper, args, kwargs):

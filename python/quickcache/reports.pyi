@@ -7,6 +7,7 @@ class Stats:
     store_hits: int = 0
     redis_hits: int = 0
     outer_hits: int = 0
+    stale_hits: int = 0
     misses: int = 0
     fills: int = 0
     refused_fills: int = 0
@@ -38,5 +39,6 @@ class Explanation:
     time_left: float | None = None
     bytes: int | None = None
     last_miss: str | None = None
+    stale: bool = False
     @classmethod
     def of(cls, helper: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Explanation: ...

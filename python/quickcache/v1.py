@@ -10,7 +10,7 @@ from .quickcache_helper import QuickCacheHelper, isfunction, key_values
 
 
 class V1Function(QuickCacheHelper):
-    def __init__(self, fn, vary_on, cache, skip_arg=None, name=None, version=None):
+    def __init__(self, fn, vary_on, cache, skip_arg=None, name=None, version=None, stale_timeout=None):
         check_function(fn)
         self.fn = fn
         self.cache = cache
@@ -19,6 +19,8 @@ class V1Function(QuickCacheHelper):
         self.skip_arg = _checked_skip_arg(fn, skip_arg, arguments, self.vary_on)
         # Bytes are no text here, and need no UTF-8.
         self.encoding_assert = None
+        # Seconds for which tiers keep a value beyond its timeout, for calls whose function raises.
+        self.stale_timeout = stale_timeout
         module, own_name = ('', name) if name is not None else (_module(fn), fn.__qualname__)
         source = b'' if name is not None or version is not None else _native.source_hash(_source_text(fn))
         self.keys = _native.V1Keys(module, own_name, '' if version is None else str(version), source, b'')

@@ -6,6 +6,7 @@ from .quickcache_helper import QuickCacheHelper
 
 class V1Function(QuickCacheHelper):
     keys: Any
+    stale_timeout: float | None
     def __init__(
         self,
         fn: Callable[..., Any],
@@ -14,6 +15,7 @@ class V1Function(QuickCacheHelper):
         skip_arg: str | Callable[..., object] | None = None,
         name: str | None = None,
         version: int | None = None,
+        stale_timeout: float | None = None,
     ) -> None: ...
     def get_cache_key(self, /, *args: Any, **kwargs: Any) -> str: ...
 

@@ -26,6 +26,8 @@ pub enum FlightKey {
 pub enum Outcome {
     /// The value; whether followers may have the same object.
     Value(Py<PyAny>, bool),
+    /// The same: the last value, since the function raised.
+    Stale(Py<PyAny>, bool),
     Raised(PyErr),
     /// Nothing to share: look again.
     Nothing,

@@ -10,7 +10,7 @@ use crate::call::Call;
 use crate::ffi::{self, PyObject, PyTypeObject};
 use crate::keys::{Keys, V1Keys};
 use crate::memo::{Memo, NO_FORM};
-use crate::memory::{Inner, Space};
+use crate::memory::{Inner, Space, millis};
 use crate::params::Params;
 use crate::stack::Stack;
 use crate::{plans, state, testing};
@@ -29,6 +29,9 @@ pub type Few<T> = SmallVec<[T; 4]>;
 /// Functions with more parameters, or keys with more parts, take the slow path: it allocates.
 pub const MAX_PARAMS: usize = 16;
 pub const MAX_PARTS: usize = 8;
+
+/// A century, in milliseconds: so that no deadline is beyond what an entry of the memory tier can tell from none.
+const LONGEST_STALE: u64 = 100 * 366 * 24 * 3_600_000;
 
 /// How many memos are made for one function.
 const MAX_LESSONS: u32 = 1000;
@@ -506,7 +509,14 @@ fn compile(helper: &Bound<PyAny>) -> PyResult<Option<Compiled>> {
         Keys::Seed(prefix.to_str()?.into())
     };
     let cache = testing::stand_in(helper.getattr("cache")?)?;
-    let (stack, mut cache_types) = Stack::of(&cache, &keys)?;
+    let stale = match &keys {
+        Keys::V1(_) => match helper.getattr("stale_timeout")?.extract::<Option<f64>>() {
+            Ok(seconds) => seconds.map_or(0, |seconds| millis(seconds).min(LONGEST_STALE)),
+            Err(_) => return Ok(None),
+        },
+        Keys::Seed(_) => 0,
+    };
+    let (stack, mut cache_types) = Stack::of(&cache, &keys, stale)?;
     let mut types = vec![helper.get_type().into_any().unbind()];
     types.append(&mut cache_types);
     Ok(Some(Compiled {

@@ -5,8 +5,10 @@ use crate::cell::GilCell;
 use crate::clock;
 use crate::helper::ready;
 use crate::memory::Memory;
-use crate::stack::{Stack, Tiers};
+use crate::part::Part;
+use crate::stack::{Native, Stack, Tiers};
 use crate::state::{FLIGHTS, add};
+use crate::store::Standing;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
@@ -142,6 +144,7 @@ fn stats<'py>(helper: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
     out.set_item("store_hits", c.store_hits.get())?;
     out.set_item("redis_hits", c.redis_hits.get())?;
     out.set_item("outer_hits", c.outer_hits.get())?;
+    out.set_item("stale_hits", c.stale_hits.get())?;
     out.set_item("misses", c.misses.get())?;
     out.set_item("fills", c.fills.get())?;
     out.set_item("refused_fills", c.refused.get())?;
@@ -194,37 +197,31 @@ fn explain<'py>(
     let tiers = match &op.c.stack {
         Stack::Foreign(tiers) => tiers,
         Stack::Native(n) => {
-            if let Some((deadline, lifetime, weight)) =
-                n.memory.get().standing(py, &n.space, &parts.parts)
-            {
-                let now = clock::now();
-                out.set_item("tier", "memory")?;
-                if deadline != NEVER {
-                    out.set_item("time_left", (deadline - now) as f64 / 1e3)?;
+            let in_store = || n.store.as_ref()?.standing(&n.see(&key)?, n.space.stale);
+            let in_redis = || n.redis.as_ref()?.standing(py, n, &key);
+            let tiers: [(_, &dyn Fn() -> Option<Standing>); 3] = [
+                ("memory", &|| in_memory(py, n, &parts.parts)),
+                ("store", &in_store),
+                ("redis", &in_redis),
+            ];
+            // The first that is a hit, or else the first that a call may give whose function raises.
+            let mut known = None;
+            for (tier, standing) in tiers {
+                match standing() {
+                    Some(standing) if !standing.stale => {
+                        known = Some((tier, standing));
+                        break;
+                    }
+                    Some(standing) if known.is_none() => known = Some((tier, standing)),
+                    _ => {}
                 }
-                if let Some(lifetime) = lifetime {
-                    out.set_item("age", now.saturating_sub(deadline - lifetime) as f64 / 1e3)?;
-                }
-                out.set_item("bytes", weight)?;
-                return Ok(out);
             }
-            if let Some(at) = &n.store
-                && let Some(seen) = n.see(&key)
-                && let Some(standing) = at.standing(&seen)
-            {
-                out.set_item("tier", "store")?;
+            if let Some((tier, standing)) = known {
+                out.set_item("tier", tier)?;
                 out.set_item("age", standing.age)?;
                 out.set_item("time_left", standing.left)?;
                 out.set_item("bytes", standing.bytes)?;
-                return Ok(out);
-            }
-            if let Some(at) = &n.redis
-                && let Some(standing) = at.standing(py, n, &key)
-            {
-                out.set_item("tier", "redis")?;
-                out.set_item("age", standing.age)?;
-                out.set_item("time_left", standing.left)?;
-                out.set_item("bytes", standing.bytes)?;
+                out.set_item("stale", standing.stale)?;
                 return Ok(out);
             }
             &n.rest
@@ -232,6 +229,21 @@ fn explain<'py>(
     };
     out.set_item("tier", tiers.holder(&key)?)?;
     Ok(out)
+}
+
+/// What the memory tier knows of a key.
+fn in_memory(py: Python, n: &Native, parts: &[Part]) -> Option<Standing> {
+    let (deadline, lifetime, weight) = n.memory.get().standing(py, &n.space, parts)?;
+    let (now, fresh_until) = (clock::now(), n.space.fresh_until(deadline));
+    let stale = fresh_until <= now;
+    let until = if stale { deadline } else { fresh_until };
+    let seconds = |millis: u64| millis as f64 / 1e3;
+    Some(Standing {
+        age: lifetime.map(|lifetime| seconds(now.saturating_sub(deadline - lifetime))),
+        stale,
+        left: (deadline != NEVER).then(|| seconds(until.saturating_sub(now))),
+        bytes: weight as usize,
+    })
 }
 
 /// Every key of a function; says whether that is certain in every tier that others share.
@@ -263,7 +275,7 @@ fn clear_all(helper: &Bound<PyAny>) -> PyResult<bool> {
                     .collect::<Result<_, _>>()
                     .map_err(|_| cannot(&foreign(rest.iter().map(|t| t.bind(py).clone()))))?;
                 for m in memories.iter().rev() {
-                    let space = m.get().space(py, "", &op.c.keys, false);
+                    let space = m.get().space(py, "", &op.c.keys, None);
                     m.get().clear_space(py, &space);
                 }
             }

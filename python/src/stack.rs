@@ -115,14 +115,19 @@ pub enum Tiers {
 }
 
 impl Stack {
-    /// Of a helper's cache; with the classes that must stay as they are.
-    pub fn of(cache: &Bound<PyAny>, keys: &Keys) -> PyResult<(Stack, Vec<Py<PyAny>>)> {
+    /// Of a helper's cache, and its stale timeout; with the classes that must stay as they are.
+    pub fn of(cache: &Bound<PyAny>, keys: &Keys, stale: u64) -> PyResult<(Stack, Vec<Py<PyAny>>)> {
         let py = cache.py();
         let home = home(py)?;
         let mut guarded = Vec::new();
         if let Some(first) = NativeTier::of(cache, &mut guarded)? {
             return Ok((
-                Stack::Native(NativeTier::stack(&[first], keys, Tiers::None, false)?),
+                Stack::Native(NativeTier::stack(
+                    &[first],
+                    keys,
+                    (Tiers::None, false),
+                    stale,
+                )?),
                 guarded,
             ));
         }
@@ -160,7 +165,7 @@ impl Stack {
                     [] => Tiers::None,
                     _ => Tiers::Behind(rest.iter().map(|c| c.clone().unbind()).collect()),
                 };
-                let mut native = NativeTier::stack(&natives, keys, rest, serialises)?;
+                let mut native = NativeTier::stack(&natives, keys, (rest, serialises), stale)?;
                 native.of = Some(Source {
                     cache: cache.clone().unbind(),
                     tiers: caches.iter().map(|c| c.clone().unbind()).collect(),

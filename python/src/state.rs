@@ -111,6 +111,7 @@ pub fn pristine(helper: &Bound<PyAny>) -> PyResult<bool> {
         "skip_arg",
         "encoding_assert",
         "keys",
+        "stale_timeout",
         "_plan",
     ];
     for name in own.cast::<PyDict>()?.keys() {
@@ -170,6 +171,8 @@ pub struct Counts {
     pub store_hits: Cell<u64>,
     pub redis_hits: Cell<u64>,
     pub outer_hits: Cell<u64>,
+    /// Calls whose function raised, and that gave the last value.
+    pub stale_hits: Cell<u64>,
     pub misses: Cell<u64>,
     pub fills: Cell<u64>,
     pub refused: Cell<u64>,

@@ -117,14 +117,17 @@ impl<'py> NativeTier<'py> {
             && store.is_none_or(|store| store.key_prefix == self.key_prefix)
     }
 
-    /// The stack of these tiers, each behind the one before it.
+    /// The stack of these tiers, each behind the one before it. Store and Redis, and memory before them, keep a value for `stale`
+    /// milliseconds beyond its time.
     pub fn stack(
         tiers: &[NativeTier<'py>],
         keys: &Keys,
-        rest: Tiers,
-        serialises: bool,
+        (rest, serialises): (Tiers, bool),
+        stale: u64,
     ) -> PyResult<Native> {
         let first = &tiers[0];
+        // What is behind keeps nothing beyond its time, and may be asked by text only.
+        let stale = if rest.is_none() { stale } else { 0 };
         let memory = match &first.of {
             Ours::Memory(memory) => memory.clone(),
             Ours::Store(store) => store.get().nothing(store.py())?,
@@ -135,7 +138,12 @@ impl<'py> NativeTier<'py> {
             _ => None,
         });
         let redis = behind.map(|(redis, tier)| {
-            redis::At::new(redis, tier.timeout, &tier.key_prefix, keys, tiers.len() > 1)
+            let times = redis::Times {
+                timeout: tier.timeout,
+                stale,
+                has_faster: tiers.len() > 1,
+            };
+            redis::At::new(redis, times, &tier.key_prefix, keys)
         });
         let proven = redis.as_ref().map(redis::At::proven);
         let store = tiers.iter().find_map(|tier| match &tier.of {
@@ -160,9 +168,10 @@ impl<'py> NativeTier<'py> {
             redis.listen(store.shared());
         }
         let own = memory.get();
+        let behind = store.as_ref().map(|_| stale);
         Ok(Native {
             remembers: first.is_memory(),
-            space: own.space(memory.py(), &first.key_prefix, keys, store.is_some()),
+            space: own.space(memory.py(), &first.key_prefix, keys, behind),
             timeout: first.timeout,
             copy: first.copies || own.copy.unwrap_or(serialises),
             key_prefix: first.key_prefix.as_str().into(),

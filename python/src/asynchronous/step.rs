@@ -430,6 +430,13 @@ impl Step {
             Some(Outcome::Value(v, encoded)) => {
                 Ok((true, served(v.bind(py).clone(), *encoded)?.unbind()))
             }
+            Some(Outcome::Stale(v, encoded)) => {
+                // The step that led has counted its own.
+                if let Some(p) = self.plan.as_ref().filter(|_| follows) {
+                    add(&p.bind(py).get().counts.stale_hits);
+                }
+                Ok((true, served(v.bind(py).clone(), *encoded)?.unbind()))
+            }
             Some(Outcome::Nothing) | None => Ok((false, py.None())),
         }
     }
@@ -494,6 +501,54 @@ impl Step {
         }
         self.end(py, Outcome::Nothing, ValidFrom::Joined)?;
         filled.map(|_| ())
+    }
+
+    /// Whether the last value may take the place of what the function raised.
+    fn may_be_stale(&self, error: &Bound<PyAny>) -> bool {
+        let py = error.py();
+        let error = PyErr::from_value(error.clone());
+        let may_be = |op: &Op, n: &Native| op.may_be_stale(n, &error);
+        self.native(py, may_be).unwrap_or(false)
+    }
+
+    /// What is asked over the network for that; `None`: nothing.
+    fn past(&mut self, py: Python) -> PyResult<Option<Asking>> {
+        let key = self.key(py)?;
+        let mut hand = std::mem::take(&mut self.hand);
+        let asking = self.native(py, |_, n| {
+            let at = n.redis.as_ref()?;
+            let own = at.key(&key);
+            let job = at.past_job(py, n, &own, &mut hand)?;
+            Some(Asking::new(at.at(), own, job))
+        });
+        self.hand = hand;
+        Ok(asking.flatten())
+    }
+
+    /// `(True, value)`: the last value, with which the flight is over; or `(False, None)`.
+    #[pyo3(signature = (asking))]
+    fn last(&mut self, py: Python, asking: Option<&Asking>) -> PyResult<(bool, Py<PyAny>)> {
+        let Some(op) = self.op(py) else {
+            return Ok((false, py.None()));
+        };
+        let Stack::Native(n) = &op.c.stack else {
+            return Ok((false, py.None()));
+        };
+        let (key, parts, counts) = (self.key(py)?, self.parts(&op), op.counts());
+        let last = match &n.redis {
+            Some(at) => {
+                let answer = asking.map(|asking| asking.answer(py));
+                at.last(py, n, &at.key(&key), (&mut self.hand, counts), answer)?
+            }
+            None => redis::Last::Unknown,
+        };
+        let Some(stale) = op.last(n, &parts, &key, last)? else {
+            return Ok((false, py.None()));
+        };
+        let valid_from = n.valid_from(&self.hand);
+        self.release();
+        self.end(py, stale.outcome, valid_from)?;
+        Ok((true, stale.value.unbind()))
     }
 
     /// The function raised this exception.

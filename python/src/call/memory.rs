@@ -75,7 +75,7 @@ impl<'py> Op<'py> {
                     let outcome = match follow(py, &key, following, &cell, patience(self.counts()))?
                     {
                         Followed::Outcome(o) => o,
-                        Followed::GaveUp(_ticket) => return self.execute(call).result,
+                        Followed::GaveUp(_ticket) => return self.alone(n, parts, &key, call),
                     };
                     add(&self.counts().followed);
                     match &*outcome {
@@ -83,13 +83,17 @@ impl<'py> Op<'py> {
                         _ if !cell.is_for(started) => waited += 1,
                         Outcome::Raised(e) => return Err(e.clone_ref(py)),
                         Outcome::Value(v, encoded) => return served(v.bind(py).clone(), *encoded),
+                        Outcome::Stale(v, encoded) => {
+                            add(&self.counts().stale_hits);
+                            return served(v.bind(py).clone(), *encoded);
+                        }
                         Outcome::Nothing => waited += 1,
                     }
                     if let Some(v) = self.hit(n, parts)? {
                         return Ok(v);
                     }
                     if waited == 2 {
-                        return self.execute(call).result;
+                        return self.alone(n, parts, &key, call);
                     }
                 }
             }
@@ -167,7 +171,12 @@ impl<'py> Op<'py> {
                         let job = at.release_job(&mut hand);
                         at.store(py, lead.key, &mut hand, job);
                     }
+                    let stale = self.or_stale(n, parts, lead.key, &mut hand, &e)?;
                     let valid_from = n.valid_from(&hand);
+                    if let Some(stale) = stale {
+                        lead.end_from(stale.outcome, valid_from)?;
+                        return Ok(stale.value);
+                    }
                     lead.end_from(Outcome::Raised(e.clone_ref(py)), valid_from)?;
                 }
                 return Err(e);

@@ -6,6 +6,7 @@ mod arguments;
 mod hand;
 mod leader;
 mod memory;
+mod stale;
 mod store;
 mod user;
 

@@ -54,7 +54,7 @@ impl Memory {
         }]
     }
 
-    /// The spaces that a text key may be of: one with a store behind it and one without at most, but for keys that do not say of which
+    /// The spaces that a text key may be of: one with a store behind it and one without, one for each stale timeout, but for keys that do not say of which
     /// function they are.
     fn spaces_of(&self, py: Python, text: &str) -> Vec<Arc<Space>> {
         self.state.with(py, |m| {
@@ -197,10 +197,12 @@ impl Memory {
         let standing = by_text.filter(|s| s.deadline > now).or_else(|| {
             let text = key.to_str().ok()?;
             let (space, hash) = self.typed(py, text)?;
-            self.state.with(py, |m| {
+            let mut standing = self.state.with(py, |m| {
                 m.table
                     .standing(hash, |e| is_typed(e, &space, &text[space.own_from..]))
-            })
+            })?;
+            standing.deadline = space.fresh_until(standing.deadline);
+            Some(standing)
         });
         Ok(standing.map_or(0, |s| s.deadline))
     }

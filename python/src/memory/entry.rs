@@ -1,12 +1,13 @@
 //! What the table holds of a value, and the spaces that entries are of.
 
 use crate::cell::GilCell;
+use crate::clock;
 use crate::ffi::{self, PyObject};
 use crate::keys::{Keys, v1_start};
 use crate::part::{self, Part, Tag};
 use crate::value::{self, is_ellipsis};
 use pyo3::prelude::*;
-use quickcache::tier::memory::Found;
+use quickcache::tier::memory::{Found, NEVER};
 use quickcache::tier::store::Watched;
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -114,6 +115,8 @@ pub struct Space {
     pub text: Box<str>,
     /// Whether there is a store behind it: then its entries are as good as their guards, which hold by this table, once it is open.
     pub at_store: bool,
+    /// How many milliseconds its entries stay beyond their deadlines, for calls whose function raises. With a store behind it only.
+    pub stale: u64,
     pub watch: Cell<Option<Watched>>,
     /// How much of `text` the tier has put before the function's own key, which is what flights are known by.
     pub(super) own_from: usize,
@@ -124,10 +127,33 @@ pub struct Space {
 }
 
 impl Space {
-    /// Whether an entry may be handed out: nobody on the machine has cleared it.
+    /// Whether an entry may be handed out: nobody on the machine has cleared it, and it is not stale.
     #[inline(always)]
     pub fn holds(&self, found: &Found<'_, Entry, ()>) -> bool {
+        !self.at_store || self.stands(found) && (self.stale == 0 || self.is_fresh(found))
+    }
+
+    /// The same of one that may be stale.
+    #[inline(always)]
+    pub fn stands(&self, found: &Found<'_, Entry, ()>) -> bool {
         !self.at_store || (self.watch.get()).is_some_and(|watched| watched.holds(found))
+    }
+
+    fn is_fresh(&self, found: &Found<'_, Entry, ()>) -> bool {
+        found.is_fresh(|deadline| clock::passed(self.fresh_until(deadline)))
+    }
+
+    /// Until when an entry of this deadline is a hit.
+    pub fn fresh_until(&self, deadline: u64) -> u64 {
+        match deadline {
+            NEVER => NEVER,
+            deadline => deadline.saturating_sub(self.stale),
+        }
+    }
+
+    /// The deadline of an entry that is a hit until then.
+    pub(super) fn kept_until(&self, fresh_until: u64) -> u64 {
+        fresh_until.saturating_add(self.stale)
     }
 
     /// Whether a text key is of this space. A key of scheme `v1` does not say of which function it is: it may be of any.

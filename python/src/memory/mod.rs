@@ -38,6 +38,8 @@ pub struct Inner {
     live: HashSet<u32>,
     next: u32,
     seed: u64,
+    /// The stale timeouts that its spaces have.
+    stales: Vec<u64>,
     /// Some text that looks like a key of a function was set by text.
     texts: bool,
 }
@@ -54,10 +56,11 @@ impl Inner {
         (holds(&found) && found.visit(clock::passed)).then(|| found.payload())
     }
 
-    /// The spaces of a name: with a store behind them, and without.
+    /// The spaces of a name: without a store behind them, and with one.
     fn spaces_named(&self, name: &str) -> impl Iterator<Item = &Arc<Space>> {
-        let spaces = [false, true].map(|at_store| self.spaces.get(&*own_name(name, at_store)));
-        spaces.into_iter().flatten()
+        let behind = self.stales.iter().map(|stale| Some(*stale));
+        let named = |behind| self.spaces.get(&*own_name(name, behind));
+        [None, Some(0)].into_iter().chain(behind).filter_map(named)
     }
 
     /// The entries as the hit path asks for them.
@@ -104,12 +107,12 @@ pub fn hash_text(text: &str) -> u64 {
 }
 
 /// What a space is kept under. With a store behind it a space is another one: its entries are good for as long as nobody on the machine
-/// clears them.
-fn own_name(name: &str, at_store: bool) -> std::borrow::Cow<'_, str> {
-    if at_store {
-        format!("\u{1}{name}").into()
-    } else {
-        name.into()
+/// clears them. So it is with each stale timeout, which tells when they are fresh.
+fn own_name(name: &str, behind: Option<u64>) -> std::borrow::Cow<'_, str> {
+    match behind {
+        None => name.into(),
+        Some(0) => format!("\u{1}{name}").into(),
+        Some(stale) => format!("\u{1}{stale}\u{1}{name}").into(),
     }
 }
 
@@ -137,6 +140,7 @@ impl Memory {
                 live: HashSet::from([BY_TEXT]),
                 next: BY_TEXT,
                 seed: random(),
+                stales: Vec::new(),
                 texts: false,
             }),
             timeout,
@@ -157,21 +161,33 @@ impl Memory {
         unsafe { self.state.peek() }
     }
 
-    /// The space of these keys, before whose texts the tier puts `key_prefix`; made when it is not there yet.
-    pub fn space(&self, py: Python, key_prefix: &str, keys: &Keys, at_store: bool) -> Arc<Space> {
+    /// The space of these keys, before whose texts the tier puts `key_prefix`; made when it is not there yet. `behind`: there is a store
+    /// behind it, and so long its entries stay when they are stale.
+    pub fn space(
+        &self,
+        py: Python,
+        key_prefix: &str,
+        keys: &Keys,
+        behind: Option<u64>,
+    ) -> Arc<Space> {
         let text = format!("{key_prefix}{}", keys.space()).into_boxed_str();
-        let name = own_name(&text, at_store);
+        let name = own_name(&text, behind);
+        let stale = behind.unwrap_or(0);
         self.state.with(py, |m| {
             if let Some(space) = m.spaces.get(&*name) {
                 return space.clone();
             }
             m.next += 1;
+            if stale != 0 && !m.stales.contains(&stale) {
+                m.stales.push(stale);
+            }
             let space = Arc::new(Space {
                 id: Cell::new(m.next),
                 seed: Cell::new(random()),
                 function: next_function(),
                 text: text.clone(),
-                at_store,
+                at_store: behind.is_some(),
+                stale,
                 watch: Cell::new(None),
                 own_from: key_prefix.len(),
                 keys: keys.clone(),
@@ -198,6 +214,27 @@ impl Memory {
             self.state.with(py, |m| {
                 let e = m.find(hash, |e| e.has_key(id, parts), |found| space.holds(found))?;
                 Some((Bound::from_borrowed_ptr(py, e.value), e.encoded()))
+            })
+        }
+    }
+
+    /// As `look`, of an entry that may be stale, for a call whose function raised. Counts no visit.
+    pub fn look_stale<'py>(
+        &self,
+        py: Python<'py>,
+        space: &Space,
+        parts: &[Part],
+    ) -> Option<(Bound<'py, PyAny>, bool)> {
+        self.settle(py);
+        let id = space.id.get();
+        // SAFETY: as in `look`.
+        unsafe {
+            let hash = hash_parts(space.seed.get(), parts);
+            self.state.with(py, |m| {
+                let found = m.table.look(hash, |e| e.has_key(id, parts))?;
+                let e = found.payload();
+                (space.stands(&found) && found.is_fresh(clock::passed))
+                    .then(|| (Bound::from_borrowed_ptr(py, e.value), e.encoded()))
             })
         }
     }
@@ -233,7 +270,7 @@ impl Memory {
             let id = space.id.get();
             let same = |e: &Entry| e.has_key(id, parts);
             let life = Life {
-                deadline: standing.deadline,
+                deadline: space.kept_until(standing.deadline),
                 born: now,
                 guard,
             };
@@ -247,7 +284,7 @@ impl Memory {
         adopted.is_some()
     }
 
-    /// Stores the value of a typed key under the id its execution began with, for as long as `guard` holds. Runs no Python code before
+    /// Stores the value of a typed key under the id its execution began with, for as long as `guard` holds; a hit until `deadline`. Runs no Python code before
     /// the table is whole.
     #[allow(clippy::too_many_arguments, reason = "as for Table::insert")]
     pub fn fill(
@@ -272,7 +309,7 @@ impl Memory {
                 let Inner { table, live, .. } = m;
                 table.sweep(now, 1, |e| !live.contains(&e.space()), &mut out);
                 let life = Life {
-                    deadline,
+                    deadline: space.kept_until(deadline),
                     born: now,
                     guard,
                 };
@@ -295,7 +332,7 @@ impl Memory {
         gone.is_some()
     }
 
-    /// What an entry is worth: deadline, lifetime, bytes as `max_bytes` counts them; for `explain`.
+    /// What an entry is worth, a stale one too: deadline, lifetime, bytes as `max_bytes` counts them; for `explain`.
     pub fn standing(
         &self,
         py: Python,
@@ -309,7 +346,7 @@ impl Memory {
             self.state.with(py, |m| {
                 let same = |e: &Entry| e.has_key(id, parts);
                 let (found, s) = m.table.look_with_standing(hash, same)?;
-                let good = space.holds(&found) && s.deadline > clock::now();
+                let good = space.stands(&found) && s.deadline > clock::now();
                 good.then_some((s.deadline, s.lifetime, bytes_of(s.weight)))
             })
         }
@@ -338,10 +375,10 @@ impl Memory {
         self.state.with(py, |m| {
             let same = |e: &Entry| unsafe { e.has_key(id, parts) };
             let (found, s) = m.table.look_with_standing(hash, same)?;
-            if s.deadline <= clock::now() {
+            if space.fresh_until(s.deadline) <= clock::now() {
                 Some(Why::Expired)
             } else {
-                (!space.holds(&found)).then_some(Why::Cleared)
+                (!space.stands(&found)).then_some(Why::Cleared)
             }
         })
     }

@@ -8,7 +8,9 @@ use pyo3::prelude::*;
 use quickcache::protocol::blocking::now;
 #[cfg(unix)]
 use quickcache::tier::redis::Soon;
-use quickcache::tier::redis::{AtRedis, Era, Held, Hit, InPlace, Looked, Meeting, Out, Turn, Via};
+use quickcache::tier::redis::{
+    AtRedis, Era, Held, Hit, InPlace, Looked, Meeting, Out, Past, Released, Turn, Via,
+};
 use quickcache::tier::store::StoreKey;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +36,10 @@ pub enum Job {
         tell_all: Option<Met>,
     },
     Release(Held),
+    /// The same, of a function that raised: what is there for it?
+    GiveBack(Held),
+    /// What is there, stale or not?
+    LookPast,
     Clear(Met),
     ClearAll(Met),
     /// As `Clear`, for who is no function's: this machine is told, too.
@@ -47,6 +53,10 @@ pub enum Answer {
     Wait,
     /// Whether what was held still was.
     Stood(bool),
+    /// What became of a lease that was given back, and what lay there.
+    Released(Released),
+    /// What there is, stale or not.
+    Past(Option<Past>),
     Cleared,
 }
 
@@ -78,6 +88,8 @@ impl Job {
                 tell_all,
             } => Answer::Stood(held.fill(via, &entry, life, tell_all).await?),
             Job::Release(held) => Answer::Stood(held.release(via).await?),
+            Job::GiveBack(held) => Answer::Released(held.release_for_past(via).await?),
+            Job::LookPast => Answer::Past(at.look_past(via, key).await?),
             Job::Clear(met) => {
                 at.clear(via, met, key).await?;
                 Answer::Cleared

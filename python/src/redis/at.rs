@@ -3,7 +3,6 @@
 use super::ask::{Answer, Job, Met};
 use super::{Redis, life};
 use crate::call::Hand;
-use crate::codec;
 use crate::keys::Keys;
 use crate::memory::deadline;
 use crate::plan::Compiled;
@@ -12,12 +11,11 @@ use crate::state::{Counts, FLIGHTS, add};
 use crate::store::{Found, Standing, function_name, store_key};
 use crate::value::is_ellipsis;
 use crate::{clock, warn};
-use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::prelude::*;
-use quickcache::entry::{Entry, Head, Rejected, Unwritten};
+use quickcache::entry::{Entry, Rejected};
 use quickcache::protocol::machine::ValidFrom;
 use quickcache::tier::memory::NEVER;
-use quickcache::tier::redis::{AtRedis, Bell, Fence, Held, Hit, Out};
+use quickcache::tier::redis::{AtRedis, Bell, Fence, Held, Hit, Out, Released};
 use quickcache::tier::store::{Patience, Proven, Shared, StoreKey};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,10 +30,18 @@ pub struct At {
     /// What the tier puts before a text key.
     key_prefix: Box<str>,
     beside: u64,
-    /// Milliseconds.
+    pub(super) times: Times,
+    /// Whether it matters how long a value may still live: a faster tier wants to know, or one that is still there may be stale.
+    asks_life: bool,
+}
+
+/// How long values stay, in milliseconds.
+pub struct Times {
     pub timeout: u64,
-    /// Whether a faster tier wants to know how long a value may still live.
-    has_faster: bool,
+    /// Beyond that, for calls whose function raises.
+    pub stale: u64,
+    /// A faster tier goes by what is left.
+    pub has_faster: bool,
 }
 
 /// What a call knows of its key in Redis.
@@ -45,9 +51,13 @@ pub struct InRedis {
     /// Who gave the value, or the lease.
     fence: Option<Fence>,
     /// From when on the result counts; `None`: for all who were let in.
-    since: Option<ValidFrom>,
+    pub(super) since: Option<ValidFrom>,
     /// What was computed may not be stored anywhere: the key was cleared meanwhile.
     pub void: bool,
+    /// What was replaced since by this machine's clock it is too old, though not by the server's.
+    late: Option<Vec<u8>>,
+    /// What became of the lease of a call whose function raised.
+    pub(super) released: Option<Released>,
 }
 
 /// What a call is to do next.
@@ -66,13 +76,7 @@ pub fn moment(py: Python) -> ValidFrom {
 }
 
 impl At {
-    pub fn new(
-        redis: &Bound<Redis>,
-        timeout: u64,
-        key_prefix: &str,
-        keys: &Keys,
-        has_faster: bool,
-    ) -> At {
+    pub fn new(redis: &Bound<Redis>, times: Times, key_prefix: &str, keys: &Keys) -> At {
         let own = redis.get();
         let name = function_name(keys, key_prefix, own.beside);
         At {
@@ -80,8 +84,8 @@ impl At {
             at: Arc::new(AtRedis::new(own.server, &name)),
             key_prefix: key_prefix.into(),
             beside: own.beside,
-            timeout,
-            has_faster,
+            asks_life: times.has_faster || times.stale != 0,
+            times,
         }
     }
 
@@ -109,7 +113,7 @@ impl At {
     }
 
     /// Whether what Redis has may be what a clear of this machine was to remove. Asked after the key's stamp was read.
-    fn is_pending(&self, n: &Native, key: &StoreKey) -> bool {
+    pub(super) fn is_pending(&self, n: &Native, key: &StoreKey) -> bool {
         self.at.is_pending(self.meeting(n), key)
     }
 
@@ -144,7 +148,7 @@ impl At {
     /// The question of a call that leads; `None`: it may not ask, since what is there may be what a clear was to remove.
     pub fn turn_job(&self, py: Python, n: &Native, key: &StoreKey, hand: &mut Hand) -> Option<Job> {
         hand.redis.since = Some(moment(py));
-        (!self.is_pending(n, key)).then_some(Job::Turn(self.has_faster))
+        (!self.is_pending(n, key)).then_some(Job::Turn(self.asks_life))
     }
 
     /// What its answer means.
@@ -163,11 +167,14 @@ impl At {
                     add(&counts.redis_hits);
                     Turn::Found(found)
                 }
-                // What cannot be read is replaced.
-                None => Turn::Ask(Job::Replace(hit.era)),
+                // What cannot be read is replaced; if a clock alone says that it is too old, it may be stale.
+                None => {
+                    hand.redis.late = (self.times.stale != 0).then(|| hit.entry().to_vec());
+                    Turn::Ask(Job::Replace(hit.era))
+                }
             },
             Ok(Answer::Lead(held)) => {
-                hand.redis.hold(held);
+                hand.redis.hold(self.lasting(held));
                 Turn::Run
             }
             Ok(Answer::Wait) => Turn::Wait,
@@ -225,7 +232,7 @@ impl At {
         if self.is_pending(n, &key) {
             return Ok(None);
         }
-        match Job::Look(self.has_faster).ask(py, &self.at, &key) {
+        match Job::Look(self.asks_life).ask(py, &self.at, &key) {
             Ok(Answer::Found(hit)) => {
                 hand.redis.fence = Some(hit.era.fence);
                 self.read(py, &key, &hit, counts)
@@ -242,7 +249,8 @@ impl At {
         hit: &Hit,
         counts: &Counts,
     ) -> PyResult<Option<Found<'py>>> {
-        let (value, due) = match self.redis.get().decode(py, key, hit)? {
+        let read = self.redis.get().decode(py, key, super::now(), hit.entry());
+        let (value, due) = match read? {
             Ok(read) => read,
             Err(Rejected::Expired) => return Ok(None),
             Err(_) => {
@@ -267,14 +275,14 @@ impl At {
         Ok(Some((value, deadline(clock::now(), left))))
     }
 
-    /// What is known of the entry: nothing is decoded.
+    /// What is known of the entry, which may be stale: nothing is decoded.
     pub fn standing(&self, py: Python, n: &Native, key: &TextKey) -> Option<Standing> {
         let key = self.key(key);
         if self.is_pending(n, &key) {
             return None;
         }
         let Ok(Answer::Found(hit)) = Job::Look(true).ask(py, &self.at, &key) else {
-            return None;
+            return self.standing_past(py, &key);
         };
         let now = super::now();
         let Entry { head, payload, .. } = self
@@ -284,7 +292,8 @@ impl At {
             .read(key.bytes(), now, hit.entry())
             .ok()?;
         Some(Standing {
-            age: now.saturating_sub(head.started) as f64 / 1e3,
+            age: Some(now.saturating_sub(head.started) as f64 / 1e3),
+            stale: false,
             left: (head.deadline != NEVER).then(|| hit.left.unwrap_or_default().as_secs_f64()),
             bytes: payload.len(),
         })
@@ -324,7 +333,22 @@ impl At {
 
     /// What gives back the lease of a function that raised.
     pub fn release_job(&self, hand: &mut Hand) -> Option<Job> {
-        hand.redis.held.take().map(Job::Release)
+        let held = hand.redis.held.take()?;
+        if let Some(entry) = hand.redis.late.take()
+            && let Some(left) = self.late_by_clock(held.of(), &entry)
+        {
+            // It comes back as what it is, for as long as it may be served.
+            return Some(Job::Fill {
+                held: held.beyond(left),
+                entry,
+                life: Duration::ZERO,
+                tell_all: None,
+            });
+        }
+        Some(match self.times.stale {
+            0 => Job::Release(held),
+            _ => Job::GiveBack(held),
+        })
     }
 
     /// What came of either, which was asked at `since`; `fill`: it was a fill.
@@ -339,6 +363,14 @@ impl At {
             // Nobody had cleared it by then.
             Ok(Answer::Stood(true)) => hand.redis.since = Some(since),
             Ok(Answer::Stood(false)) => hand.redis.void = is_fill,
+            Ok(Answer::Released(released)) => {
+                if matches!(released, Released::Stood(_)) {
+                    hand.redis.since = Some(since);
+                }
+                hand.redis.released = Some(released);
+            }
+            // It may have been cleared.
+            Err(_) => hand.redis.released = Some(Released::Lost),
             _ => {}
         }
     }
@@ -367,7 +399,7 @@ impl At {
             // By a fake clock that has ended meanwhile.
             return Ok(None);
         }
-        let due = deadline(began, self.timeout);
+        let due = deadline(began, self.times.timeout);
         if due <= here {
             warn::slower_than_timeout(py, c)?;
             return Ok(None);
@@ -385,8 +417,13 @@ impl At {
     /// Before a value is computed that is no fill: takes the key over.
     pub fn take(&self, py: Python, key: &TextKey, hand: &mut Hand) {
         if let Ok(Answer::Lead(held)) = Job::Take.ask(py, &self.at, &self.key(key)) {
-            hand.redis.hold(held);
+            hand.redis.hold(self.lasting(held));
         }
+    }
+
+    /// What is stored under it is kept for calls whose function raises.
+    fn lasting(&self, held: Held) -> Held {
+        held.beyond(Duration::from_millis(self.times.stale))
     }
 
     /// Stores a value that is no fill, in place of what is there. `false`: something came between, or it cannot be reached; what is there
@@ -454,52 +491,5 @@ fn rest(bell: Option<Bell>, most: Duration) {
     match bell {
         Some(bell) => bell.wait(most),
         None => std::thread::sleep(most),
-    }
-}
-
-impl Redis {
-    /// The value of an entry, and its deadline; why it has none. An interrupt comes out.
-    pub(super) fn decode<'py>(
-        &self,
-        py: Python<'py>,
-        key: &StoreKey,
-        hit: &Hit,
-    ) -> PyResult<Result<(Bound<'py, PyAny>, u64), Rejected>> {
-        let Entry {
-            head,
-            codec,
-            payload,
-        } = match self.seal.read(key.bytes(), super::now(), hit.entry()) {
-            Ok(entry) => entry,
-            Err(why) => return Ok(Err(why)),
-        };
-        match codec::decode(py, codec, &payload, self.pickles()) {
-            Ok(value) => Ok(Ok((value, head.deadline))),
-            Err(error) if error.is_instance_of::<PyException>(py) => Ok(Err(Rejected::OtherCodec)),
-            Err(interrupt) => Err(interrupt),
-        }
-    }
-
-    /// The entry of a value that is `age` milliseconds old and has `left` to live.
-    pub(super) fn encode(
-        &self,
-        value: &Bound<PyAny>,
-        key: &StoreKey,
-        age: u64,
-        left: u64,
-    ) -> PyResult<Vec<u8>> {
-        let now = super::now();
-        let head = Head {
-            generation: 0,
-            started: now.saturating_sub(age),
-            deadline: deadline(now, left),
-        };
-        let encode = |bytes: &mut Vec<u8>| codec::encode(value, self.pickles(), bytes);
-        self.seal
-            .write(key.bytes(), head, encode)
-            .map_err(|why| match why {
-                Unwritten::Codec(error) => error,
-                other => PyValueError::new_err(other.to_string()),
-            })
     }
 }

@@ -74,7 +74,7 @@ impl Redis {
     }
 
     fn found<'py>(&self, py: Python<'py>, at: &At, hit: Hit) -> PyResult<Option<Found<'py>>> {
-        let Ok((value, due)) = self.decode(py, &at.key, &hit)? else {
+        let Ok((value, due)) = self.decode(py, &at.key, clock_now(), hit.entry())? else {
             self.reject();
             return Ok(None);
         };
@@ -158,7 +158,7 @@ impl Redis {
     #[pyo3(
         signature = (url=None, timeout=Timeout(300_000), **options),
         text_signature = "(url='redis://localhost:6379/0', timeout=300, *, namespace='qc', budget=0.1, staleness=0.25, connections=8, \
-                          folder=None, ca_file=None, primary=None, cluster=False, secret=None)"
+                          folder=None, ca_file=None, primary=None, cluster=False, secret=None, serve_while_unreachable=False)"
     )]
     fn py_new(
         url: Option<Bound<PyAny>>,

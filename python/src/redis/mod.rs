@@ -1,5 +1,5 @@
-//! `Redis`, a server that the processes of several machines share, as Python has it: a tier of cached functions (`at`, whose questions are
-//! `ask`, awaited by a `mailbox` on asyncio), and an ordinary cache for whoever has a text key (`cache`).
+//! `Redis`, a server that the processes of several machines share, as Python has it: a tier of cached functions (`at`, and `past` for those that
+//! raise, whose questions are `ask`, awaited by a `mailbox` on asyncio), and an ordinary cache for whoever has a text key (`cache`).
 
 mod ask;
 mod at;
@@ -7,11 +7,14 @@ mod cache;
 #[cfg(unix)]
 mod mailbox;
 mod options;
+mod past;
+mod values;
 
 pub use ask::{Asking, Job};
-pub use at::{At, InRedis, Turn, moment};
+pub use at::{At, InRedis, Times, Turn, moment};
 #[cfg(unix)]
 pub use mailbox::Mailbox;
+pub use past::Last;
 
 use crate::clock;
 use crate::memory::Memory;
@@ -38,6 +41,10 @@ use std::time::Duration;
 /// seconds, or timedeltas (`timeout=None`: 30 days). `namespace` is what its keys begin with; users of one namespace say the same
 /// `staleness`. `connections` is the most of them for this process; `folder` where the processes of this machine meet, if there is no
 /// `Store` before it; `ca_file` the certificates (PEM) that vouch for a server with TLS, in place of the system's.
+///
+/// When the server has been out of reach for `staleness`, memory and store before it serve nothing, since another machine may have cleared
+/// what they have. With `serve_while_unreachable=True` they go on until it is back, each value until its timeout, and keep what is computed
+/// meanwhile: clears of other machines are then not heard of in an outage, those of this one are in force as ever.
 ///
 /// Values are stored typed. Only with a `secret` (bytes, the same for all users) those that have no typed form are pickled: without it
 /// whoever can write to the server could have any code run here. Of several secrets the first seals, and what any of them has

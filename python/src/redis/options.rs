@@ -32,7 +32,7 @@ enum Kept {
 /// What `Redis` is called with.
 pub type NewArgs<'py> = (Bound<'py, PyTuple>, Bound<'py, PyDict>);
 
-const OPTIONS: &str = "url, timeout, namespace, budget, staleness, connections, folder, ca_file, primary, cluster and secret";
+const OPTIONS: &str = "url, timeout, namespace, budget, staleness, connections, folder, ca_file, primary, cluster, secret and serve_while_unreachable";
 
 impl Given {
     pub fn of(url: Option<Bound<PyAny>>, options: Option<Bound<PyDict>>) -> PyResult<Given> {
@@ -48,6 +48,9 @@ impl Given {
                 "folder" | "ca_file" if value.is_none() => {}
                 "namespace" => others.push(("namespace", Kept::Text(namespace(&value)?))),
                 "budget" => others.push(("budget", Kept::Seconds(span(name, &value, 0.001)?))),
+                "serve_while_unreachable" => {
+                    others.push(("serve_while_unreachable", Kept::Flag(flag(name, &value)?)))
+                }
                 "staleness" => {
                     others.push(("staleness", Kept::Seconds(span(name, &value, 0.02)?)));
                 }
@@ -61,7 +64,7 @@ impl Given {
                 }
             }
         }
-        let is_cluster = |(_, value): &(&str, Kept)| matches!(value, Kept::Flag(true));
+        let is_cluster = |option: &(&str, Kept)| matches!(option, ("cluster", Kept::Flag(true)));
         let way = match (&primary, others.iter().any(is_cluster)) {
             (Some(_), true) => {
                 return Err(PyValueError::new_err(
@@ -95,6 +98,9 @@ impl Given {
                 ("connections", Kept::Number(most)) => redis.connections(most as usize),
                 ("folder", Kept::Path(folder)) => redis.folder(folder),
                 ("ca_file", Kept::Path(file)) => redis.ca_file(file),
+                ("serve_while_unreachable", Kept::Flag(serve)) => {
+                    redis.serve_while_unreachable(serve)
+                }
                 _ => redis,
             };
         }

@@ -31,7 +31,9 @@ pub struct At {
 
 /// What `explain` tells of an entry: seconds, and the bytes of its value.
 pub struct Standing {
-    pub age: f64,
+    pub age: Option<f64>,
+    /// Its time is over: it is kept for calls whose function raises, for as long as is left.
+    pub stale: bool,
     pub left: Option<f64>,
     pub bytes: usize,
 }
@@ -149,6 +151,34 @@ impl At {
         counts: &Counts,
     ) -> PyResult<Option<Found<'py>>> {
         let now = super::now();
+        let found = self.read(py, seen, counts, now)?;
+        Ok(found.map(|(value, due)| {
+            let left = if due == NEVER { NEVER } else { due - now };
+            (value, deadline(clock::now(), left))
+        }))
+    }
+
+    /// The same of one that has been too old for `stale` milliseconds at most.
+    pub fn get_stale<'py>(
+        &self,
+        py: Python<'py>,
+        seen: &Seen,
+        counts: &Counts,
+        stale: u64,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let then = super::now().saturating_sub(stale);
+        let found = self.read(py, seen, counts, then)?;
+        Ok(found.map(|(value, _)| value))
+    }
+
+    /// A value that was good at some moment, and until when it is.
+    fn read<'py>(
+        &self,
+        py: Python<'py>,
+        seen: &Seen,
+        counts: &Counts,
+        moment: u64,
+    ) -> PyResult<Option<Found<'py>>> {
         let mut interrupt = None;
         let read = |entry: &Entry<'_>| match codec::decode(py, entry.codec, &entry.payload, true) {
             Ok(value) => Some((value, entry.head.deadline)),
@@ -159,7 +189,7 @@ impl At {
                 None
             }
         };
-        let found = seen.get(now, read);
+        let found = seen.get(moment, read);
         if let Some(interrupt) = interrupt {
             return Err(interrupt);
         }
@@ -170,27 +200,27 @@ impl At {
             None
         });
         // To a call it says "nothing is stored" (drop-in.md R2).
-        let found = found.filter(|(value, _)| !is_ellipsis(value));
-        Ok(found.map(|(value, due)| {
-            let left = if due == NEVER { NEVER } else { due - now };
-            (value, deadline(clock::now(), left))
-        }))
+        Ok(found.filter(|(value, _)| !is_ellipsis(value)))
     }
 
-    /// What is known of the entry at the generation that was seen: nothing is decoded.
-    pub fn standing(&self, seen: &Seen) -> Option<Standing> {
+    /// What is known of the entry at the generation that was seen, one that has been too old for `late` milliseconds at most: nothing is
+    /// decoded.
+    pub fn standing(&self, seen: &Seen, late: u64) -> Option<Standing> {
         let now = super::now();
         let read = |entry: &Entry<'_>| {
             let Head {
                 started, deadline, ..
             } = entry.head;
+            let stale = deadline <= now;
+            let until = deadline.saturating_add(if stale { late } else { 0 });
             Some(Standing {
-                age: now.saturating_sub(started) as f64 / 1e3,
-                left: (deadline != NEVER).then(|| deadline.saturating_sub(now) as f64 / 1e3),
+                age: Some(now.saturating_sub(started) as f64 / 1e3),
+                stale,
+                left: (deadline != NEVER).then(|| until.saturating_sub(now) as f64 / 1e3),
                 bytes: entry.payload.len(),
             })
         };
-        seen.get(now, read).ok().flatten()
+        seen.get(now.saturating_sub(late), read).ok().flatten()
     }
 
     /// The value, or the right to run the function. Lets other threads run while it waits for another process.

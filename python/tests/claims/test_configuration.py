@@ -339,7 +339,7 @@ def test_each_function_has_its_own_timeouts_in_the_store(tmp_path):
 
 # ---- mistakes: the whole text of each error ----
 
-OPTIONS = '; the options are vary_on, skip_arg, memoize_timeout, timeout, version and name'
+OPTIONS = '; the options are vary_on, skip_arg, memoize_timeout, timeout, version, stale_timeout and name'
 
 
 def one_error(kind, text, function, *args, **kwargs):
@@ -366,6 +366,9 @@ STAGES = {
     ({'memoize_timeout': -1.5}, ValueError, 'memoize_timeout must be more than 0 seconds, not -1.5; None means no expiry'),
     ({'timeout': float('nan')}, ValueError, 'timeout must be more than 0 seconds, not nan; None means no expiry'),
     ({'timeout': datetime.timedelta(0)}, ValueError, 'timeout must be more than 0 seconds, not 0.0; None means no expiry'),
+    ({'stale_timeout': 'ever'}, TypeError, "stale_timeout must be a number of seconds, a timedelta or None, not 'ever'"),
+    ({'stale_timeout': 0}, ValueError,
+     'stale_timeout must be more than 0 seconds, not 0; None means that what the function raises is raised'),
     ({'version': '2'}, TypeError, "version must be a whole number, not '2'; write version=2"),
     ({'version': True}, TypeError, 'version must be a whole number, not True; write version=2'),
     ({'version': -1}, ValueError, 'version must be from 0 to 2**64 - 1, not -1'),
@@ -403,6 +406,11 @@ def test_a_name_before_the_function(stage):
 ], ids=lambda v: str(v) if isinstance(v, dict) else '')
 def test_a_mistake_at_the_function(options, kind, text):
     one_error(kind, f'look_up: {text}', STAGES['look_up'], **options)
+
+
+def test_a_stale_timeout_where_nothing_keeps_a_value_beyond_its_time():
+    one_error(TypeError, 'look_up: stale_timeout needs a Store or a Redis, which keep a value beyond its timeout, and Shared does not; leave it '
+              'out', STAGES['look_up'], stale_timeout=5)
 
 
 def test_a_function_without_vary_on():

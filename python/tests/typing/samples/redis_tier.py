@@ -18,7 +18,8 @@ assert_type(redis.time_left('key'), float | None)
 assert_type(redis.staleness, float)
 
 quickcache = get_quickcache(cache=TieredCache([Memory(timeout=10), redis]))
-assert_type(get_redis_quickcache('redis://localhost', 10, None, namespace='site', secret=b'ours', version=2), Configuration)
+assert_type(get_redis_quickcache('redis://localhost', 10, None, namespace='site', secret=b'ours', version=2, stale_timeout=60,
+                                 serve_while_unreachable=True), Configuration)
 
 
 @get_redis_quickcache()(['n'])
@@ -28,8 +29,11 @@ def double(n: int) -> int:
 
 assert_type(double.stats().redis_hits, int)
 assert_type(double.stats().redis_lag, float | None)
+assert_type(double.stats().stale_hits, int)
+assert_type(double.explain(1).stale, bool)
 
 Redis(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+Redis(serve_while_unreachable=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 Redis(secret='text')  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 Redis(namespac='a')  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 get_redis_quickcache(max_bytes=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

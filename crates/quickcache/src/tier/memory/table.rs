@@ -102,6 +102,12 @@ impl<'t, P, A> Found<'t, P, A> {
         renewed.is_some()
     }
 
+    /// Whether its deadline has not come, as `passed` tells; counts no visit.
+    #[inline(always)]
+    pub fn is_fresh(&self, passed: impl FnOnce(u64) -> bool) -> bool {
+        !word::expired(self.entry.word(), passed)
+    }
+
     #[inline(always)]
     pub fn payload(&self) -> &'t P {
         // SAFETY: who makes one has seen that the entry is live, and the table is borrowed.
