@@ -17,7 +17,8 @@ use crate::tier::store::lock;
 pub(super) struct Timers(Mutex<Option<Arc<Timer>>>);
 
 struct Timer {
-    end: Instant,
+    begun: Instant,
+    time: Duration,
     delay: Mutex<Delay>,
     waiting: Mutex<Waiting>,
 }
@@ -40,24 +41,25 @@ impl Timers {
     }
 
     fn timer(&self, most: Duration) -> Arc<Timer> {
-        let now = Instant::now();
+        let longest = most.saturating_add(most / 8);
         let mut latest = lock(&self.0);
         if let Some(timer) = &*latest {
-            let left = timer.end.saturating_duration_since(now);
-            if left >= most && left <= most + most / 8 {
+            let left = timer.time.saturating_sub(timer.begun.elapsed());
+            if (most..=longest).contains(&left) {
                 return timer.clone();
             }
         }
-        let timer = Timer::begin(now, most + most / 8);
+        let timer = Timer::begin(longest);
         *latest = Some(timer.clone());
         timer
     }
 }
 
 impl Timer {
-    fn begin(now: Instant, time: Duration) -> Arc<Timer> {
+    fn begin(time: Duration) -> Arc<Timer> {
         let timer = Arc::new(Timer {
-            end: now + time,
+            begun: Instant::now(),
+            time,
             delay: Mutex::new(Delay::new(time)),
             waiting: Mutex::default(),
         });
