@@ -15,7 +15,8 @@ CARGO_TEST = cargo test --workspace --exclude quickcache-python --exclude blog-r
 test-rust:
 	$(PYTHON) tools/servers.py --install redis
 	$(CARGO_TEST) --no-run
-	$(PYTHON) tools/at_once.py "$(CARGO_TEST) --test 'r*'" "$(CARGO_TEST) --lib --bins --examples --test '[!r]*'" "$(CARGO_TEST) --doc"
+	$(PYTHON) tools/at_once.py "$(CARGO_TEST) --test 'r*'" "$(CARGO_TEST) --lib --bins --examples --test '[!r]*'" "$(CARGO_TEST) --doc" \
+		"$(PYTHON) tools/setup/valkey.py $(CARGO_TEST) --test front_redis --test redis_faults --test redis_cluster"
 
 test-python:
 	$(PYTHON) tools/test_python.py

@@ -29,7 +29,7 @@ def install(home: Path = HOME) -> Path:
     home.mkdir(parents=True, exist_ok=True)
     for name, pin in PINS.items():
         if not (home / name).is_dir():
-            _fetch(home, name, pin)
+            fetch(home, name, pin)
     return home
 
 
@@ -55,7 +55,7 @@ def load_seed(alias: str = 'seed_quickcache', home: Path = HOME) -> ModuleType:
     return package
 
 
-def _fetch(home: Path, name: str, pin: str) -> None:
+def fetch(home: Path, name: str, pin: str) -> None:
     """Install one pin into a temporary folder beside its place and rename it, so that no half-filled folder is ever seen."""
     with tempfile.TemporaryDirectory(dir=home) as scratch:
         requirements = Path(scratch) / 'requirements.txt'

@@ -211,8 +211,19 @@ fn what_the_server_refuses_is_not_stored_and_hits_go_on() {
         assert!(bare::stats().tier_errors > errors);
         assert_eq!(bare(1), held);
         assert!(!bare::clear(9).is_applied());
+        // What is pending is refused to whoever connects, too.
+        GROUND.proxy.reset();
+        until("hits after a new connection", || {
+            let hits = bare::stats().tier_hits[0];
+            assert_eq!(bare(1).0, 1);
+            bare::stats().tier_hits[0] > hits
+        });
+        assert_eq!(bare(1), held);
         GROUND.proxy.answer_no_more();
     }
+    until("what was pending is applied", || {
+        bare::clear(9).is_applied()
+    });
     assert_eq!(bare(2), bare(2));
 }
 

@@ -271,6 +271,11 @@ fn connect(node: &'static Node) {
             |_: &'static Node, requests: &[Request]| Ok(link.ask(&[], requests, end)?.outcomes);
         match replay(server, ask) {
             Ok(()) => Ok(link),
+            // What is pending is not read, and is tried again; the server is there.
+            Err(Out::Refused(why)) => {
+                log::debug!(target: "quickcache", "{server:?}: pending clears: {why}");
+                Ok(link)
+            }
             Err(error) => Err(Broken(format!("pending clears: {error}"))),
         }
     });
