@@ -33,6 +33,7 @@ impl Ring {
             at: AtStore::new(
                 Shared::of(Some(&folder), bytes.next_multiple_of(PAGE)),
                 b"hitratio",
+                None,
             ),
             base: StoreKey::of_text("hitratio"),
             folder,

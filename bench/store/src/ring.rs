@@ -26,7 +26,7 @@ impl Ring {
             return Err(io::Error::other("the store cannot be opened now"));
         }
         Ok(Ring {
-            at: AtStore::new(shared, b"candidates"),
+            at: AtStore::new(shared, b"candidates", None),
             base: StoreKey::of_text("candidates"),
         })
     }
