@@ -206,6 +206,43 @@ fn p10_a_stale_value_is_sealed_as_any() {
     assert_eq!((f(), other(), f()), (value.clone(), down(), value));
 }
 
+/// As in the other front's tests: a clock that is ahead is what an entry looks like whose key the server keeps as fresh.
+#[test]
+fn a_clock_that_is_ahead_of_the_server_makes_a_value_stale_and_loses_none() {
+    on!(GROUND);
+    static BRIEF: LazyLock<QuickCache> = LazyLock::new(|| {
+        QuickCache::builder(GROUND.redis().timeout("50ms"))
+            .stale_timeout(HOUR)
+            .build()
+    });
+    #[quickcache(cache = BRIEF, name = "f", version = 1, vary_on = [])]
+    fn f() -> Result<u64, String> {
+        GROUND.ask()
+    }
+    #[quickcache(cache = BRIEF, name = "f", version = 1, vary_on = [])]
+    async fn task() -> Result<u64, String> {
+        GROUND.ask()
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let twice = (2 * MILLIS).to_string();
+    let is_fresh_there = || GROUND.number(&["PEXPIRE", &GROUND.key(), &twice]);
+    assert_eq!((f(), is_fresh_there()), (Ok(1), 1));
+    GROUND.set_down(true);
+    thread::sleep(Duration::from_millis(60)); // beyond its deadline by every clock but the server's
+    for stale_hits in 1..=3 {
+        assert_eq!((f(), f::stats().stale_hits), (Ok(1), stale_hits));
+        assert!(GROUND.left() <= MILLIS);
+        is_fresh_there();
+        assert_eq!(runtime.block_on(task()), Ok(1));
+        is_fresh_there();
+    }
+    GROUND.set_down(false);
+    assert_eq!((f(), f::stats().stale_hits), (Ok(2), 3));
+}
+
 #[test]
 fn a_reader_goes_by_its_own_stale_timeout() {
     on!(GROUND);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::entry::Handle;
 use super::outer::{NO_CODEC, Outside};
+use super::redis_past::Late;
 use super::work::{Hand, Work};
 use super::{Flown, Function, Site, protocol};
 use crate::clock;
@@ -66,6 +67,8 @@ pub(super) struct AtHand {
     void: bool,
     /// What became of the lease of a call whose function failed.
     pub(super) released: Option<Released>,
+    /// What the lease replaced, because a clock alone said that it is too old.
+    pub(super) late: Option<Late>,
 }
 
 impl AtHand {
@@ -299,9 +302,12 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         };
         match self.function.read_hit(&self.kind, key, &hit) {
             Some(outside) => Ok(Next::Found(self.found_in_redis(&hit, outside))),
-            // What cannot be read is replaced.
+            // What cannot be read is replaced; if it is too old by a clock alone, it is the last value.
             None => Ok(match at.take(via, key, &hit.era).await? {
-                Some(held) => Next::Lead(held),
+                Some(held) => {
+                    self.hand().redis.late = self.function.late_by_clock(key, &hit);
+                    Next::Lead(held)
+                }
                 None => Next::Wait,
             }),
         }
@@ -344,7 +350,15 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
         let Some(held) = self.hand().redis.held.take() else {
             return;
         };
-        let entry = self.redis_entry(flown);
+        let late = self.hand().redis.late.take();
+        let entry = match late {
+            // It comes back as what it is, for as long as it may be served.
+            Some(late) if !matches!(flown, Flown::Value(_)) => {
+                self.put_back(via, held, late).await;
+                return;
+            }
+            _ => self.redis_entry(flown),
+        };
         let since = moment();
         let stood = match entry {
             Some((bytes, life)) => match self.lasting(held).fill(via, &bytes, life, None).await {

@@ -11,10 +11,32 @@ use super::work::Work;
 use crate::clock;
 use crate::entry::Entry;
 use crate::probe::Outcome;
-use crate::tier::redis::{Past, Released, Via};
+use crate::tier::redis::{Held, Hit, Past, Released, Via};
 use crate::tier::store::StoreKey;
 
+/// An entry that is too old by this machine's clock alone, and how long it may yet be served.
+pub(super) struct Late {
+    entry: Vec<u8>,
+    left: Duration,
+}
+
 impl Function {
+    /// What is lost with an entry that could not be read as a hit.
+    pub(super) fn late_by_clock(&self, key: &StoreKey, hit: &Hit) -> Option<Late> {
+        let (now, stale) = (clock::unix(), self.times.stale);
+        if stale.is_zero() {
+            return None;
+        }
+        let entry = hit.entry();
+        let seal = self.seal_of_redis();
+        let Entry { head, .. } = seal.read(key.bytes(), late_by(now, stale), entry).ok()?;
+        let left = clock::deadline(head.deadline, stale).saturating_sub(now);
+        Some(Late {
+            entry: entry.to_vec(),
+            left: Duration::from_millis(left),
+        })
+    }
+
     /// As `read_hit`, of an entry that may be past its deadline, though no longer than `stale_timeout`.
     fn read_past<O: Outcome>(
         &self,
@@ -69,6 +91,25 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Handle<K, O> {
 }
 
 impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
+    /// Gives back the lease of a function that failed, and with it the entry which that replaced.
+    pub(super) async fn put_back(&self, via: &impl Via, held: Held, late: Late) {
+        let since = moment();
+        let Late { entry, left } = late;
+        let stood = held
+            .beyond(left)
+            .fill(via, &entry, Duration::ZERO, None)
+            .await;
+        match stood {
+            // Nobody had cleared it by then.
+            Ok(true) => self.hand().redis.since = Some(since),
+            Ok(false) => self.hand().redis.released = Some(Released::Lost),
+            Err(error) => {
+                self.hand().redis.released = Some(Released::Lost);
+                self.function.redis_failed("set", &error);
+            }
+        }
+    }
+
     /// The last value that Redis has, of a key whose function has failed.
     pub(super) async fn stale_in_redis(&self, via: &impl Via) -> Last<O::Value> {
         let Some(at) = &self.function.redis else {
