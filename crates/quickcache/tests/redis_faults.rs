@@ -71,7 +71,7 @@ impl Ground {
 
 fn with_memory(redis: Redis) -> QuickCache {
     QuickCache::new(TieredCache::new([
-        Memory::new().timeout("1m").into(),
+        Memory::new().timeout("1h").into(),
         redis.into(),
     ]))
 }

@@ -9,7 +9,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use on_redis::{bare, cached, listen, logged, machine, until, with_memory};
+use on_redis::{Stop, bare, cached, listen, logged, machine, until, with_memory};
 use quickcache::{Cleared, Redis};
 use quickcache_testing::{Sentinel, Server};
 
@@ -76,6 +76,7 @@ fn p3_failover_while_calls_go_on() {
     thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
+                let _all = Stop(&STOP);
                 while !STOP.load(SeqCst) {
                     let least = floor.load(SeqCst);
                     let got = one();
@@ -99,6 +100,7 @@ fn p3_failover_while_calls_go_on() {
             }
             (applied, pending)
         });
+        let stop = Stop(&STOP);
         for _ in 0..2 {
             WATCH.lock().kill_primary().restart();
             until("clears are applied", || {
@@ -110,7 +112,7 @@ fn p3_failover_while_calls_go_on() {
                 listeners(WATCH.lock().primary()) == 1
             });
         }
-        STOP.store(true, SeqCst);
+        drop(stop);
         let (applied, pending) = clearing.join().expect("it ends");
         assert!(applied > 0, "{pending}");
     });

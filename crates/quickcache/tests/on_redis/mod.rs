@@ -3,7 +3,7 @@
 #![allow(dead_code, unused_macros, unused_imports)] // each test uses a part of it
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ pub fn bare(redis: Redis) -> QuickCache {
 
 pub fn with_memory(redis: Redis) -> QuickCache {
     QuickCache::new(TieredCache::new([
-        Memory::new().timeout("1m").into(),
+        Memory::new().timeout("1h").into(),
         redis.into(),
     ]))
 }
@@ -54,6 +54,15 @@ macro_rules! cached {
     )*};
 }
 pub(crate) use cached;
+
+/// Ends those who go on until they are told to, also when the test fails.
+pub struct Stop<'a>(pub &'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
 
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + HANGS;
