@@ -216,9 +216,9 @@ def _secrets():
 class RedisCache(_TierCache):
     """A Redis or Valkey server that several machines share; see `quickcache.Redis`.
 
-    LOCATION: its URL, or with the option `PRIMARY` a list of those of its sentinels. OPTIONS: those of `quickcache.Redis` but
-    its timeout and secret, in capitals: `NAMESPACE`, `BUDGET`, `STALENESS`, `CONNECTIONS`, `FOLDER`, `CA_FILE`, `PRIMARY`,
-    `SERVE_WHILE_UNREACHABLE`. Values are stored typed, else pickled, and sealed with a key that is made of SECRET_KEY; what was
+    LOCATION: its URL, or with the option `PRIMARY` a list of those of its sentinels, with `CLUSTER` of some nodes. OPTIONS: those
+    of `quickcache.Redis` but its timeout and secret, in capitals: `NAMESPACE`, `BUDGET`, `STALENESS`, `CONNECTIONS`, `FOLDER`,
+    `CA_FILE`, `CLIENT_CERT`, `PRIMARY`, `SENTINEL_PASSWORD`, `CLUSTER`, `SERVE_WHILE_UNREACHABLE`. Values are stored typed, else pickled, and sealed with a key that is made of SECRET_KEY; what was
     sealed by one of SECRET_KEY_FALLBACKS is read. While the server cannot be reached nothing is found and nothing stored, and
     nothing raised. `clear()` removes all that is under the namespace, of every backend and function.
     """

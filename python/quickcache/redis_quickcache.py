@@ -2,8 +2,8 @@
 from ._native import Redis
 
 _OWN = (
-    'namespace', 'budget', 'staleness', 'connections', 'folder', 'ca_file', 'primary', 'cluster', 'secret',
-    'serve_while_unreachable')
+    'namespace', 'budget', 'staleness', 'connections', 'folder', 'ca_file', 'client_cert', 'primary', 'sentinel_password',
+    'cluster', 'secret', 'serve_while_unreachable')
 
 
 def get_redis_quickcache(url='redis://localhost:6379/0', memoize_timeout=10, timeout=300, **options):

@@ -158,7 +158,8 @@ impl Redis {
     #[pyo3(
         signature = (url=None, timeout=Timeout(300_000), **options),
         text_signature = "(url='redis://localhost:6379/0', timeout=300, *, namespace='qc', budget=0.1, staleness=0.25, connections=8, \
-                          folder=None, ca_file=None, primary=None, cluster=False, secret=None, serve_while_unreachable=False)"
+                          folder=None, ca_file=None, client_cert=None, primary=None, sentinel_password=None, cluster=False, secret=None, \
+                          serve_while_unreachable=False)"
     )]
     fn py_new(
         url: Option<Bound<PyAny>>,

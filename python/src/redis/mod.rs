@@ -40,7 +40,9 @@ use std::time::Duration;
 /// or newer; all users name the same ones). `timeout`, `budget` (the longest that one operation may take) and `staleness` are in
 /// seconds, or timedeltas (`timeout=None`: 30 days). `namespace` is what its keys begin with; users of one namespace say the same
 /// `staleness`. `connections` is the most of them for this process; `folder` where the processes of this machine meet, if there is no
-/// `Store` before it; `ca_file` the certificates (PEM) that vouch for a server with TLS, in place of the system's.
+/// `Store` before it; `ca_file` the certificates (PEM) that vouch for a server with TLS, in place of the system's; `client_cert` two
+/// files (PEM), the certificate that is shown to a server that asks for one, and its private key; `sentinel_password` that of the
+/// sentinels themselves.
 ///
 /// When the server has been out of reach for `staleness`, memory and store before it serve nothing, since another machine may have cleared
 /// what they have. With `serve_while_unreachable=True` they go on until it is back, each value until its timeout, and keep what is computed

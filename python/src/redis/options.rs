@@ -26,13 +26,14 @@ enum Kept {
     Seconds(f64),
     Number(u64),
     Path(PathBuf),
+    Paths(PathBuf, PathBuf),
     Flag(bool),
 }
 
 /// What `Redis` is called with.
 pub type NewArgs<'py> = (Bound<'py, PyTuple>, Bound<'py, PyDict>);
 
-const OPTIONS: &str = "url, timeout, namespace, budget, staleness, connections, folder, ca_file, primary, cluster, secret and serve_while_unreachable";
+const OPTIONS: &str = "url, timeout, namespace, budget, staleness, connections, folder, ca_file, client_cert, primary, sentinel_password, cluster, secret and serve_while_unreachable";
 
 impl Given {
     pub fn of(url: Option<Bound<PyAny>>, options: Option<Bound<PyDict>>) -> PyResult<Given> {
@@ -45,7 +46,7 @@ impl Given {
                 "primary" => primary = Some(text(name, &value)?),
                 "cluster" => others.push(("cluster", Kept::Flag(flag(name, &value)?))),
                 "secret" => secrets = secrets_of(&value)?,
-                "folder" | "ca_file" if value.is_none() => {}
+                "folder" | "ca_file" | "client_cert" | "sentinel_password" if value.is_none() => {}
                 "namespace" => others.push(("namespace", Kept::Text(namespace(&value)?))),
                 "budget" => others.push(("budget", Kept::Seconds(span(name, &value, 0.001)?))),
                 "serve_while_unreachable" => {
@@ -57,6 +58,10 @@ impl Given {
                 "connections" => others.push(("connections", Kept::Number(connections(&value)?))),
                 "folder" => others.push(("folder", Kept::Path(path(&value, "Redis: folder")?))),
                 "ca_file" => others.push(("ca_file", Kept::Path(path(&value, "Redis: ca_file")?))),
+                "client_cert" => others.push(("client_cert", certificate(&value)?)),
+                "sentinel_password" => {
+                    others.push(("sentinel_password", Kept::Text(text(name, &value)?)));
+                }
                 _ => {
                     return Err(PyTypeError::new_err(format!(
                         "Redis() got an unexpected keyword argument '{name}': its options are {OPTIONS}"
@@ -83,9 +88,16 @@ impl Given {
         let refs: Vec<&str> = urls.iter().map(String::as_str).collect();
         let mut redis = quickcache::Redis::try_of_urls(&refs, way)
             .map_err(|why| PyValueError::new_err(format!("Redis: url is {why}")))?;
-        if !redis.has_tls() && others.iter().any(|(name, _)| *name == "ca_file") {
+        let of_tls = |(name, _): &&(&str, Kept)| matches!(*name, "ca_file" | "client_cert");
+        if let (false, Some((name, _))) = (redis.has_tls(), others.iter().find(of_tls)) {
+            return Err(PyValueError::new_err(format!(
+                "Redis: {name} without TLS; a url of a server with TLS begins with rediss://"
+            )));
+        }
+        let of_sentinels = |(name, _): &(&str, Kept)| *name == "sentinel_password";
+        if primary.is_none() && others.iter().any(of_sentinels) {
             return Err(PyValueError::new_err(
-                "Redis: ca_file without TLS; a url of a server with TLS begins with rediss://",
+                "Redis: sentinel_password without sentinels; say which primary they know, as in primary='mymaster'",
             ));
         }
         for (name, value) in &others {
@@ -98,6 +110,10 @@ impl Given {
                 ("connections", Kept::Number(most)) => redis.connections(most as usize),
                 ("folder", Kept::Path(folder)) => redis.folder(folder),
                 ("ca_file", Kept::Path(file)) => redis.ca_file(file),
+                ("client_cert", Kept::Paths(certificate, key)) => {
+                    redis.client_cert(certificate, key)
+                }
+                ("sentinel_password", Kept::Text(password)) => redis.sentinel_password(&password),
                 ("serve_while_unreachable", Kept::Flag(serve)) => {
                     redis.serve_while_unreachable(serve)
                 }
@@ -179,6 +195,20 @@ fn text(name: &str, value: &Bound<PyAny>) -> PyResult<String> {
             "Redis: {name} must be text, not {}",
             value.get_type().name()?
         ))),
+    }
+}
+
+/// The files of a certificate and of its key.
+fn certificate(value: &Bound<PyAny>) -> PyResult<Kept> {
+    let files = value.extract::<(Bound<PyAny>, Bound<PyAny>)>();
+    match (files, value.is_instance_of::<PyString>()) {
+        (Ok((certificate, key)), false) => Ok(Kept::Paths(
+            path(&certificate, "Redis: client_cert")?,
+            path(&key, "Redis: client_cert")?,
+        )),
+        _ => Err(PyTypeError::new_err(
+            "Redis: client_cert must be two paths, of a certificate and of its private key: ('client.crt', 'client.key')",
+        )),
     }
 }
 

@@ -1,5 +1,6 @@
 """A Redis: its options, and that it is an ordinary cache."""
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from typing_extensions import assert_type
@@ -9,7 +10,9 @@ from quickcache.configuration import Configuration
 
 redis = Redis('redis://localhost:6379/0', timedelta(minutes=5), budget=.2, staleness=timedelta(seconds=1), secret=[b'new', b'old'])
 Redis(['redis://one', 'redis://two'], cluster=True)
-Redis(['redis://one', 'redis://two'], primary='mymaster', folder='/tmp/a', ca_file=None, connections=2, namespace='site')
+Redis(['redis://one', 'redis://two'], primary='mymaster', folder='/tmp/a', ca_file=None, connections=2, namespace='site',
+      sentinel_password='word')
+Redis('rediss://one', client_cert=('client.crt', Path('client.key')))
 assert_type(redis.get('key'), Any | None)
 assert_type(redis.get('key', 5), Any | int)
 assert_type(redis.add('key', 1, None), bool)
@@ -35,6 +38,7 @@ assert_type(double.explain(1).stale, bool)
 Redis(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 Redis(serve_while_unreachable=5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 Redis(secret='text')  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+Redis(client_cert='client.pem')  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 Redis(namespac='a')  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 get_redis_quickcache(max_bytes=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 redis.set(5, 1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
