@@ -39,8 +39,10 @@ impl Url {
                     .to_owned(),
             );
         }
+        has_sound_query(plain, rest)?;
         let info = format!("{plain}://{rest}").into_connection_info();
-        let info = info.map_err(|error| error.to_string())?;
+        // Its name for any such error says nothing to a user.
+        let info = info.map_err(|error| error.to_string().replace(" - InvalidClientConfig", ""))?;
         let redis = info.redis_settings();
         if redis.db() < 0 {
             return Err("the number of its database is below 0".to_owned());
@@ -56,6 +58,28 @@ impl Url {
             password: redis.password().map(str::to_owned),
             database: redis.db(),
         })
+    }
+}
+
+/// Whether what follows a `?` is known: the `redis` crate passes over all else, and the database of a URL as other libraries have it
+/// (`redis://host?db=1`) would be 0.
+fn has_sound_query(plain: &str, rest: &str) -> Result<(), String> {
+    let Some((_, query)) = rest.split_once('?') else {
+        return Ok(());
+    };
+    if plain == "redis" {
+        return Err(
+            "nothing may follow a `?`: the database is written `/1`, user and password before the host (there `?` is `%3F`), all else \
+             is an option"
+                .to_owned(),
+        );
+    }
+    let is_known = |pair: &str| matches!(pair.split_once('='), Some(("db" | "user" | "pass", _)));
+    match query.split('&').all(is_known) {
+        true => Ok(()),
+        false => {
+            Err("what may follow the `?` of a socket is `db=`, `user=` and `pass=`".to_owned())
+        }
     }
 }
 
@@ -117,6 +141,14 @@ mod tests {
             ("redis://me:sesame@/0", ""),
             ("rediss://me:sesame@host#insecure", "#"),
             ("redis+unix://sesame", ""),
+            ("redis://localhost:6379?db=1", "`/1`"),
+            (
+                "redis://localhost:6379/0?password=sesame",
+                "before the host",
+            ),
+            ("rediss://localhost:6379/0?ssl_cert_reqs=none", "option"),
+            ("redis+unix:///tmp/it?db=1&password=sesame", "`pass=`"),
+            ("redis+unix:///tmp/it?sesame", "`pass=`"),
         ] {
             let Err(why) = Url::read(url) else {
                 panic!("{url} is one");
