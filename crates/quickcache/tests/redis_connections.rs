@@ -104,7 +104,7 @@ fn a_server_without_tls_is_not_spoken_to_where_it_is_expected() {
     cached! { EXPECTS expects = bare(redis(&SERVER.url().replace("redis:", "rediss:"))); }
     LazyLock::force(&SERVER);
     is_not_delayed(expects);
-    warned_once(&SERVER.address(), "functions run without it");
+    warned_once(&SERVER.address(), "TLS");
 }
 
 #[test]

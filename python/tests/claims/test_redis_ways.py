@@ -1,11 +1,13 @@
-"""The ways to a Redis that take more than a URL: a server that asks for a certificate, sentinels with a password of their own."""
+"""The ways to a Redis that take more than a URL: a server that asks for a certificate, sentinels with a password of their own. What is
+said of a way that leads nowhere, and of a folder that cannot be used."""
+import logging
 import pickle
 import subprocess
 import time
 
 import pytest
 
-from quickcache import Redis
+from quickcache import Memory, Redis, TieredCache, get_quickcache
 
 from .conftest import servers
 from .tools import LONG
@@ -90,3 +92,35 @@ def test_a_mistake_is_told(options, error, says):
 def test_a_password_of_sentinels_is_not_shown():
     redis = Redis(['redis://127.0.0.1:1'], primary='ours', sentinel_password='hidden-word')
     assert 'hidden' not in repr(redis) + str(redis.stats())
+
+
+def test_a_warning_says_of_which_database_and_namespace_it_is(tmp_path, caplog):
+    """A program has several Redis at one address, and each says once that it is out of reach."""
+    port = servers().free_port()
+    with caplog.at_level(logging.WARNING, 'quickcache'):
+        for url, options in (('', {}), ('/3', {}), ('', {'namespace': 'site'})):
+            redis = Redis(f'redis://127.0.0.1:{port}{url}', folder=tmp_path, **options)
+            assert is_refused(redis)
+        # Said a moment after it is known, by a thread of its own.
+        end = time.monotonic() + LONG
+        while len(caplog.records) < 3 and time.monotonic() < end:
+            time.sleep(0.002)
+    said = [record.getMessage().split(': ')[0] for record in caplog.records]
+    at = f'the Redis at 127.0.0.1:{port}'
+    assert said == [at, f'{at}, database 3', f'{at}, namespace site']
+
+
+def test_a_folder_that_cannot_be_used_is_told_with_what_it_costs(redis_server, tmp_path, caplog):
+    tmp_path.chmod(0o777)
+    redis = Redis(redis_server.url, namespace='folder', folder=tmp_path, budget=5)
+
+    @get_quickcache(cache=TieredCache([Memory(), redis]))(['key'])
+    def f(key):
+        return key
+    with caplog.at_level(logging.WARNING, 'quickcache'):
+        assert [f(1), f(1)] == [1, 1]
+        assert f.clear_with()(1) == 'pending'
+    assert f.stats().executions == 1 and f.stats().memory_hits == 0
+    said, = (record.getMessage() for record in caplog.records)
+    assert said.startswith(f"what this machine's processes know of a Redis, in {tmp_path}: it cannot be used: ")
+    assert 'memory tiers before the Redis are off, and clears are pending: give the Redis another `folder`' in said

@@ -234,8 +234,12 @@ impl Node {
                     drop(state);
                     self.server.note_lost(self.budget_ago());
                     let mut state = lock(&self.state);
-                    let lost = (state.live == 0)
-                        .then(|| self.lose(&mut state, "it cannot be connected to in time"));
+                    // A server without TLS says nothing to who begins with it.
+                    let why = match self.server.options.tls {
+                        Some(_) => "it cannot be connected to in time; does its port speak TLS?",
+                        None => "it cannot be connected to in time",
+                    };
+                    let lost = (state.live == 0).then(|| self.lose(&mut state, why));
                     drop(state);
                     drop(lost);
                 } else if !state.idle.is_empty() {

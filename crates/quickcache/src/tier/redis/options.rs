@@ -12,6 +12,9 @@ use crate::config::{Secret, Timeout};
 use crate::entry::Seal;
 use crate::tier::store::{Shared, TABLE_ONLY, usual_folder};
 
+/// The namespace of whoever names none.
+const NAMESPACE: &str = "qc";
+
 /// Where clients of a Redis are led.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Address {
@@ -87,11 +90,18 @@ impl Options {
     /// What messages call it: no user, no password.
     pub(super) fn name(&self) -> String {
         let all: Vec<String> = self.addresses.iter().map(Address::to_string).collect();
-        match &self.primary {
+        let mut name = match &self.primary {
             Some(primary) => format!("{primary} by the sentinels {}", all.join(", ")),
             None if self.cluster => format!("the cluster of {}", all.join(", ")),
             None => all.join(", "),
+        };
+        if self.database != 0 {
+            name += &format!(", database {}", self.database);
         }
+        if self.namespace != NAMESPACE {
+            name += &format!(", namespace {}", self.namespace);
+        }
+        name
     }
 
     /// What its keys and channels are called.
@@ -252,7 +262,7 @@ impl Redis {
                 password: first.password,
                 sentinel_password: None,
                 database: first.database,
-                namespace: "qc".to_owned(),
+                namespace: NAMESPACE.to_owned(),
                 budget: Duration::from_millis(100),
                 staleness: Duration::from_millis(250),
                 serve_while_unreachable: false,

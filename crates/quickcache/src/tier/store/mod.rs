@@ -211,7 +211,11 @@ impl Shared {
         let opened = self.open_now(&mut said);
         drop(opening);
         for message in said {
-            log::warn!(target: "quickcache", "the store in {}{message}", self.path.display());
+            let what = match self.max_bytes {
+                TABLE_ONLY => "what this machine's processes know of a Redis, in",
+                _ => "the store in",
+            };
+            log::warn!(target: "quickcache", "{what} {}{message}", self.path.display());
         }
         opened
     }
@@ -254,10 +258,13 @@ impl Shared {
             }
             Err(error) => {
                 self.next_look.store(now + TRY_AGAIN, Ordering::Relaxed);
-                self.failed(
-                    &format!("it cannot be used: {error}. Functions that use it run uncached until it can"),
-                    said,
-                );
+                let until = match self.max_bytes {
+                    TABLE_ONLY => {
+                        "Until it can memory tiers before the Redis are off, and clears are pending: give the Redis another `folder`"
+                    }
+                    _ => "Functions that use it run uncached until it can",
+                };
+                self.failed(&format!("it cannot be used: {error}. {until}"), said);
                 None
             }
         }
