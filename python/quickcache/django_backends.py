@@ -16,6 +16,7 @@ import threading
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache, InvalidCacheBackendError, default_key_func
 from django.utils.encoding import force_bytes
 
+from . import redis_quickcache
 from ._native import Memory, Redis, Store
 
 # Backends of one LOCATION share their entries, whichever thread they were made for.
@@ -218,9 +219,10 @@ class RedisCache(_TierCache):
 
     LOCATION: its URL, or with the option `PRIMARY` a list of those of its sentinels, with `CLUSTER` of some nodes. OPTIONS: those
     of `quickcache.Redis` but its timeout and secret, in capitals: `NAMESPACE`, `BUDGET`, `STALENESS`, `CONNECTIONS`, `FOLDER`,
-    `CA_FILE`, `CLIENT_CERT`, `PRIMARY`, `SENTINEL_PASSWORD`, `CLUSTER`, `SERVE_WHILE_UNREACHABLE`. Values are stored typed, else pickled, and sealed with a key that is made of SECRET_KEY; what was
-    sealed by one of SECRET_KEY_FALLBACKS is read. While the server cannot be reached nothing is found and nothing stored, and
-    nothing raised. `clear()` removes all that is under the namespace, of every backend and function.
+    `CA_FILE`, `CLIENT_CERT`, `PRIMARY`, `SENTINEL_PASSWORD`, `CLUSTER`, `SERVE_WHILE_UNREACHABLE`. Values are stored typed, else
+    pickled, and sealed with a key that is made of SECRET_KEY; what was sealed by one of SECRET_KEY_FALLBACKS is read. While the
+    server cannot be reached nothing is found and nothing stored, and nothing raised. `clear()` removes all that is under the
+    namespace, of every backend and function.
     """
 
     def __init__(self, location, params):
@@ -232,6 +234,11 @@ class RedisCache(_TierCache):
         if 'secret' in options or 'timeout' in options:
             raise InvalidCacheBackendError(
                 'RedisCache: OPTIONS has SECRET or TIMEOUT; values are sealed with SECRET_KEY, and TIMEOUT stands beside OPTIONS')
+        unknown = sorted(option.upper() for option in options if option not in redis_quickcache.OWN)
+        if unknown:
+            raise InvalidCacheBackendError(
+                'RedisCache: OPTIONS has {}, which it does not know, but {} (user, password and database are in LOCATION)'.format(
+                    ', '.join(unknown), ', '.join(name.upper() for name in redis_quickcache.OWN if name != 'secret')))
         self._redis = Redis(location or 'redis://localhost:6379/0', None, secret=_secrets(), **options)
 
     def _quickcache_tier(self):

@@ -284,7 +284,13 @@ fn secrets_of(value: &Bound<PyAny>) -> PyResult<Vec<Vec<u8>>> {
         return Err(wrong(value)?);
     }
     match value.try_iter() {
-        Ok(all) => all.map(|it| one(&it?)).collect(),
+        Ok(all) => match all.map(|it| one(&it?)).collect::<PyResult<Vec<_>>>()? {
+            // Not None: who lists them wants values sealed.
+            none if none.is_empty() => Err(PyValueError::new_err(
+                "Redis: secret names none: nothing would be sealed; leave it out, or give it 16 random bytes",
+            )),
+            secrets => Ok(secrets),
+        },
         Err(_) => Err(wrong(value)?),
     }
 }

@@ -410,6 +410,7 @@ def test_a_cluster_is_used_as_any_other(one_node, tmp_path):
     ({'url': 'http://localhost'}, ValueError, 'url is not the URL'),
     ({'url': ['redis://a', 'redis://b']}, ValueError, 'primary'),
     ({'url': []}, ValueError, 'no URL'),
+    ({'url': 'redis://localhost:6379?db=1'}, ValueError, 'url is.*database is written `/1`'),
     ({'timeout': 0}, ValueError, 'Redis: timeout must be more than 0'),
     ({'timeout': 'x'}, TypeError, 'Redis: timeout'),
     ({'namespace': 'a b'}, ValueError, 'namespace'),
@@ -431,6 +432,7 @@ def test_a_cluster_is_used_as_any_other(one_node, tmp_path):
     ({'secret': 'text'}, TypeError, 'secret must be bytes.*encode'),
     ({'secret': b''}, ValueError, 'secret cannot be empty'),
     ({'secret': [b'a', 5]}, TypeError, 'secret'),
+    ({'secret': []}, ValueError, 'secret names none'),
     ({'secrets': b'a'}, TypeError, "'secrets'.*its options are"),
 ])
 def test_a_mistake_is_told(options, error, says):
@@ -441,6 +443,8 @@ def test_a_mistake_is_told(options, error, says):
 def test_get_redis_quickcache_tells_of_an_option_that_there_is_not():
     with pytest.raises(TypeError, match='get_redis_quickcache.*namespac.*did you mean namespace'):
         get_redis_quickcache('redis://localhost', namespac='a')
+    with pytest.raises(TypeError, match="there is no option 'password'; the options are url, "):
+        get_redis_quickcache(password='a')
 
 
 def test_no_password_and_no_secret_is_shown():

@@ -21,7 +21,7 @@ PROGRAM = """
 
     settings.configure(SECRET_KEY='{secret}', SECRET_KEY_FALLBACKS={fallbacks}, CACHES={{
         'locmem': {{'BACKEND': 'quickcache.django_backends.MemoryCache'}}, 'default': backend()}})
-    from django.core.cache import cache, caches
+    from django.core.cache import InvalidCacheBackendError, cache, caches
     from quickcache.django_quickcache import get_django_quickcache
     source = [1]
 
@@ -85,12 +85,15 @@ def test_secret_keys_rotate_and_nobody_without_one_has_a_value_unpickled_here(ru
 
 def test_options_that_there_are_not_are_told(run):
     run("""
-        for options, says in (({'NAMESPAC': 'a'}, 'namespac'), ({'SECRET': b'a'}, 'SECRET_KEY')):
+        for options, says in (({'NAMESPAC': 'a'}, 'OPTIONS has NAMESPAC, which it does not know, but NAMESPACE, '),
+                              ({'PASSWORD': 'a', 'db': 1}, 'OPTIONS has DB, PASSWORD, '),
+                              ({'PASSWORD': 'a'}, 'password and database are in LOCATION'),
+                              ({'SECRET': b'a'}, 'SECRET_KEY')):
             settings.CACHES['wrong'] = backend(**options)
             caches.settings.update(caches.configure_settings(None))
             try:
                 caches['wrong']
-            except Exception as error:
+            except InvalidCacheBackendError as error:
                 assert says in str(error), error
             else:
                 raise AssertionError(says)
