@@ -4,11 +4,11 @@
 #![cfg(all(target_os = "linux", feature = "redis"))]
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{LazyLock, mpsc};
+use std::sync::{LazyLock, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use quickcache::{Memory, QuickCache, Redis, TieredCache, quickcache};
+use quickcache::{Cleared, Memory, QuickCache, Redis, TieredCache, quickcache};
 use quickcache_testing::{Folder, Reply, Server};
 
 /// The timeout of every function here, and its stale_timeout.
@@ -281,11 +281,11 @@ fn f_what_was_cleared_on_any_machine_is_never_served() {
 #[test]
 fn f_a_clear_while_the_function_runs_leaves_nothing_to_serve() {
     on!(GROUND);
-    static CLEARS: AtomicBool = AtomicBool::new(false);
+    static CLEARS: Mutex<Option<fn() -> Cleared>> = Mutex::new(None);
     on!(other, TWO = QuickCache::new(GROUND.redis()), GROUND.ask());
     fn body() -> Result<u64, String> {
-        if CLEARS.load(Ordering::SeqCst) {
-            assert!(other::clear().is_applied());
+        if let Some(clear) = *CLEARS.lock().unwrap() {
+            assert!(clear().is_applied());
         }
         GROUND.ask()
     }
@@ -296,7 +296,11 @@ fn f_a_clear_while_the_function_runs_leaves_nothing_to_serve() {
     fn memory() -> Result<u64, String> {
         body()
     }
-    for f in [f, memory] {
+    let clears: [fn() -> Cleared; 2] = [other::clear, other::clear_all];
+    for (f, clear) in [f, memory]
+        .into_iter()
+        .flat_map(|f| clears.map(|clear| (f, clear)))
+    {
         GROUND.set_down(false);
         let value = f();
         let hits = memory::stats().memory_hits;
@@ -308,9 +312,9 @@ fn f_a_clear_while_the_function_runs_leaves_nothing_to_serve() {
         GROUND.make_stale(1);
         GROUND.set_down(true);
         assert_eq!(f(), value);
-        CLEARS.store(true, Ordering::SeqCst);
+        *CLEARS.lock().unwrap() = Some(clear);
         assert_eq!(f(), down());
-        CLEARS.store(false, Ordering::SeqCst);
+        *CLEARS.lock().unwrap() = None;
     }
 }
 

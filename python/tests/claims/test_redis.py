@@ -131,19 +131,21 @@ def test_p1_a_clear_beats_an_execution_that_began_before_it(machines, tiers):
     assert (one(1), two(1)) == ('new', 'new')
 
 
-def test_a_follower_takes_no_result_that_was_read_before_a_clear_that_it_began_after(machines):
+@pytest.mark.parametrize('clear', ['clear', 'clear_all'])
+@pytest.mark.parametrize('value', ['old', object()], ids=['stored', 'not stored'])
+def test_a_follower_takes_no_result_that_was_read_before_a_clear_that_it_began_after(machines, clear, value):
     """Without a memory tier the promise has no bound."""
-    source = Source('old')
+    source = Source(value)
     source.gate = gate = Gate()
     one, two = (function(machines.stack('redis', machine), source) for machine in ('one', 'two'))
     running = start(one, 1)
     gate.reached()
     source.value = 'new'
-    two.clear(1)
+    getattr(two, clear)(*[1] if clear == 'clear' else [])
     late = start(one, 1)
     time.sleep(0.1)
     gate.open()
-    assert (running.result(), late.result()) == ('old', 'new')
+    assert (running.result(), late.result()) == (value, 'new')
 
 
 def test_an_exception_gives_the_lease_back_at_once(machines):

@@ -266,13 +266,14 @@ def test_what_was_cleared_is_never_served(ground, kind, clear, whose):
 
 @every_stack
 @both_kinds
-def test_a_clear_while_the_function_runs_leaves_nothing_to_serve(ground, kind):
+@pytest.mark.parametrize('clear', ['clear', 'clear_all'])
+def test_a_clear_while_the_function_runs_leaves_nothing_to_serve(ground, kind, clear):
     f, other = ground.function(kind), ground.function(machine='two' if 'redis' in ground.tiers else 'one', source=Source())
     assert f(1) == 1
     ground.source.value = Down()
     ground.make_stale()
     assert f(1) == 1
-    ground.source.gate = lambda: other.clear(1)
+    ground.source.gate = lambda: getattr(other, clear)(*[1] if clear == 'clear' else [])
     assert raises(f)
     ground.source.gate = lambda: None
     assert raises(f)

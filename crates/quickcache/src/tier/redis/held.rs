@@ -180,10 +180,12 @@ impl Held {
         let era = self.era;
         let channel = self.node.server.names.channel(self.bucket);
         let message = Message::Wake.bytes(&[0; 8]);
-        let request = scripts::release(&self.key, &era, self.token, &channel, &message);
+        let keys = (&self.key[..], &self.function[..]);
+        let request = scripts::release_for_past(keys, &era, self.token, &channel, &message);
         match self.ask(via, request).await? {
             Some(answer) => {
-                let released = scripts::released(answer.replies).ok_or_else(unexpected)?;
+                let released = scripts::released_for_past(answer.replies, &era);
+                let released = released.ok_or_else(unexpected)?;
                 Ok(match released {
                     scripts::Released::Lost => Released::Lost,
                     scripts::Released::Stood => Released::Stood(None),

@@ -259,6 +259,19 @@ pub fn release(key: &[u8], era: &Era, token: Token, channel: &[u8], message: &[u
     one(&RELEASE, key, [&claim(era, token), channel, message])
 }
 
+/// The same, and asks for the function's key again, as a fill does.
+pub fn release_for_past(
+    (key, function): (&[u8], &[u8]),
+    era: &Era,
+    token: Token,
+    channel: &[u8],
+    message: &[u8],
+) -> Commands {
+    let mut commands = release(key, era, token, channel, message);
+    commands.add([b"GET", function]);
+    commands
+}
+
 /// Keeps a lease alive.
 pub fn renew(key: &[u8], era: &Era, token: Token, lease: Duration) -> Commands {
     one(&RENEW, key, [&claim(era, token), millis(lease).as_bytes()])
@@ -319,6 +332,16 @@ pub enum Released {
     Stood,
     /// It stood, over a stale value: what is left of its life, and the record.
     Over(Duration, Vec<u8>),
+}
+
+/// Of the replies to `release_for_past`.
+pub fn released_for_past(replies: Vec<Value>, era: &Era) -> Option<Released> {
+    let [reply, function]: [Value; 2] = replies.try_into().ok()?;
+    let released = released(vec![reply])?;
+    Some(match bytes(function)? {
+        Some(held) if held == era.function => released,
+        _ => Released::Lost,
+    })
 }
 
 /// Of the reply to `release`.
