@@ -184,6 +184,13 @@ _mailboxes: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 def _mailbox(loop):
     mailbox = _mailboxes.get(loop)
     if mailbox is None:
+        # What was asked on a loop that was closed keeps that alive, and the right to store that it may have been given.
+        for other in _mailboxes.keyrefs():
+            other = other()
+            if other is not None and other.is_closed():
+                closed = _mailboxes.pop(other, None)
+                if closed:
+                    closed.close()
         try:
             mailbox = _native.Mailbox()
             loop.add_reader(mailbox, mailbox.receive)
@@ -202,7 +209,11 @@ async def _answer(asking, loop):
     if mailbox:
         future = mailbox.ask(asking, loop.create_future)
         if future is not None:
-            await future
+            try:
+                await future
+            except BaseException:
+                mailbox.forget(asking)
+                raise
         return
     try:
         asked = loop.run_in_executor(None, asking.run)

@@ -123,6 +123,8 @@ pub struct Asking {
     key: StoreKey,
     job: GilCell<Option<Job>>,
     answer: GilCell<Option<Result<Answer, Out>>>,
+    /// Under which a mailbox has it.
+    pub(super) number: GilCell<u64>,
 }
 
 impl Asking {
@@ -132,6 +134,7 @@ impl Asking {
             key,
             job: GilCell::new(Some(job)),
             answer: GilCell::new(None),
+            number: GilCell::new(0),
         }
     }
 

@@ -24,7 +24,6 @@ pub type Question = Pin<Box<dyn Future<Output = Result<Answer, Out>> + Send>>;
 pub struct Mailbox {
     awaited: GilCell<Awaited>,
     post: Arc<Post>,
-    incoming: UnixStream,
 }
 
 #[derive(Default)]
@@ -45,6 +44,8 @@ struct Post {
     /// The numbers of questions to look at again.
     ready: Mutex<Vec<u64>>,
     outgoing: UnixStream,
+    /// Here, so that it is open as long as there is anybody to write to it.
+    incoming: UnixStream,
 }
 
 /// The waker of a question.
@@ -64,8 +65,7 @@ impl Wake for Letter {
         let first = ready.len() == 1;
         drop(ready);
         if first {
-            // There is room: one byte lies there at most for each time that all were taken. And the other end is open as long as
-            // there is anybody to wake.
+            // There is room: one byte lies there at most for each time that all were taken.
             let _sent = (&self.post.outgoing).write(&[0]);
         }
     }
@@ -87,17 +87,17 @@ impl Mailbox {
         let post = Post {
             ready: Mutex::default(),
             outgoing,
+            incoming,
         };
         Ok(Mailbox {
             awaited: GilCell::new(Awaited::default()),
             post: Arc::new(post),
-            incoming,
         })
     }
 
     /// What the loop is to read from, and calls `receive` when it can.
     fn fileno(&self) -> i32 {
-        self.incoming.as_raw_fd()
+        self.post.incoming.as_raw_fd()
     }
 
     /// Asks. What `create_future` gives is done when the answer is there; `None`: it is there already.
@@ -127,17 +127,37 @@ impl Mailbox {
             asking: asking.clone().unbind(),
             future: future.clone().unbind(),
         };
+        asking.get().number.with(py, |place| *place = number);
         self.awaited.with(py, |awaited| {
             awaited.questions.insert(number, awaiting);
         });
         Ok(Some(future))
     }
 
+    /// Nobody awaits the answer any more: a right that it may give is given back.
+    fn forget(&self, asking: &Bound<Asking>) {
+        let py = asking.py();
+        let number = asking.get().number.with(py, |number| *number);
+        let forgotten = self
+            .awaited
+            .with(py, |awaited| awaited.questions.remove(&number));
+        // Apart: what it holds may have any code run.
+        drop(forgotten);
+    }
+
+    /// The loop was closed: nobody awaits anything.
+    fn close(&self, py: Python) {
+        let forgotten = self
+            .awaited
+            .with(py, |awaited| std::mem::take(&mut awaited.questions));
+        drop(forgotten);
+    }
+
     /// Looks at what has come.
     fn receive(&self, py: Python) -> PyResult<()> {
         // Before the numbers are taken: a byte that comes later has others.
         let mut bytes = [0; 64];
-        while matches!((&self.incoming).read(&mut bytes), Ok(read) if read == bytes.len()) {}
+        while matches!((&self.post.incoming).read(&mut bytes), Ok(read) if read == bytes.len()) {}
         let ready = std::mem::take(&mut *self.post.lock());
         for number in ready {
             self.look(py, number)?;

@@ -10,7 +10,8 @@ import pytest
 
 from quickcache import ClearPending, get_quickcache
 
-from .test_redis import every_stack
+from .test_redis import every_stack, until
+from .test_stale import Ground
 from .test_store_async import threads_asked
 from .tools import LONG, Gate, Source, start
 
@@ -303,3 +304,40 @@ def test_what_a_closed_loop_asked_keeps_nobody_waiting(own_machines, own_server)
     assert source.executions == 2
     assert not asks.done()
     asks._log_destroy_pending = False
+
+
+@pytest.mark.parametrize('how', ['cancelled', 'left'])
+def test_p11_a_claim_that_is_on_its_way_when_its_loop_is_closed_keeps_no_lease(own_machines, own_server, how):
+    source = Source()
+    f = coroutine(own_machines.stack('redis', budget=5), source)
+    ask = Ground('redis', own_machines, None).ask
+    run(lambda: f(0))
+
+    def scripts():
+        return int(ask('INFO', 'commandstats').split(b'cmdstat_evalsha:calls=')[1].split(b',')[0])
+
+    def leases():
+        keys = [key for key in ask('KEYS', own_machines.namespace + ':*') if ask('STRLEN', key) == 50]
+        return [key for key in keys if ask('GETRANGE', key, 0, 0) == b'L']
+    executed, loop = scripts(), asyncio.new_event_loop()
+    ask('CLIENT', 'PAUSE', 60_000, 'WRITE')
+    asks = loop.create_task(f(1))
+
+    async def until_it_claims():
+        while b'blocked_clients:1' not in ask('INFO', 'clients'):
+            await asyncio.sleep(0.01)
+    loop.run_until_complete(until_it_claims())
+    if how == 'cancelled':
+        asks.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            loop.run_until_complete(asks)
+    else:
+        asks._log_destroy_pending = False
+    loop.close()
+    ask('CLIENT', 'UNPAUSE')
+    until(lambda: scripts() > executed, 'the claim never came')
+    if how == 'left':
+        # The next loop finds it.
+        assert run(lambda: f(0)) == 1
+    until(lambda: not leases(), 'the lease is kept for ever')
+    assert run(lambda: f(1)) == 1
