@@ -291,14 +291,12 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
     ) -> Result<Next, Out> {
         let hit = match at.look(via, key, self.wants_life()).await? {
             Looked::Found(hit) => hit,
-            Looked::Missing(era) => {
-                self.hand().redis.since = Some(moment());
-                match at.claim(via, key, &era).await? {
-                    Turn::Found(hit) => hit,
-                    Turn::Lead(held) => return Ok(Next::Lead(held)),
-                    Turn::Wait => return Ok(Next::Wait),
-                }
-            }
+            // What it finds counts from before the look: there the function was not cleared yet.
+            Looked::Missing(era) => match at.claim(via, key, &era).await? {
+                Turn::Found(hit) => hit,
+                Turn::Lead(held) => return Ok(Next::Lead(held)),
+                Turn::Wait => return Ok(Next::Wait),
+            },
         };
         match self.function.read_hit(&self.kind, key, &hit) {
             Some(outside) => Ok(Next::Found(self.found_in_redis(&hit, outside))),

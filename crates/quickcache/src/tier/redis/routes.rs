@@ -6,6 +6,9 @@ use std::future::Future;
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use redis::Value;
+
+use super::agent;
 use super::at::{InPlace, Via};
 use super::commands::Commands;
 use super::link::{Out, Outcome, Request, unexpected};
@@ -319,7 +322,7 @@ impl Server {
         let clear = scripts::clear(key, &channel, message);
         match self.ask(via, bucket, &clear).await {
             Err(Out::Moved(moved)) if moved.is_on_its_way => {}
-            outcome => return outcome.map(|_| ()),
+            outcome => return scripts::cleared(outcome),
         }
         // The slot is on its way from one node to another: the key is not at the first any more, and may be at the second. Who listens does so
         // at the first until the slot has arrived.
@@ -342,9 +345,14 @@ impl Server {
                 let mut asking = Commands::one([b"ASKING"]);
                 asking.append(clear);
                 let next = self.named(node, &moved);
-                via.ask(next, asking, None).await.map(|_| ())
+                let asked = via.ask(next, asking, None).await;
+                let mut replies = asked?.ok_or_else(unexpected)?.replies.into_iter().skip(1);
+                match replies.next() {
+                    Some(Value::Int(1)) => Ok(()),
+                    _ => Err(unexpected()),
+                }
             }
-            outcome => outcome.map(|_| ()),
+            outcome => scripts::cleared(outcome),
         }
     }
 
@@ -365,8 +373,8 @@ impl Server {
                 let message = if is_last { message } else { b"" };
                 commands.append(&scripts::clear(&key, &self.names.channel(*bucket), message));
             }
-            match via.ask(node, commands, None).await {
-                Ok(_) => {}
+            match scripts::cleared(via.ask(node, commands, None).await) {
+                Ok(()) => {}
                 // Some are not there any more.
                 Err(Out::Moved(_)) => {
                     for bucket in buckets {
@@ -397,7 +405,7 @@ impl Server {
                 let clearing = |key: &Vec<u8>| Request::new(scripts::clear(key, b"", b""), None);
                 let requests: Vec<Request> = keys.iter().map(clearing).collect();
                 for outcome in ask(node, &requests)? {
-                    outcome?;
+                    scripts::cleared(outcome)?;
                 }
                 if next == b"0" {
                     break;
@@ -448,7 +456,7 @@ impl Server {
                                     &clear.key,
                                     &clear.message,
                                 )),
-                                outcome => outcome.map(|_| ()),
+                                outcome => scripts::cleared(outcome),
                             };
                             cleared = cleared.and(outcome);
                         }

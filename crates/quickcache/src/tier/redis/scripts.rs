@@ -7,6 +7,7 @@ use std::time::Duration;
 use redis::{Script, Value};
 
 use super::commands::Commands;
+use super::link::{Out, Outcome, unexpected};
 use super::look::{bytes, life};
 use super::record::{Era, Token, claim};
 use crate::clock;
@@ -280,6 +281,14 @@ pub fn renew(key: &[u8], era: &Era, token: Token, lease: Duration) -> Commands {
 /// Clears a key. A function is cleared so too, by its own key.
 pub fn clear(key: &[u8], channel: &[u8], message: &[u8]) -> Commands {
     one(&CLEAR, key, [channel, message])
+}
+
+/// Whether all of it came to pass that was asked by `clear`. Whatever else was said, it may not have.
+pub fn cleared(outcome: Outcome) -> Result<(), Out> {
+    match outcome? {
+        Some(answer) if answer.replies.iter().all(|reply| *reply == Value::Int(1)) => Ok(()),
+        _ => Err(unexpected()),
+    }
 }
 
 /// Looks for keys of functions, some at a time.

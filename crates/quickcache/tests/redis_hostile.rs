@@ -1,0 +1,74 @@
+//! What a server that answers wrongly, or whoever else may write to it, can do to a call: cost executions, and nothing else.
+
+#![cfg(all(target_os = "linux", feature = "redis"))]
+
+mod on_redis;
+
+use std::sync::LazyLock;
+use std::thread;
+use std::time::Duration;
+
+use on_redis::{bare, cached, machine, redis, until, with_memory};
+use quickcache::{Cleared, Redis};
+use quickcache_testing::{Answer, Connection, Direction, Door, Mode, Port, Proxy, Reply, Server};
+
+/// By way of a proxy, on a machine of its own, patiently.
+fn by_way_of(proxy: &Proxy) -> Redis {
+    redis(&format!("redis://{}", proxy.address())).budget("5s")
+}
+
+/// A key of a value, or one of a function's own.
+fn key(server: &mut Connection, is_own: bool) -> String {
+    let Ok(Reply::Array(all)) = server.command(&["KEYS", "qc:*"]) else {
+        panic!("no list of keys")
+    };
+    let mut keys = all.into_iter().map(|key| key.text());
+    keys.find(|key| key.contains(":f:") == is_own && !key.ends_with("staleness"))
+        .expect("a key")
+}
+
+#[test]
+fn p9_a_clear_counts_only_if_the_server_says_that_it_was_done() {
+    static SERVER: LazyLock<Server> = LazyLock::new(Server::start);
+    static PROXY: LazyLock<Proxy> = LazyLock::new(|| Proxy::to(SERVER.address()));
+    cached! { BARE f = bare(by_way_of(&PROXY)); }
+    f(1);
+    for reply in ["$-1\r\n", "+QUEUED\r\n", ":0\r\n", "*0\r\n", "$1\r\n1\r\n"] {
+        let clears: [fn() -> Cleared; 2] = [|| f::clear(1), || f::clear_all()];
+        for clear in clears {
+            PROXY.answer(Answer::to("EVALSHA", reply).times(1));
+            assert!(!clear().is_applied(), "{reply:?}");
+            until("it is made up for", || clear().is_applied());
+        }
+    }
+}
+
+#[test]
+fn f_a_follower_takes_nothing_that_a_claim_found_of_a_function_that_was_cleared_after_the_look() {
+    static SERVER: LazyLock<Server> = LazyLock::new(Server::start);
+    static PROXY: LazyLock<Proxy> = LazyLock::new(|| Proxy::to(SERVER.address()));
+    cached! {
+        HERE here = bare(by_way_of(&PROXY));
+        THERE there = bare(redis(&SERVER.url()).budget("5s"));
+    }
+    there(0);
+    here(0);
+    let looks = || {
+        let stats = SERVER
+            .command(&["INFO", "commandstats"])
+            .expect("statistics")
+            .text();
+        let line = stats.lines().find(|line| line.starts_with("cmdstat_mget:"));
+        line.map(str::to_owned)
+    };
+    let before = looks();
+    PROXY.set(Mode::Delay(Direction::ToClient, Duration::from_millis(700)));
+    let leads = thread::spawn(|| here(1));
+    until("the server was asked", || looks() != before);
+    let old = there(1);
+    assert!(there::clear_all().is_applied());
+    let follows = thread::spawn(|| here(1));
+    leads.join().expect("a value");
+    let value = follows.join().expect("a value");
+    assert!(value.1 > old.1, "{value:?} of before the clear: {old:?}");
+}
