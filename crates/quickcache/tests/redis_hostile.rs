@@ -72,3 +72,76 @@ fn f_a_follower_takes_nothing_that_a_claim_found_of_a_function_that_was_cleared_
     let value = follows.join().expect("a value");
     assert!(value.1 > old.1, "{value:?} of before the clear: {old:?}");
 }
+
+#[test]
+fn p9_what_takes_long_to_apply_is_applied_and_the_server_is_back() {
+    static SERVER: LazyLock<Server> = LazyLock::new(|| {
+        Server::builder()
+            .config(&["enable-debug-command", "yes"])
+            .start()
+    });
+    static PROXY: LazyLock<Proxy> = LazyLock::new(|| Proxy::to(SERVER.address()));
+    static MACHINE: LazyLock<std::path::PathBuf> = LazyLock::new(machine);
+    cached! { BARE f = bare(by_way_of(&PROXY).folder(&*MACHINE)); }
+    f(1);
+    PROXY.set(Mode::Blackhole(Direction::Both));
+    assert!(!f::clear(1).is_applied());
+    // It is not known any more of what key: everything is pending, which is found among all keys of the server.
+    let files = std::fs::read_dir(&*MACHINE).expect("a folder");
+    let journal = files.map(|file| file.expect("a file").path());
+    let journal = journal
+        .into_iter()
+        .find(|path| path.to_string_lossy().contains("journal-"));
+    let journal = journal.expect("a journal");
+    let mut bytes = std::fs::read(&journal).expect("read");
+    bytes[20] ^= 1;
+    std::fs::write(&journal, bytes).expect("written");
+    let many = ["DEBUG", "POPULATE", "300000", "other"];
+    SERVER.command(&many).expect("other keys");
+    PROXY.set(Mode::Delay(Direction::ToClient, Duration::from_millis(5)));
+    until("there are hits", || f(1) == f(1));
+}
+
+#[test]
+fn a_server_that_fails_at_every_call_is_warned_about_once_and_asked_ever_more_rarely() {
+    on_redis::listen();
+    static SERVER: LazyLock<Server> = LazyLock::new(Server::start);
+    static PROXY: LazyLock<Proxy> = LazyLock::new(|| Proxy::to(SERVER.address()));
+    cached! { BARE f = bare(by_way_of(&PROXY)); }
+    f(1);
+    let accepted = PROXY.counts().accepted;
+    PROXY.answer(Answer::to("MGET", "").and_close());
+    until("it has been connected to again and again", || {
+        f(1);
+        PROXY.counts().accepted >= accepted + 5
+    });
+    on_redis::warned_once(&PROXY.address().to_string(), "functions run without it");
+    PROXY.answer_no_more();
+    until("there are hits", || f(1) == f(1));
+}
+
+#[tokio::test]
+async fn tasks_alone_have_another_thread_begun_when_one_has_ended() {
+    on_redis::listen();
+    static SERVER: LazyLock<Server> = LazyLock::new(Server::start);
+    static PROXY: LazyLock<Proxy> = LazyLock::new(|| Proxy::to(SERVER.address()));
+    static BARE: LazyLock<quickcache::QuickCache> =
+        LazyLock::new(|| bare(by_way_of(&PROXY).budget("100ms")));
+    #[quickcache::quickcache(cache = BARE, name = "f", version = 1, vary_on = [n])]
+    async fn f(n: u64) -> (u64, u64) {
+        (n, on_redis::next())
+    }
+    let about = PROXY.address().to_string();
+    *on_redis::FATAL.lock().unwrap() = Some(format!("{about}: "));
+    PROXY.door(Door::Closed);
+    while on_redis::logged("WARN", &about).is_empty() {
+        f(1).await;
+    }
+    *on_redis::FATAL.lock().unwrap() = None;
+    PROXY.door(Door::Open);
+    let end = std::time::Instant::now() + Duration::from_secs(20);
+    while f(1).await != f(1).await {
+        assert!(std::time::Instant::now() < end, "it is never back");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -444,6 +444,10 @@ fn a_logger_that_panics_ends_no_thread_for_ever() {
     for round in 1..4 {
         PROXY.set(Mode::Blackhole(Direction::Both));
         plain(1);
+        let address = PROXY.address().to_string();
+        until("it is warned of", || {
+            on_redis::logged("WARN", &address).len() >= round
+        });
         PROXY.heal();
         until("it is back", || {
             plain(1);

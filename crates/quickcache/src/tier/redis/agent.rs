@@ -9,7 +9,7 @@ use super::commands::Commands;
 use super::link::{self, Link, Out, Outcome, Request};
 use super::meeting::Meeting;
 use super::message::Message;
-use super::node::{Away, Lease, Node, State};
+use super::node::{Lease, Node, State};
 use super::options::Address;
 use super::record::Fence;
 use super::scripts::{self, Released};
@@ -265,10 +265,11 @@ fn connect(node: &'static Node) {
             lock(&node.state).looks = true;
             return Ok(link);
         }
-        let end = Instant::now() + CONNECT;
-        // Before anybody reads what is there.
-        let ask =
-            |_: &'static Node, requests: &[Request]| Ok(link.ask(&[], requests, end)?.outcomes);
+        // Before anybody reads what is there, however much it is.
+        let ask = |_: &'static Node, requests: &[Request]| {
+            let end = Instant::now() + CONNECT;
+            Ok(link.ask(&[], requests, end)?.outcomes)
+        };
         match replay(server, ask) {
             Ok(()) => Ok(link),
             // What is pending is not read, and is tried again; the server is there.
@@ -290,10 +291,7 @@ fn connect(node: &'static Node) {
             // Before calls know of it: what they compute then is kept.
             server.note_lost(began);
             let mut state = lock(&node.state);
-            let lost = node.lose(&mut state, &why);
-            if let Some(away) = &mut state.away {
-                Away::again(away);
-            }
+            let lost = node.lose_for_longer(&mut state, &why);
             drop(state);
             drop(lost);
             if server.options.cluster {

@@ -151,7 +151,7 @@ impl Node {
     }
 
     fn soon<T>(&'static self, what: impl FnOnce(Promise<T>) -> What) -> Reply<T> {
-        if self.is_away() {
+        if self.is_left_alone() {
             return Reply(None);
         }
         let slot = Slot::new();

@@ -46,6 +46,8 @@ pub(super) struct State {
     pub(super) wanted: usize,
     /// Since it is out of reach.
     pub(super) away: Option<Away>,
+    /// When it was found again, and how long the pause before that was.
+    back: Option<(Instant, Duration)>,
     /// The agent runs.
     pub(super) agent: bool,
     /// Leases to keep alive.
@@ -221,10 +223,7 @@ impl Node {
         let mut state = lock(&self.state);
         loop {
             if state.away.is_some() {
-                if !state.agent {
-                    // Nobody would find out that it is back.
-                    agent::rouse(self, &mut state);
-                }
+                self.has_agent(&mut state);
                 return Err(Out::Away);
             }
             let left = end.saturating_duration_since(Instant::now());
@@ -258,6 +257,20 @@ impl Node {
             let waited = self.changed.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
             state.wanted = state.wanted.saturating_sub(1);
+        }
+    }
+
+    /// Whether it is out of reach; then somebody finds out that it is back.
+    pub(super) fn is_left_alone(&'static self) -> bool {
+        if self.is_away() {
+            self.has_agent(&mut lock(&self.state));
+        }
+        self.is_away()
+    }
+
+    fn has_agent(&'static self, state: &mut State) {
+        if !state.agent {
+            agent::rouse(self, state);
         }
     }
 
@@ -300,19 +313,42 @@ impl Node {
     pub(super) fn lose(&self, state: &mut State, why: &str) -> Lost {
         let mut said = None;
         if state.away.is_none() {
-            state.away = Some(Away::new());
+            // One that can be connected to, and fails whoever asks it then, was never back.
+            let back = state.back.take();
+            let fails_again = back.filter(|(since, pause)| since.elapsed() < 10 * *pause);
+            state.away = Some(match fails_again {
+                Some((_, pause)) => Away::after(pause),
+                None => Away::new(),
+            });
             self.is_away.store(true, Ordering::Release);
             self.changed.notify_all();
             self.tasks.notify_all();
-            if !mem::replace(&mut state.warned, true) {
-                said = Some(format!(
-                    "{self:?}: {why}; until it is back functions run without it, and clears are written down"
-                ));
+            if fails_again.is_none() {
+                said = self.warning(state, why);
             }
         }
-        let idle = mem::take(&mut state.idle);
-        state.live -= idle.len();
-        Lost { idle, said }
+        Lost {
+            idle: state.take_idle(),
+            said,
+        }
+    }
+
+    /// It cannot be connected to.
+    pub(super) fn lose_for_longer(&self, state: &mut State, why: &str) -> Lost {
+        let mut lost = self.lose(state, why);
+        lost.said = lost.said.take().or_else(|| self.warning(state, why));
+        if let Some(away) = &mut state.away {
+            away.again();
+        }
+        lost
+    }
+
+    fn warning(&self, state: &mut State, why: &str) -> Option<String> {
+        (!mem::replace(&mut state.warned, true)).then(|| {
+            format!(
+                "{self:?}: {why}; until it is back functions run without it, and clears are written down"
+            )
+        })
     }
 
     /// It is there, by this connection.
@@ -320,7 +356,11 @@ impl Node {
         let mut state = lock(&self.state);
         state.live += 1;
         state.idle.push(link);
-        let is_news = state.away.take().is_some() && mem::take(&mut state.warned);
+        let away = state.away.take();
+        let is_news = away.is_some() && mem::take(&mut state.warned);
+        if let Some(away) = away {
+            state.back = Some((Instant::now(), away.pause));
+        }
         self.is_away.store(false, Ordering::Release);
         drop(state);
         self.changed.notify_one();
@@ -368,6 +408,20 @@ impl Node {
     }
 }
 
+impl State {
+    /// Whether nobody has, or wants, anything of the node.
+    pub(super) fn is_left(&self) -> bool {
+        self.wanted == 0 && self.leases.is_empty() && self.abandoned.is_empty()
+    }
+
+    /// Takes the connections away that nobody uses.
+    pub(super) fn take_idle(&mut self) -> Vec<Link> {
+        let idle = mem::take(&mut self.idle);
+        self.live -= idle.len();
+        idle
+    }
+}
+
 impl Away {
     const FIRST: Duration = Duration::from_millis(50);
     /// With its jitter less than a second: clears are applied within one after the server is back.
@@ -380,8 +434,18 @@ impl Away {
         }
     }
 
+    /// After a pause of that length.
+    fn after(pause: Duration) -> Away {
+        let mut away = Away {
+            next: Instant::now(),
+            pause,
+        };
+        away.again();
+        away
+    }
+
     /// It is still out of reach.
-    pub(super) fn again(&mut self) {
+    fn again(&mut self) {
         self.pause = (self.pause * 2).min(Away::LONGEST);
         // So that those who lost it together do not come back together.
         let jitter = random() % 41;
