@@ -74,6 +74,48 @@ fn f_a_follower_takes_nothing_that_a_claim_found_of_a_function_that_was_cleared_
 }
 
 #[test]
+fn p10_a_lease_that_no_call_would_have_is_not_waited_for() {
+    static SERVER: LazyLock<Server> = LazyLock::new(Server::start);
+    cached! { BARE f = bare(redis(&SERVER.url()).budget("5s")); }
+    f(1);
+    let mut server = SERVER.connect().expect("a connection");
+    let key = key(&mut server, false);
+    let Ok(Reply::Bulk(record)) = server.command(&["GET", &key]) else {
+        panic!("no value")
+    };
+    let lease = [b"L", &record[1..33], &[7; 16], b"-"].concat();
+    let not_a_number = [b"P", &record[1..50], b"nan         nan         "].concat();
+    for (bytes, life) in [(&lease, "0"), (&lease, "3600000"), (&not_a_number, "60000")] {
+        let command: &[&[u8]] = &[b"SET", key.as_bytes(), bytes, b"PX", life.as_bytes()];
+        let command = if life == "0" { &command[..3] } else { command };
+        server.command(command).expect("it is set");
+        assert_eq!(f(1), f(1), "nobody stores it: {life}");
+    }
+}
+
+#[test]
+fn p10_what_is_no_text_under_a_key_or_a_functions_own_is_replaced() {
+    static SERVER: LazyLock<Server> = LazyLock::new(Server::start);
+    cached! { BARE f = bare(redis(&SERVER.url()).budget("5s")); }
+    let mut last = f(1);
+    let mut server = SERVER.connect().expect("a connection");
+    for is_own in [false, true] {
+        for other in [["LPUSH", "x"], ["SADD", "x"], ["SET", "short"]] {
+            let key = key(&mut server, is_own);
+            server.command(&["DEL", &key]).expect("deleted");
+            server
+                .command(&[other[0], &key, other[1]])
+                .expect("foreign");
+            let now = f(1);
+            assert!(now.1 > last.1);
+            assert_eq!(f(1), now, "{is_own} {other:?}");
+            last = now;
+        }
+    }
+    assert_eq!(f::stats().tier_errors, 0);
+}
+
+#[test]
 fn p9_what_takes_long_to_apply_is_applied_and_the_server_is_back() {
     static SERVER: LazyLock<Server> = LazyLock::new(|| {
         Server::builder()

@@ -8,7 +8,7 @@ use redis::Value;
 use super::commands::Commands;
 use super::look::{self, Look};
 use super::names::Names;
-use super::options::{Address, Options};
+use super::options::{Address, LONGEST_STALENESS, Options};
 use super::record::Fence;
 use super::scripts;
 use super::slots::{Bucket, Moved, View};
@@ -383,9 +383,13 @@ pub fn agree(
         // A server that is full refuses to set what is set already.
         let agreed: u64 = match replies {
             [_, Value::BulkString(agreed)] => {
-                let agreed = String::from_utf8_lossy(agreed).parse();
-                agreed
-                    .map_err(|_| Broken(format!("{} is no number", String::from_utf8_lossy(key))))?
+                let agreed: Option<u64> = String::from_utf8_lossy(agreed).parse().ok();
+                let longest = clock::millis(LONGEST_STALENESS);
+                let agreed = agreed.filter(|agreed| *agreed <= longest);
+                agreed.ok_or_else(|| {
+                    let key = String::from_utf8_lossy(key);
+                    Broken(format!("{key} is no number of milliseconds up to a day"))
+                })?
             }
             // Its slot is on its way, or was while we asked.
             [_, got] if moved(got).is_some() => continue,

@@ -31,6 +31,9 @@ impl std::fmt::Display for Address {
     }
 }
 
+/// What its users may say of it: nobody waits for longer.
+pub(super) const LONGEST_STALENESS: Duration = Duration::from_secs(24 * 3600);
+
 /// How a connection is made.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Options {
@@ -342,13 +345,17 @@ impl Redis {
     /// the server say the same; one that says another keeps its memory tier off, with one warning. Default: 250 ms.
     ///
     /// # Panics
-    /// If it is text that is not a span of time, or less than 20 ms.
+    /// If it is text that is not a span of time, less than 20 ms, or more than a day.
     #[must_use]
     pub fn staleness(self, staleness: impl Into<Timeout>) -> Self {
         let staleness = staleness.into().duration("Redis", "staleness");
         assert!(
             staleness >= Duration::from_millis(20),
             "Redis: staleness of {staleness:?}: 20 ms is the least, a fourth of it is the pause between two questions to the server"
+        );
+        assert!(
+            staleness <= LONGEST_STALENESS,
+            "Redis: staleness of {staleness:?}: a day is the most, a clear that waits takes as long"
         );
         self.with(|options| options.staleness = staleness)
     }

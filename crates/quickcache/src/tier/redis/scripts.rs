@@ -30,21 +30,24 @@ macro_rules! scripts {
 
 scripts! {
     /// The value, if it is not stale; or the time that is left, while another has the lease (which notes that somebody waits); or the
-    /// lease. That of a stale value leaves it where it is.
+    /// lease. That of a stale value leaves it where it is. What would last for longer than any lease does is none, nor is what is no text.
     CLAIM = r"
-local held = redis.call('GET', KEYS[1])
-if held and string.sub(held, 2, 33) == ARGV[1] then
+local held = redis.pcall('GET', KEYS[1])
+if type(held) == 'string' and string.sub(held, 2, 33) == ARGV[1] then
   local kind, left = string.sub(held, 1, 1), redis.call('PTTL', KEYS[1])
   if kind == 'V' then return {left, held} end
+  local lease = left
   if kind == 'P' then
     if left > (tonumber(string.sub(held, 51, 62)) or left) then return {left, held} end
-    if left <= (tonumber(string.sub(held, 63, 74)) or left) then
-      redis.call('SETRANGE', KEYS[1], 33, ARGV[2] .. '-')
-      redis.call('SETRANGE', KEYS[1], 62, string.format('%012d', math.max(left - ARGV[3], 0)))
-      return {}
-    end
+    lease = left - (tonumber(string.sub(held, 63, 74)) or left)
   end
-  if kind == 'L' or kind == 'P' then
+  local stands = lease > 0 and lease <= 10 * ARGV[3]
+  if kind == 'P' and not stands then
+    redis.call('SETRANGE', KEYS[1], 33, ARGV[2] .. '-')
+    redis.call('SETRANGE', KEYS[1], 62, string.format('%012d', math.max(left - ARGV[3], 0)))
+    return {}
+  end
+  if stands and (kind == 'L' or kind == 'P') then
     redis.call('SETRANGE', KEYS[1], 49, 'w')
     return {left}
   end
@@ -54,8 +57,8 @@ return {}
 ";
     /// Takes the key over: who had a lease of it may not store any more. A value stays, with its life, until it is replaced.
     TAKE = r"
-local held = redis.call('GETRANGE', KEYS[1], 0, 73)
-if string.sub(held, 2, 33) == ARGV[1] then
+local held = redis.pcall('GETRANGE', KEYS[1], 0, 73)
+if type(held) == 'string' and string.sub(held, 2, 33) == ARGV[1] then
   local kind, left = string.sub(held, 1, 1), redis.call('PTTL', KEYS[1])
   redis.call('SETRANGE', KEYS[1], 33, ARGV[2])
   if kind == 'L' then redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
@@ -117,10 +120,10 @@ redis.call('DEL', KEYS[1])
 if ARGV[2] ~= '' then redis.call(string.find(ARGV[1], '{', 1, true) and 'SPUBLISH' or 'PUBLISH', ARGV[1], ARGV[2]) end
 return 1
 ";
-    /// What the function's own key holds; what is given, if it holds nothing.
+    /// What the function's own key holds; what is given, if it holds nothing that is ours.
     FUNCTION = r"
-local held = redis.call('GET', KEYS[1])
-if held then
+local held = redis.pcall('GET', KEYS[1])
+if type(held) == 'string' and #held == 16 then
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
   return held
 end
