@@ -43,6 +43,7 @@ fn p9_a_clear_counts_only_if_the_server_says_that_it_was_done() {
     }
 }
 
+/// Without a memory tier the promise has no bound.
 #[test]
 fn f_a_follower_takes_nothing_that_a_claim_found_of_a_function_that_was_cleared_after_the_look() {
     static SERVER: LazyLock<Server> = LazyLock::new(Server::start);
@@ -162,6 +163,7 @@ fn a_server_that_fails_at_every_call_is_warned_about_once_and_asked_ever_more_ra
     until("there are hits", || f(1) == f(1));
 }
 
+/// Nobody else asks it.
 #[tokio::test]
 async fn tasks_alone_have_another_thread_begun_when_one_has_ended() {
     on_redis::listen();
@@ -185,5 +187,129 @@ async fn tasks_alone_have_another_thread_begun_when_one_has_ended() {
     while f(1).await != f(1).await {
         assert!(std::time::Instant::now() < end, "it is never back");
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+// ---- clusters ----
+
+/// A cluster of one node, which calls itself by the proxy in front of it.
+struct OneNode {
+    _server: Server,
+    proxy: Proxy,
+}
+
+impl OneNode {
+    fn start() -> OneNode {
+        let bus = Port::free();
+        let server = Server::builder()
+            .config(&["cluster-enabled", "yes"])
+            .config(&["cluster-port", &bus.number().to_string()])
+            .start();
+        let proxy = Proxy::to(server.address());
+        for words in [
+            &[
+                "CONFIG",
+                "SET",
+                "cluster-announce-port",
+                &proxy.port().to_string(),
+            ][..],
+            &["CLUSTER", "ADDSLOTSRANGE", "0", "16383"],
+        ] {
+            server.command(words).expect("it is done");
+        }
+        until("the cluster is there", || {
+            let info = server.command(&["CLUSTER", "INFO"]).expect("information");
+            info.text().contains("cluster_state:ok")
+        });
+        OneNode {
+            _server: server,
+            proxy,
+        }
+    }
+
+    fn redis(&self) -> Redis {
+        let url = format!("redis://{}", self.proxy.address());
+        Redis::cluster(&[&url])
+            .timeout("5m")
+            .budget("5s")
+            .folder(machine())
+    }
+}
+
+#[test]
+fn what_is_told_while_a_listener_is_let_in_ends_it_not() {
+    static NODE: LazyLock<OneNode> = LazyLock::new(OneNode::start);
+    cached! { CACHE f = with_memory(NODE.redis()); }
+    // A clear that comes between two of the 256 confirmations.
+    let (first, second) = ("$15\r\nqc:{460}:clears\r\n", "$14\r\nqc:{14}:clears\r\n");
+    let told = format!("*3\r\n$8\r\nsmessage\r\n{first}$9\r\nA12345678\r\n");
+    let confirmed = format!("*3\r\n$10\r\nssubscribe\r\n{second}:2\r\n");
+    NODE.proxy
+        .answer(Answer::to("SSUBSCRIBE qc:{14}:clears", told + &confirmed));
+    until("memory serves", || {
+        let hits = f::stats().memory_hits;
+        f(1);
+        f::stats().memory_hits > hits
+    });
+}
+
+#[test]
+fn nodes_that_have_nothing_have_no_threads() {
+    static NODE: LazyLock<OneNode> = LazyLock::new(OneNode::start);
+    cached! { CACHE f = bare(NODE.redis().budget("200ms")); }
+    f(0);
+    let threads = || {
+        let tasks = std::fs::read_dir("/proc/self/task").expect("threads");
+        let name = |task: std::io::Result<std::fs::DirEntry>| {
+            std::fs::read_to_string(task.ok()?.path().join("comm")).ok()
+        };
+        // What the system keeps of the name.
+        tasks
+            .filter_map(name)
+            .filter(|name| name.starts_with("quickcache-redi"))
+            .count()
+    };
+    let before = threads();
+    for n in 1..=40_u64 {
+        let answered = NODE.proxy.counts().answered;
+        let moved = format!("-MOVED 5 127.0.0.77:{n}\r\n");
+        NODE.proxy.answer(Answer::to("MGET", moved).times(1));
+        until("it is sent elsewhere", || {
+            f(n);
+            NODE.proxy.counts().answered > answered
+        });
+    }
+    // Other tests have some.
+    until("they have ended", || threads() < before + 20);
+    until("there are hits", || f(1) == f(1));
+}
+
+#[test]
+fn a_bound_that_nobody_would_agree_on_is_not_waited_for() {
+    on_redis::listen();
+    static SERVER: LazyLock<Server> = LazyLock::new(Server::start);
+    cached! { BARE f = bare(redis(&SERVER.url()).budget("5s")); }
+    let about = SERVER.address();
+    for agreed in ["18446744073709551615", "86400001", "-1", "soon"] {
+        SERVER
+            .command(&["SET", "qc:staleness", agreed])
+            .expect("it is set");
+        let warnings = on_redis::logged("WARN", &about).len();
+        let killed = SERVER.command(&["CLIENT", "KILL", "USER", "default"]);
+        killed.expect("it is connected to anew");
+        until("there is a warning", || {
+            f(1);
+            on_redis::logged("WARN", &about).len() > warnings
+        });
+        assert!(!f::clear(1).wait().is_applied());
+        let warning = on_redis::logged("WARN", &about).pop().expect("a warning");
+        assert!(
+            warning.contains("qc:staleness is no number of milliseconds up to a day"),
+            "{warning}"
+        );
+        SERVER
+            .command(&["DEL", "qc:staleness"])
+            .expect("it is gone");
+        until("there are hits", || f(1) == f(1));
     }
 }

@@ -39,6 +39,10 @@ enum Task {
     View,
     /// Nothing; but perhaps it is in use now.
     Rest,
+    /// Nothing, and it has not been in use for a while.
+    Unused,
+    /// Nor is it still, and nobody has anything of it. Another agent is begun if that changes.
+    End,
 }
 
 /// Has the agent look what there is to do; there is one from now on.
@@ -62,23 +66,35 @@ impl Drop for Running {
 }
 
 fn run(node: &'static Node) {
-    let _running = Running(node);
+    let running = Running(node);
+    let mut unused = false;
     loop {
-        match next(node) {
+        let task = next(node, unused);
+        unused = matches!(task, Task::Unused);
+        match task {
             Task::Connect => connect(node),
             Task::Renew(leases) => leases.iter().for_each(|lease| renew(node, lease)),
             Task::GiveBack(leases) => leases.into_iter().for_each(|lease| give_back(node, lease)),
             Task::Look => look(node),
             Task::View => look_around(node),
-            Task::Rest => {}
+            Task::Rest | Task::Unused => {}
+            // There may be another one by now.
+            Task::End => return mem::forget(running),
         }
     }
 }
 
-fn next(node: &'static Node) -> Task {
+fn next(node: &'static Node, unused: bool) -> Task {
     let server = node.server;
     let in_use = server.is_in_use(node);
     let mut state = lock(&node.state);
+    if !in_use && unused && state.is_left() {
+        state.agent = false;
+        let idle = state.take_idle();
+        drop(state);
+        drop(idle);
+        return Task::End;
+    }
     let look = Instant::now() + LOOK;
     loop {
         let now = Instant::now();
@@ -119,7 +135,10 @@ fn next(node: &'static Node) -> Task {
             .wait_timeout(state, due.min(look).saturating_duration_since(now));
         state = waited.unwrap_or_else(PoisonError::into_inner).0;
         if !in_use {
-            return Task::Rest;
+            return match look <= Instant::now() {
+                true => Task::Unused,
+                false => Task::Rest,
+            };
         }
     }
 }

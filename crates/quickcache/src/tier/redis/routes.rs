@@ -193,8 +193,10 @@ impl Server {
             }
         }
         drop(map);
-        // An agent leaves a node alone that has nothing.
-        new.iter().for_each(|node| node.tasks.notify_all());
+        // A node that has nothing has no agent.
+        for node in new {
+            agent::rouse(node, &mut lock(&node.state));
+        }
     }
 
     /// Whether it is time to ask again who has what. Whoever is told so asks.
