@@ -1,9 +1,10 @@
 //! A cluster of servers, each with a part of the slots.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use crate::resp::Reply;
-use crate::server::Server;
+use crate::server::{Builder, Server};
 
 /// A primary that has not answered for so long is given up by the others.
 const NODE_TIMEOUT: &str = "1000";
@@ -22,14 +23,14 @@ pub struct Cluster {
 impl Cluster {
     /// Three primaries, each with so many replicas. Takes 2 to 3 s: all nodes say `cluster_state:ok` then.
     pub fn start(replicas: usize) -> Cluster {
+        Cluster::of(replicas, |node| node)
+    }
+
+    /// The same, of nodes to which something was added: `Cluster::of(1, |node| node.password("word"))`.
+    pub fn of(replicas: usize, add: impl Fn(Builder) -> Builder) -> Cluster {
         let primaries = 3;
         let nodes: Vec<Server> = (0..primaries * (1 + replicas))
-            .map(|_| {
-                Server::builder()
-                    .cluster()
-                    .config(&["cluster-node-timeout", NODE_TIMEOUT])
-                    .start()
-            })
+            .map(|_| add(node()).start())
             .collect();
         let ids = nodes
             .iter()
@@ -48,6 +49,23 @@ impl Cluster {
     /// All nodes: the primaries of the start, then the replicas of the first, of the second, ..
     pub fn nodes(&mut self) -> &mut [Server] {
         &mut self.nodes
+    }
+
+    /// The node at this place.
+    pub fn node(&self, place: usize) -> &Server {
+        &self.nodes[place]
+    }
+
+    /// Has one more node join, a primary without slots. Its place.
+    pub fn join(&mut self) -> usize {
+        let new = node().start();
+        self.ids.push(new.say(&["CLUSTER", "MYID"]).text());
+        self.nodes.push(new);
+        let place = self.nodes.len() - 1;
+        self.meet(place);
+        self.wait_for_acquaintance();
+        self.wait();
+        place
     }
 
     /// Where the nodes listen.
@@ -85,6 +103,11 @@ impl Cluster {
 
     /// Moves the keys of a slot, and lets the slot follow: the old owner answers `MOVED`. All nodes know it then.
     pub fn finish_move(&self, slot: u16, to: usize) {
+        self.hand_over(slot, to);
+        self.wait_for_owner(slot..=slot, to);
+    }
+
+    fn hand_over(&self, slot: u16, to: usize) {
         let from = self.owner(slot);
         let number = slot.to_string();
         let port = self.nodes[to].port().to_string();
@@ -102,9 +125,16 @@ impl Cluster {
         for node in [to, from] {
             self.nodes[node].say(&["CLUSTER", "SETSLOT", &number, "NODE", &self.ids[to]]);
         }
-        self.until("all nodes know the slot's new owner", |cluster| {
-            let knows = |node: &Server| owner_id(node, slot).as_ref() == Some(&cluster.ids[to]);
-            cluster.running().all(knows)
+    }
+
+    fn wait_for_owner(&self, slots: RangeInclusive<u16>, to: usize) {
+        self.until("all nodes know the new owner", |cluster| {
+            cluster.running().all(|node| {
+                let all = owners(node).unwrap_or_default();
+                let mut ours = all.iter().filter(|(_, _, id)| *id == cluster.ids[to]);
+                let (first, last) = (i64::from(*slots.start()), i64::from(*slots.end()));
+                ours.any(|(from, until, _)| *from <= first && last <= *until)
+            })
         });
     }
 
@@ -114,6 +144,17 @@ impl Cluster {
             self.begin_move(slot, to);
             self.finish_move(slot, to);
         }
+    }
+
+    /// Moves all of these slots with their keys to the node at this place, a primary.
+    pub fn move_slots(&self, slots: RangeInclusive<u16>, to: usize) {
+        for slot in slots.clone() {
+            if self.owner(slot) != to {
+                self.begin_move(slot, to);
+                self.hand_over(slot, to);
+            }
+        }
+        self.wait_for_owner(slots, to);
     }
 
     /// SIGKILL for the node at this place. A replica takes over about 2 s later if it has one; [`Cluster::wait`] waits for that.
@@ -140,10 +181,17 @@ impl Cluster {
     }
 
     fn introduce(&self) {
-        for node in &self.nodes[1..] {
-            let (port, bus) = (node.port().to_string(), node.bus().to_string());
-            self.nodes[0].say(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
-        }
+        (1..self.nodes.len()).for_each(|place| self.meet(place));
+        self.wait_for_acquaintance();
+    }
+
+    fn meet(&self, place: usize) {
+        let node = &self.nodes[place];
+        let (port, bus) = (node.port().to_string(), node.bus().to_string());
+        self.nodes[0].say(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
+    }
+
+    fn wait_for_acquaintance(&self) {
         let known = format!("cluster_known_nodes:{}", self.nodes.len());
         self.until("all nodes know each other", |cluster| {
             cluster.nodes.iter().all(|node| {
@@ -193,6 +241,13 @@ impl Cluster {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// A node that knows no other yet.
+fn node() -> Builder {
+    Server::builder()
+        .cluster()
+        .config(&["cluster-node-timeout", NODE_TIMEOUT])
 }
 
 /// It says that all is well, and has what its primary has if it is a replica.
