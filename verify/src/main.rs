@@ -30,6 +30,7 @@ quickcache-verify: shows that no call which starts after a clear returned is giv
   --seed N       what is chosen follows from it; default: from the clock. The system still chooses who runs when
   --folder PATH  where to make the store, a folder of a local file system; default: below the folder of temporary files
   --redis        functions at a Redis, on machines that share nothing else; default workers: 4
+  --cluster      the same at a cluster of three primaries, each with a replica
   --machines N   how many machines there are; default 2
   --pending      also that a pending clear is in force on its machine at once, and applied when the server is back
   --mutant NAME  run a wrong protocol, which must be found
@@ -111,7 +112,7 @@ fn usage() -> Result<Option<Usage>, lexopt::Error> {
         mutants: false,
         is_worker: false,
     };
-    let (mut at_redis, mut machines, mut pending) = (false, 2, false);
+    let (mut at_redis, mut cluster, mut machines, mut pending) = (false, false, 2, false);
     let (mut address, mut mutant) = (String::new(), None);
     let mut arguments = lexopt::Parser::from_env();
     while let Some(argument) = arguments.next()? {
@@ -123,6 +124,7 @@ fn usage() -> Result<Option<Usage>, lexopt::Error> {
             Long("seed") => usage.orders.seed = arguments.value()?.parse()?,
             Long("folder") => usage.folder = Some(arguments.value()?.into()),
             Long("redis") => at_redis = true,
+            Long("cluster") => (at_redis, cluster) = (true, true),
             Long("machines") => machines = arguments.value()?.parse()?,
             Long("pending") => pending = true,
             Long("mutants") => usage.mutants = true,
@@ -175,6 +177,7 @@ fn usage() -> Result<Option<Usage>, lexopt::Error> {
             seed,
             machines,
             address,
+            cluster,
             pending,
             mutant: mutant
                 .map(|name| named(&redis::MUTANTS, &name))

@@ -1,11 +1,16 @@
-//! The same for functions at a Redis: processes of several machines, which share nothing but the server, and a server and a network that
+//! The same for functions at a Redis: processes of several machines, which share nothing but the server, or the cluster, and servers and a network that
 //! fail at random too.
 
+mod cluster;
+mod ears;
 mod faults;
 mod floors;
 mod ground;
 mod mutant;
+mod network;
+mod pair;
 mod protocol;
+mod servers;
 mod subject;
 mod worker;
 
@@ -42,7 +47,7 @@ pub fn verify(
     minutes: f64,
 ) -> io::Result<bool> {
     if mutants {
-        for (name, mutant) in MUTANTS {
+        for (name, mutant) in mutant::of(orders.cluster) {
             let lasts = match mutant {
                 Mutant::None => NONE_LASTS,
                 _ => MUTANT_LASTS,
@@ -64,13 +69,14 @@ pub fn verify(
     }
 }
 
-/// Every process is a machine of its own there.
+/// Every process is a machine of its own there, and has no journal.
 fn of_mutant(orders: &Orders, mutant: Mutant) -> Orders {
     Orders {
         mutant: Some(mutant),
         workers: 3,
         machines: 3,
         keys: orders.keys.min(8),
+        pending: false,
         ..orders.clone()
     }
 }
@@ -104,7 +110,7 @@ fn disturbed(
         }
     }
     if orders.pending && history.violations() == 0 {
-        faults.mend()?;
+        faults.mend();
         // What becomes pending after that (a clear of everything does not say that it is applied) is not waited for.
         let owed = owed(&orders, floors);
         std::thread::sleep(SETTLED);
@@ -115,7 +121,7 @@ fn disturbed(
     if !quietly {
         tell(&orders, history, &faults, began.elapsed());
         if history.violations() > 0 {
-            tell_violation(history, &faults::name);
+            tell_violation(history, &|number| faults.name(number));
         }
         if !ended {
             println!("a worker did not end, or not well");

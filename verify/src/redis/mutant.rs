@@ -20,9 +20,13 @@ pub enum Mutant {
     Order,
     /// A clear that got no answer says that it is applied.
     Applied,
+    /// In a cluster: who listens stays where it is when a slot moves.
+    Slot,
+    /// In a cluster: what one node has answered is proven, whatever the others do.
+    Part,
 }
 
-pub const ALL: [(&str, Mutant); 9] = [
+pub const ALL: [(&str, Mutant); 11] = [
     ("none", Mutant::None),
     ("fence", Mutant::Fence),
     ("join", Mutant::Join),
@@ -32,7 +36,17 @@ pub const ALL: [(&str, Mutant); 9] = [
     ("fill", Mutant::Fill),
     ("order", Mutant::Order),
     ("applied", Mutant::Applied),
+    ("slot", Mutant::Slot),
+    ("part", Mutant::Part),
 ];
+
+/// Those that are wrong on a cluster, or else on one server and its replica.
+pub fn of(cluster: bool) -> impl Iterator<Item = (&'static str, Mutant)> {
+    let of_both = |mutant| matches!(mutant, Mutant::None | Mutant::Fence);
+    let of_cluster = |mutant| matches!(mutant, Mutant::Slot | Mutant::Part);
+    ALL.into_iter()
+        .filter(move |(_, mutant)| of_both(*mutant) || of_cluster(*mutant) == cluster)
+}
 
 impl Mutant {
     pub fn name(self) -> &'static str {

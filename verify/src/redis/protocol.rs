@@ -3,26 +3,24 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use quickcache_testing::{Connection, Error, Reply, resp};
-
+use super::ears::Ears;
 use super::mutant::Mutant;
+use super::servers::{Servers, lock};
 use super::subject::{Kind, Subject};
 use super::worker::{Orders, STALENESS};
 use crate::history::{Choices, MOST_KEYS, now};
 use crate::worker::execute;
 
-/// The longest that a command takes.
-const BUDGET: Duration = Duration::from_millis(100);
-
 /// How long memory and Redis keep a value; longer than the bound.
 const MEMORY: u64 = 3_000_000_000;
 const REDIS: &str = "10000";
 
-const CHANNEL: &str = "clears";
+/// The functions with memory.
+pub const NEAR: usize = 1;
 
 const CLAIM: &str = "local held = redis.call('GET', KEYS[1])
 if held and string.sub(held, 3, 42) == ARGV[1] then
@@ -37,26 +35,28 @@ const FILL: &str =
 redis.call('SET', KEYS[1], 'V ' .. ARGV[1] .. ' ' .. ARGV[3], 'PX', ARGV[4])
 return 1";
 
-const CLEAR: &str = "redis.call('DEL', KEYS[1]) redis.call('PUBLISH', ARGV[1], ARGV[2]) return 1";
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+const CLEAR: &str = "redis.call('DEL', KEYS[1]) redis.call(ARGV[3], ARGV[1], ARGV[2]) return 1";
 
 pub fn kinds(mutant: Mutant, orders: &Orders) -> Vec<Kind> {
+    let servers = Arc::new(Servers::new(mutant, orders));
     let at = |family: usize, has_memory: bool| Protocol {
         mutant,
         family,
         has_memory,
-        address: orders.address.clone(),
         number: orders.number,
-        links: Mutex::default(),
+        servers: servers.clone(),
         flights: Mutex::default(),
         choices: Mutex::new(Choices(orders.seed)),
         memory: Arc::new(Memory::default()),
     };
-    let (bare, near) = (at(0, false), at(1, true));
-    listen(&near);
+    let (bare, near) = (at(0, false), at(NEAR, true));
+    let ears = Ears {
+        servers: servers.clone(),
+        memory: near.memory.clone(),
+        keys: orders.keys,
+        own: orders.number,
+    };
+    ears.open();
     let kind = |protocol: Protocol| Kind {
         family: protocol.family,
         has_memory: protocol.has_memory,
@@ -69,28 +69,29 @@ struct Protocol {
     mutant: Mutant,
     family: usize,
     has_memory: bool,
-    address: String,
     number: usize,
-    links: Mutex<Vec<Link>>,
+    servers: Arc<Servers>,
     flights: Mutex<HashMap<u64, Arc<Flight>>>,
     choices: Mutex<Choices>,
     memory: Arc<Memory>,
 }
 
-/// A connection, and which life of which server it leads to.
-struct Link {
-    connection: Connection,
-    fence: String,
+/// The channel on which clears of a key are told: one for all, or in a cluster of its slot.
+pub fn channel(servers: &Servers, family: usize, key: u64) -> String {
+    match servers.are_a_cluster() {
+        true => format!("clears:{{{family}:{key}}}"),
+        false => "clears".to_owned(),
+    }
 }
 
 /// What this process has, and what it has heard.
-struct Memory {
+pub struct Memory {
     entries: Mutex<HashMap<u64, Entry>>,
     generations: [AtomicU64; MOST_KEYS],
-    /// Until when all clears have been heard, by the connection of this number, and to which server that leads.
-    proof: AtomicU64,
-    connection: AtomicU64,
-    fence: Mutex<String>,
+    /// Until when all clears have been heard, by the connections of this number, and to which servers those lead.
+    pub proof: AtomicU64,
+    pub connection: AtomicU64,
+    pub fences: Mutex<Vec<String>>,
 }
 
 impl Default for Memory {
@@ -100,7 +101,7 @@ impl Default for Memory {
             generations: [const { AtomicU64::new(0) }; MOST_KEYS],
             proof: AtomicU64::new(0),
             connection: AtomicU64::new(0),
-            fence: Mutex::default(),
+            fences: Mutex::default(),
         }
     }
 }
@@ -128,7 +129,7 @@ impl Memory {
         (generation, self.connection.load(Ordering::SeqCst))
     }
 
-    fn clear(&self, key: u64) {
+    pub fn clear(&self, key: u64) {
         self.generations[key as usize].fetch_add(1, Ordering::SeqCst);
         lock(&self.entries).remove(&key);
     }
@@ -138,57 +139,22 @@ impl Memory {
     }
 }
 
-/// Which life of which server: 40 letters.
-fn fence(connection: &mut Connection, mutant: Mutant) -> Result<String, Error> {
-    if mutant == Mutant::Fence {
-        return Ok("0".repeat(40));
-    }
-    let mut both = String::new();
-    for section in ["server", "replication"] {
-        let info = connection.command(&["INFO", section])?.text();
-        let lines = info.lines();
-        let wanted =
-            |line: &&str| line.starts_with("run_id:") || line.starts_with("master_replid:");
-        lines.filter(wanted).for_each(|line| {
-            let (_, value) = line.split_once(':').unwrap_or_default();
-            both += &value.trim()[..20];
-        });
-    }
-    Ok(both)
-}
-
-fn connect(address: &str, mutant: Mutant) -> Result<Link, Error> {
-    let mut connection = Connection::tcp(address)?;
-    connection.patience(BUDGET)?;
-    let fence = fence(&mut connection, mutant)?;
-    Ok(Link { connection, fence })
-}
-
 impl Protocol {
     fn key(&self, key: u64) -> String {
-        format!("k:{}:{key}", self.family)
-    }
-
-    /// Asks on a connection, which is given back if all went well.
-    fn ask<T>(
-        &self,
-        question: impl FnOnce(&mut Connection, &str) -> Result<T, Error>,
-    ) -> Option<(T, String)> {
-        let idle = lock(&self.links).pop();
-        let mut link = match idle {
-            Some(link) => link,
-            None => connect(&self.address, self.mutant).ok()?,
-        };
-        let reply = question(&mut link.connection, &link.fence).ok()?;
-        let fence = link.fence.clone();
-        lock(&self.links).push(link);
-        Some((reply, fence))
+        format!("k:{{{}:{key}}}", self.family)
     }
 
     fn clear_in_redis(&self, key: u64) -> bool {
         let message = format!("{} {key}", self.number);
-        let words = ["EVAL", CLEAR, "1", &self.key(key), CHANNEL, &message];
-        let cleared = self.ask(|connection, _| connection.command(&words));
+        let (name, channel) = (self.key(key), channel(&self.servers, self.family, key));
+        let publish = match self.servers.are_a_cluster() {
+            true => "SPUBLISH",
+            false => "PUBLISH",
+        };
+        let words = ["EVAL", CLEAR, "1", &name, &channel, &message, publish];
+        let cleared = self
+            .servers
+            .ask(&name, |connection, _| connection.command(&words));
         cleared.is_some() || self.mutant == Mutant::Applied
     }
 
@@ -221,7 +187,7 @@ impl Protocol {
         let end = now() + 300_000_000;
         while now() < end {
             let since = now();
-            let claimed = self.ask(|connection, fence| {
+            let claimed = self.servers.ask(&name, |connection, fence| {
                 let words = ["EVAL", CLAIM, "1", &name, fence, &token];
                 Ok(connection.command(&words)?.text())
             });
@@ -250,7 +216,7 @@ impl Protocol {
         let version = execute(key);
         let since = now();
         let text = version.to_string();
-        let filled = self.ask(|connection, fence| {
+        let filled = self.servers.ask(name, |connection, fence| {
             let value = format!("V {leased} {text}");
             let plain = ["SET", name, &value, "PX", REDIS];
             let words = ["EVAL", FILL, "1", name, &leased, token, &text, REDIS];
@@ -271,7 +237,7 @@ impl Protocol {
     fn fly(&self, key: u64, stamp: Stamp, flight: &Flight) -> u64 {
         let (version, since, fence) = self.lead(key);
         // Kept if it is of the server whose clears are heard.
-        let heard = fence.is_some_and(|fence| fence == *lock(&self.memory.fence));
+        let heard = fence.is_some_and(|fence| lock(&self.memory.fences).contains(&fence));
         if self.has_memory && (heard || self.mutant == Mutant::Timeout) {
             let until = now() + MEMORY;
             let entry = Entry {
@@ -374,77 +340,5 @@ impl Subject for Protocol {
 
     fn clear_everything(&self) -> bool {
         false
-    }
-}
-
-/// Hears clears for as long as the process lives.
-fn listen(protocol: &Protocol) {
-    let (memory, mutant) = (protocol.memory.clone(), protocol.mutant);
-    let (address, own) = (protocol.address.clone(), protocol.number);
-    thread::spawn(move || {
-        loop {
-            // It is made again when it breaks.
-            let _ = hear(&memory, &address, mutant, own);
-            thread::sleep(Duration::from_millis(20));
-        }
-    });
-}
-
-fn hear(memory: &Memory, address: &str, mutant: Mutant, own: usize) -> Result<(), Error> {
-    let Link {
-        mut connection,
-        fence,
-    } = connect(address, mutant)?;
-    connection.command(&["SUBSCRIBE", CHANNEL])?;
-    if mutant != Mutant::Gap {
-        // Nobody knows what was cleared in between.
-        memory.connection.fetch_add(1, Ordering::SeqCst);
-    }
-    *lock(&memory.fence) = fence;
-    connection.patience(STALENESS / 4)?;
-    loop {
-        let sent = now();
-        connection.send(&resp::command(&["PING"]))?;
-        loop {
-            match connection.receive() {
-                Ok(reply) if is_pong(&reply) => break,
-                Ok(reply) => heard(memory, &reply, own),
-                Err(error) if is_silence(&error) && now() - sent < 250_000_000 => {}
-                Err(error) => return Err(error),
-            }
-        }
-        memory.proof.store(sent, Ordering::SeqCst);
-        while now() - sent < 60_000_000 {
-            match connection.receive() {
-                Ok(reply) => heard(memory, &reply, own),
-                Err(error) if is_silence(&error) => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-}
-
-fn is_silence(error: &Error) -> bool {
-    use std::io::ErrorKind::{TimedOut, WouldBlock};
-    matches!(error, Error::Io(error) if matches!(error.kind(), WouldBlock | TimedOut))
-}
-
-fn is_pong(reply: &Reply) -> bool {
-    matches!(reply, Reply::Array(parts) if parts.first() == Some(&Reply::Bulk(b"pong".to_vec())))
-}
-
-fn heard(memory: &Memory, reply: &Reply, own: usize) {
-    let Reply::Array(parts) = reply else { return };
-    let [_, _, Reply::Bulk(message)] = parts.as_slice() else {
-        return;
-    };
-    let message = String::from_utf8_lossy(message);
-    let parts = message.split_once(' ');
-    let of = parts.and_then(|(of, key)| Some((of.parse::<usize>().ok()?, key.parse().ok()?)));
-    // One's own was done when it was said.
-    if let Some((of, key)) = of
-        && of != own
-    {
-        memory.clear(key);
     }
 }

@@ -10,6 +10,8 @@ use std::task::{Context, Waker};
 use pollster::block_on;
 use quickcache::{Cleared, Memory, QuickCache, Redis, Store, TieredCache, quickcache};
 
+use super::cluster::{PASSWORD, user};
+use super::worker::Orders;
 use crate::worker;
 
 /// A cached function of a key whose value is the version that its execution read. Threads of all workers use it at the same time.
@@ -65,22 +67,42 @@ pub fn kinds() -> Vec<Kind> {
     .collect()
 }
 
-/// Where the server is, and the machine's folder; said before anything is called.
-static PLACE: OnceLock<(String, PathBuf)> = OnceLock::new();
-
-pub fn at(address: &str, machine: PathBuf) {
-    let url = format!("redis://{address}/0");
-    PLACE
-        .set((url, machine))
-        .expect("a process is on one machine");
+/// Where the server is, or the cluster, and the machine's folder; said before anything is called.
+struct Place {
+    urls: Vec<String>,
+    cluster: bool,
+    machine: PathBuf,
 }
 
-fn place() -> &'static (String, PathBuf) {
+static PLACE: OnceLock<Place> = OnceLock::new();
+
+pub fn at(orders: &Orders, machine: PathBuf) {
+    let user = match orders.cluster {
+        true => format!("{}:{}@", user(orders.machine()), PASSWORD),
+        false => String::new(),
+    };
+    let addresses = orders.address.split(',');
+    let place = Place {
+        urls: addresses
+            .map(|at| format!("redis://{user}{at}/0"))
+            .collect(),
+        cluster: orders.cluster,
+        machine,
+    };
+    assert!(PLACE.set(place).is_ok(), "a process is on one machine");
+}
+
+fn place() -> &'static Place {
     PLACE.get().expect("said at the start")
 }
 
 fn redis() -> Redis {
-    Redis::new(&place().0).timeout("10s")
+    let Place { urls, cluster, .. } = place();
+    let redis = match cluster {
+        true => Redis::cluster(&urls.iter().map(String::as_str).collect::<Vec<_>>()),
+        false => Redis::new(&urls[0]),
+    };
+    redis.timeout("10s")
 }
 
 /// Longer than the bound: what a clear does not reach stays for so long. Short enough that values also expire.
@@ -96,7 +118,7 @@ fn cache(tiers: impl IntoIterator<Item = quickcache::Tier>) -> QuickCache {
 }
 
 fn table() -> PathBuf {
-    place().1.join("table")
+    place().machine.join("table")
 }
 
 static BARE: LazyLock<QuickCache> = LazyLock::new(|| cache([redis().folder(table()).into()]));
@@ -106,7 +128,7 @@ static NEAR: LazyLock<QuickCache> =
 
 static STORED: LazyLock<QuickCache> = LazyLock::new(|| {
     // Small: records are written over all the time.
-    let store = Store::at(place().1.join("store"))
+    let store = Store::at(place().machine.join("store"))
         .max_bytes(256 << 10)
         .timeout("5s");
     cache([memory().into(), store.into(), redis().into()])

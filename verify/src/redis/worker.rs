@@ -31,8 +31,9 @@ pub struct Orders {
     pub seed: u64,
     /// How many machines there are: worker n is on the n-th of them, counted round.
     pub machines: usize,
-    /// Where its machine reaches the server.
+    /// Where its machine reaches the server, or some nodes of the cluster, with commas between them.
     pub address: String,
+    pub cluster: bool,
     /// A pending clear is to be in force on its machine at once, and applied when the server is back.
     pub pending: bool,
     pub mutant: Option<Mutant>,
@@ -86,7 +87,7 @@ pub fn run(orders: &Orders) {
         Some(mutant) => protocol::kinds(mutant, orders),
         None => {
             let machine = orders.folder.join(format!("machine-{}", orders.machine()));
-            subject::at(&orders.address, machine);
+            subject::at(orders, machine);
             subject::kinds()
         }
     };
