@@ -15,7 +15,7 @@ use super::record::Fence;
 use super::scripts::{self, Released};
 use super::server::Server;
 use super::slots::View;
-use super::wire::{Broken, Wire};
+use super::wire::Broken;
 use crate::clock;
 use crate::tier::store::lock;
 
@@ -274,7 +274,9 @@ fn connect(node: &'static Node) {
     let server = node.server;
     let began = clock::boot();
     let end = Instant::now() + CONNECT;
-    let connected = Link::connect(&server.options, node.address.as_ref(), end);
+    let connected = server.reach(node.address.as_ref(), end);
+    let connected =
+        connected.and_then(|(wire, address)| Link::begin(wire, &address, &server.options, end));
     let connected = connected.and_then(|(mut link, view)| {
         if let Some(view) = view {
             server.see(&view);
@@ -353,7 +355,7 @@ pub(super) fn ask_around(server: &Server) -> Result<View, Broken> {
 
 fn view_of(server: &Server, address: &Address) -> Result<View, Broken> {
     let (end, options) = (Instant::now() + CONNECT, &server.options);
-    let mut wire = Wire::connect(address, options, end)?;
+    let (mut wire, address) = server.reach(Some(address), end)?;
     link::enter(&mut wire, options, end)?;
-    link::read_view(&mut wire, address, options, end)
+    link::read_view(&mut wire, &address, options, end)
 }

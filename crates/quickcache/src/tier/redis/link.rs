@@ -93,17 +93,13 @@ pub struct Answer {
 }
 
 impl Link {
-    /// Connects to the node at this address, or else to the server, or to the one that the sentinels name. What it says of its cluster.
-    pub fn connect(
+    /// Makes a connection that leads to this address ready for use. What the node says of its cluster.
+    pub fn begin(
+        mut wire: Wire,
+        address: &Address,
         options: &Options,
-        node: Option<&Address>,
         end: Instant,
     ) -> Result<(Link, Option<View>), Broken> {
-        let address = match node {
-            Some(address) => address.clone(),
-            None => Link::address(options, end)?,
-        };
-        let mut wire = Wire::connect(&address, options, end)?;
         enter(&mut wire, options, end)?;
         let (fence, tells) = read_fence(&mut wire, end)?;
         for reply in wire.ask(&scripts::load(), end)? {
@@ -113,7 +109,7 @@ impl Link {
         let (view, bucket) = match options.cluster {
             true => {
                 require_shards(&mut wire, end)?;
-                let view = read_view(&mut wire, &address, options, end)?;
+                let view = read_view(&mut wire, address, options, end)?;
                 let own = view.primaries.iter().find(|primary| primary.was_asked);
                 let bucket = own.and_then(|own| own.buckets().next());
                 (Some(view), bucket)

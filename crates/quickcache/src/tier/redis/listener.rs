@@ -10,7 +10,7 @@ use super::agent;
 use super::commands::Commands;
 use super::common::Common;
 use super::heard::Heard;
-use super::link::{self, Link};
+use super::link;
 use super::meeting::Meeting;
 use super::message::Message;
 use super::node::Node;
@@ -390,11 +390,7 @@ impl Ear {
         let (end, options) = (Instant::now() + CONNECT, &server.options);
         let began = clock::boot();
         let connect = || {
-            let address = match &node.address {
-                Some(address) => address.clone(),
-                None => Link::address(options, end)?,
-            };
-            let mut wire = Wire::connect(&address, options, end)?;
+            let (mut wire, _) = server.reach(node.address.as_ref(), end)?;
             link::enter(&mut wire, options, end)?;
             let (fence, tells) = link::read_fence(&mut wire, end)?;
             Ok((wire, fence, tells))

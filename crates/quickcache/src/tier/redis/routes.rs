@@ -54,7 +54,9 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 pub(super) struct Map {
     owners: Vec<Owner>,
     /// Where nodes are, each by every address it has.
-    places: Vec<Vec<Address>>,
+    pub(super) places: Vec<Vec<Address>>,
+    /// Those that led there when the first of the node's addresses did not.
+    pub(super) leads: Vec<Address>,
     /// When a node was asked last.
     seen: Option<Instant>,
 }
