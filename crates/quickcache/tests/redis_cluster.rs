@@ -1,104 +1,23 @@
-//! Clusters: keys that lie on several nodes, clears that are heard of all of them, slots that move, nodes that die and come back.
+//! Clusters: keys that lie on several nodes, clears that are heard of all of them, a part that is gone and comes back. How they change while calls go
+//! on is in `redis_cluster_moves`, what nodes are called in `redis_cluster_names`.
 
 #![cfg(all(target_os = "linux", feature = "redis"))]
 
+mod on_cluster;
 mod on_redis;
 mod on_store;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::sync::{LazyLock, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use on_redis::{HANGS, bare, cached, listen, logged, machine, until};
+use on_cluster::{Fleet, MANY, ears, is_value, keys};
+use on_redis::{HANGS, bare, cached, listen, logged, machine, until, with_memory};
 use on_store::in_a_process;
-use quickcache::{Cleared, Memory, QuickCache, Redis, TieredCache, quickcache};
-use quickcache_testing::{Cluster, Server};
-
-/// A cluster of a test, never dropped, as statics are not.
-struct Fleet {
-    all: Mutex<Cluster>,
-    addresses: Vec<String>,
-}
-
-impl Fleet {
-    /// Three primaries, each with so many replicas. Nodes serve what they have when others are gone.
-    fn start(replicas: usize) -> Fleet {
-        let mut all = Cluster::start(replicas);
-        for node in all.nodes() {
-            let set = node.command(&["CONFIG", "SET", "cluster-require-full-coverage", "no"]);
-            set.expect("set");
-        }
-        Fleet {
-            addresses: all.addresses(),
-            all: Mutex::new(all),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Cluster> {
-        self.all.lock().expect("no test panics with it")
-    }
-
-    /// It, on a machine of its own, by two of its nodes.
-    fn redis(&self) -> Redis {
-        let urls: Vec<String> = self.addresses[..2]
-            .iter()
-            .map(|at| format!("redis://{at}"))
-            .collect();
-        let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
-        Redis::cluster(&urls).timeout("2h").folder(machine())
-    }
-
-    /// In which slot the one value is that there is of the function whose keys begin so.
-    fn slot_of_the_value(&self) -> u16 {
-        let mut all = self.lock();
-        let keys = all.nodes().iter().flat_map(keys);
-        // A replica has it too.
-        let keys: BTreeSet<String> = keys.filter(|key| is_value(key)).collect();
-        let keys: Vec<String> = keys.into_iter().collect();
-        let [key] = &keys[..] else {
-            panic!("{keys:?}");
-        };
-        all.slot(key)
-    }
-}
-
-/// What is in memory is there for longer than any test waits.
-fn with_memory(redis: Redis) -> QuickCache {
-    QuickCache::new(TieredCache::new([
-        Memory::new().timeout("1h").into(),
-        redis.into(),
-    ]))
-}
-
-fn keys(node: &Server) -> Vec<String> {
-    let keys = node.command(&["KEYS", "*"]).expect("keys");
-    keys.items().iter().map(|key| key.text()).collect()
-}
-
-/// Not a function's own, and not what was agreed upon.
-fn is_value(key: &str) -> bool {
-    key.starts_with("qc:{") && key.len() > 46
-}
-
-/// Ends those who go on until they are told to, also when the test fails.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, SeqCst);
-    }
-}
-
-/// So many connections listen to a node.
-fn ears(node: &Server) -> usize {
-    let list = node.command(&["CLIENT", "LIST"]).expect("a list").text();
-    let subscribed = |line: &&str| line.contains(" ssub=") && !line.contains(" ssub=0");
-    list.lines().filter(subscribed).count()
-}
-
-const MANY: u64 = 60;
+use quickcache::{Cleared, QuickCache, Redis, quickcache};
+use quickcache_testing::Server;
 
 #[test]
 fn what_one_machine_stores_another_finds_on_every_node() {
@@ -202,202 +121,6 @@ fn clears_are_heard_from_every_node_and_what_is_not_cleared_stays_in_memory() {
     for node in FLEET.lock().nodes() {
         assert_eq!(ears(node), 1);
     }
-}
-
-#[test]
-fn a_key_whose_slot_is_on_its_way_can_be_cleared_and_that_is_heard_of() {
-    static FLEET: LazyLock<Fleet> = LazyLock::new(|| Fleet::start(0));
-    cached! {
-        HERE here = with_memory(FLEET.redis());
-        THERE there = bare(FLEET.redis());
-    }
-    until("it is in memory", || {
-        here(1);
-        here::stats().memory_hits > 0 && here(1) == there(1)
-    });
-    let slot = FLEET.slot_of_the_value();
-    let from = FLEET.lock().owner(slot);
-    let to = (from + 1) % 3;
-    FLEET.lock().begin_move(slot, to);
-    let before = here(1);
-    assert_eq!(before, here(1));
-    // The first of them takes it away from where it is, the others find that it is not there.
-    for _ in 0..3 {
-        let before = here(1);
-        until("it is kept", || {
-            let hits = here::stats().memory_hits;
-            here(1) == before && here::stats().memory_hits > hits
-        });
-        assert_eq!(there::clear(1), Cleared::Applied);
-        until("that is heard of", || here(1) != before);
-    }
-    assert_eq!(there::clear_all(), Cleared::Applied);
-    FLEET.lock().finish_move(slot, to);
-    until("hits", || here(1) == there(1));
-    let before = here(1);
-    until("it is cleared", || there::clear(1) == Cleared::Applied);
-    until("that is heard of", || here(1) != before);
-    until("memory serves", || {
-        let hits = here::stats().memory_hits;
-        here(1);
-        here::stats().memory_hits > hits
-    });
-}
-
-/// Calls and clears go on of one key, at a machine without memory and one with it, while `meddle` does something to the cluster.
-macro_rules! while_calls_go_on {
-    ($FLEET:ident, $meddle:expr) => {{
-        static NOW: AtomicU64 = AtomicU64::new(1);
-        static STOP: AtomicBool = AtomicBool::new(false);
-        static ONE: LazyLock<QuickCache> = LazyLock::new(|| bare($FLEET.redis()));
-        static TWO: LazyLock<QuickCache> = LazyLock::new(|| with_memory($FLEET.redis()));
-        static THREE: LazyLock<QuickCache> = LazyLock::new(|| bare($FLEET.redis()));
-        #[quickcache(cache = ONE, name = "now", version = 1, vary_on = [])]
-        fn one() -> u64 {
-            NOW.load(SeqCst)
-        }
-        #[quickcache(cache = TWO, name = "now", version = 1, vary_on = [])]
-        fn two() -> u64 {
-            NOW.load(SeqCst)
-        }
-        #[quickcache(cache = THREE, name = "now", version = 1, vary_on = [])]
-        fn three() -> u64 {
-            NOW.load(SeqCst)
-        }
-        let bound = Duration::from_millis(250);
-        until("memory serves", || {
-            two();
-            two::stats().memory_hits > 0
-        });
-        // What was cleared, and applied, and when that was known.
-        let floor = Mutex::new((0, Vec::<(Instant, u64)>::new()));
-        let last = || floor.lock().expect("nobody panics with it").0;
-        thread::scope(|scope| {
-            let _stop = Stop(&STOP);
-            scope.spawn(|| {
-                while !STOP.load(SeqCst) {
-                    let least = last();
-                    let got = one();
-                    assert!(got >= least, "{got} after {least} was cleared");
-                    thread::sleep(Duration::from_millis(1));
-                }
-            });
-            scope.spawn(|| {
-                while !STOP.load(SeqCst) {
-                    let began = Instant::now();
-                    let least = {
-                        let floor = floor.lock().expect("nobody panics with it");
-                        let is_past = |(at, _): &&(Instant, u64)| *at + bound < began;
-                        let past = floor.1.iter().rev().find(is_past);
-                        past.map_or(0, |(_, version)| *version)
-                    };
-                    let got = two();
-                    assert!(
-                        got >= least,
-                        "memory gave {got} long after {least} was cleared"
-                    );
-                    thread::sleep(Duration::from_millis(1));
-                }
-            });
-            scope.spawn(|| {
-                while !STOP.load(SeqCst) {
-                    let now = NOW.fetch_add(1, SeqCst) + 1;
-                    if three::clear() == Cleared::Applied {
-                        let mut floor = floor.lock().expect("nobody panics with it");
-                        floor.0 = now;
-                        floor.1.push((Instant::now(), now));
-                    }
-                    thread::sleep(Duration::from_millis(4));
-                }
-            });
-            let progress = || {
-                let before = last();
-                until("clears are applied", || last() > before + 5);
-                let before = two::stats().memory_hits;
-                until("memory serves", || two::stats().memory_hits > before);
-            };
-            progress();
-            #[allow(clippy::redundant_closure_call)]
-            ($meddle)(&progress);
-        });
-        // Each may still have what a pending clear was to remove, until that is applied.
-        until("all agree", || {
-            let now = NOW.load(SeqCst);
-            [one(), two(), three()] == [now; 3] || three::clear() != Cleared::Applied
-        });
-    }};
-}
-
-#[test]
-fn p3_p4_a_slot_moves_while_calls_go_on() {
-    static FLEET: LazyLock<Fleet> = LazyLock::new(|| Fleet::start(0));
-    while_calls_go_on!(FLEET, |progress: &dyn Fn()| {
-        let mut slot = None;
-        until("there is a value", || {
-            let mut all = FLEET.lock();
-            let keys: Vec<String> = all.nodes().iter().flat_map(keys).collect();
-            let value = keys.iter().find(|key| is_value(key));
-            slot = value.map(|key| all.slot(key));
-            slot.is_some()
-        });
-        let slot = slot.expect("there is one");
-        for _ in 0..4 {
-            let from = FLEET.lock().owner(slot);
-            let to = (from + 1) % 3;
-            FLEET.lock().begin_move(slot, to);
-            thread::sleep(Duration::from_millis(300));
-            FLEET.lock().finish_move(slot, to);
-            progress();
-        }
-    });
-}
-
-#[test]
-fn p3_p4_a_replica_takes_the_place_of_its_primary_while_calls_go_on() {
-    static FLEET: LazyLock<Fleet> = LazyLock::new(|| Fleet::start(1));
-    while_calls_go_on!(FLEET, |progress: &dyn Fn()| {
-        for dead in 0..3 {
-            FLEET.lock().kill(dead);
-            FLEET.lock().wait();
-            progress();
-            FLEET.lock().restart(dead);
-            FLEET.lock().wait();
-            progress();
-        }
-    });
-}
-
-#[test]
-fn p3_what_was_cleared_is_not_read_from_a_replica_that_has_not_heard_of_it() {
-    static FLEET: LazyLock<Fleet> = LazyLock::new(|| Fleet::start(1));
-    cached! {
-        HERE here = bare(FLEET.redis());
-        THERE there = bare(FLEET.redis());
-    }
-    until("hits", || here(1) == there(1));
-    let before = here(1);
-    let slot = FLEET.slot_of_the_value();
-    let primary = FLEET.lock().owner(slot);
-    let replica = primary + 3;
-    until("the replica has it", || {
-        let has = keys(&FLEET.lock().nodes()[replica]);
-        has.iter().any(|key| is_value(key))
-    });
-    let mut all = FLEET.lock();
-    all.nodes()[replica].stop();
-    let cut = all.nodes()[primary].command(&["CLIENT", "KILL", "TYPE", "replica"]);
-    cut.expect("cut");
-    until("it is cleared", || there::clear(1) == Cleared::Applied);
-    all.kill(primary);
-    all.nodes()[replica].cont();
-    all.wait();
-    assert!(keys(&all.nodes()[replica]).iter().any(|key| is_value(key)));
-    drop(all);
-    until("hits", || {
-        let value = here(1);
-        assert_ne!(value, before, "it was cleared");
-        value == there(1)
-    });
 }
 
 #[test]
@@ -513,6 +236,106 @@ fn memory_that_serves_while_redis_is_gone_does_so_while_a_part_of_it_is() {
         until("it is cleared", || other::clear(n) == Cleared::Applied);
         until("that is heard of", || on(n) != before);
     }
+}
+
+#[test]
+fn memory_that_serves_while_all_of_it_is_gone_has_what_is_cleared_here_and_nothing_of_before_when_it_is_back()
+ {
+    static FLEET: LazyLock<Fleet> = LazyLock::new(|| Fleet::start(0));
+    cached! {
+        ON on = with_memory(FLEET.redis().serve_while_unreachable(true));
+        OTHER other = bare(FLEET.redis());
+    }
+    let is_served = |n: u64| {
+        let hits = on::stats().memory_hits;
+        on(n);
+        on::stats().memory_hits > hits
+    };
+    until("memory serves", || (0..MANY).all(is_served));
+    let before: Vec<_> = (0..MANY).map(on).collect();
+    (0..3).for_each(|node| FLEET.lock().kill(node));
+    until("what is cleared is pending", || {
+        matches!(on::clear(0), Cleared::Pending(_))
+    });
+    // For longer than anything is proven.
+    let end = Instant::now() + Duration::from_secs(1);
+    until("it is served all along", || {
+        for n in 1..MANY {
+            assert_eq!(on(n), before[n as usize]);
+        }
+        Instant::now() > end
+    });
+    assert_ne!(on(0), before[0], "it was cleared");
+    assert!(matches!(on::clear_all(), Cleared::Pending(_)));
+    for n in 1..MANY {
+        assert_ne!(on(n), before[n as usize], "it was cleared");
+    }
+    (0..3).for_each(|node| FLEET.lock().restart(node));
+    FLEET.lock().wait();
+    for n in 0..MANY {
+        until("both agree", || on(n) == other(n));
+    }
+    until("memory serves", || (0..MANY).all(is_served));
+    for n in 0..MANY {
+        let before = on(n);
+        until("it is cleared", || other::clear(n) == Cleared::Applied);
+        until("that is heard of", || on(n) != before);
+    }
+}
+
+#[test]
+fn a_failure_gives_the_last_value_wherever_it_lies_and_none_that_was_cleared_or_has_moved() {
+    static FLEET: LazyLock<Fleet> = LazyLock::new(|| Fleet::start(0));
+    static DOWN: AtomicBool = AtomicBool::new(false);
+    fn stale() -> QuickCache {
+        let redis = FLEET.redis().timeout("1h").budget("3s");
+        QuickCache::builder(redis).stale_timeout("1h").build()
+    }
+    static HERE: LazyLock<QuickCache> = LazyLock::new(stale);
+    static THERE: LazyLock<QuickCache> = LazyLock::new(stale);
+    fn ask(n: u64) -> Result<(u64, u64), String> {
+        match DOWN.load(SeqCst) {
+            true => Err("down".to_owned()),
+            false => Ok((n, on_redis::next())),
+        }
+    }
+    #[quickcache(cache = HERE, name = "stale", version = 1, vary_on = [n])]
+    fn here(n: u64) -> Result<(u64, u64), String> {
+        ask(n)
+    }
+    #[quickcache(cache = THERE, name = "stale", version = 1, vary_on = [n])]
+    fn there(n: u64) -> Result<(u64, u64), String> {
+        ask(n)
+    }
+    for n in 0..MANY {
+        until("hits", || here(n) == there(n));
+    }
+    let before: Vec<_> = (0..MANY).map(here).collect();
+    for node in FLEET.lock().nodes() {
+        for key in keys(node).iter().filter(|key| is_value(key)) {
+            // Its timeout was over a second ago.
+            let left = node.command(&["PEXPIRE", key, "3599000"]);
+            assert_eq!(left.expect("a time").int(), 1);
+        }
+    }
+    DOWN.store(true, SeqCst);
+    let hits = here::stats().stale_hits;
+    for n in 0..MANY {
+        assert_eq!(here(n), before[n as usize]);
+    }
+    assert_eq!(here::stats().stale_hits - hits, MANY);
+    let (cleared, rest) = (0..MANY / 2, MANY / 2..MANY);
+    for n in cleared.clone() {
+        assert_eq!(there::clear(n), Cleared::Applied);
+        assert!(here(n).is_err(), "it was cleared");
+    }
+    for n in rest.clone() {
+        assert_eq!(here(n), before[n as usize]);
+    }
+    // What came with a slot is of another node.
+    FLEET.lock().move_slots(0..=5460, 1);
+    let moved = rest.filter(|n| here(*n).is_err()).count();
+    assert!((1..MANY as usize / 2).contains(&moved), "{moved}");
 }
 
 #[test]
