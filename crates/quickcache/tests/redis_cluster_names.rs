@@ -8,49 +8,12 @@ mod on_redis;
 use std::sync::LazyLock;
 use std::time::Instant;
 
-use on_cluster::{Fleet, MANY, is_value, keys};
+use on_cluster::{
+    Fleet, MANY, addresses, announce, behind_proxies, is_value, keys, until_all_know,
+};
 use on_redis::{HANGS, bare, cached, listen, logged, machine, until, with_memory};
 use quickcache::{Cleared, Redis};
-use quickcache_testing::{Certificates, Cluster, Door, Proxy, Server};
-
-/// Has each node say something of itself.
-fn announce(fleet: &Fleet, setting: &str, of: impl Fn(usize) -> String) {
-    for (place, node) in fleet.lock().nodes().iter().enumerate() {
-        let set = node.command(&["CONFIG", "SET", setting, &of(place)]);
-        set.expect("set");
-    }
-}
-
-/// Waits until all nodes know this of all.
-fn until_all_know(fleet: &Fleet, of_each: &[String]) {
-    until("all nodes know it", || {
-        let knows = |node: &Server| {
-            let view = node.command(&["CLUSTER", "NODES"]).expect("a view").text();
-            let mut lines = view.lines().filter(|line| !line.is_empty());
-            let mut left = of_each.to_vec();
-            lines.all(|line| {
-                let at = left.iter().position(|what| line.contains(what.as_str()));
-                at.map(|at| left.swap_remove(at)).is_some()
-            })
-        };
-        fleet.lock().nodes().iter().all(knows)
-    });
-}
-
-/// Proxies, one before each node, each of which says that it is there.
-fn behind_proxies(fleet: &Fleet) -> Vec<Proxy> {
-    let proxies: Vec<Proxy> = fleet.addresses.iter().map(Proxy::to).collect();
-    let port = |place: usize| proxies[place].port().to_string();
-    announce(fleet, "cluster-announce-port", port);
-    until_all_know(fleet, &addresses(&proxies));
-    proxies
-}
-
-/// As nodes have them in their views.
-fn addresses(proxies: &[Proxy]) -> Vec<String> {
-    let address = |proxy: &Proxy| format!("{}@", proxy.address());
-    proxies.iter().map(address).collect()
-}
+use quickcache_testing::{Certificates, Cluster, Door, Proxy};
 
 /// The slot of what is stored then, and nothing else.
 fn slot_of(fleet: &Fleet, call: impl Fn()) -> u16 {

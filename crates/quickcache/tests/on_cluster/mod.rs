@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard};
 
 use quickcache::Redis;
-use quickcache_testing::{Cluster, Server};
+use quickcache_testing::{Cluster, Proxy, Server};
 
 use crate::on_redis::{machine, until};
 
@@ -90,6 +90,45 @@ pub fn ears(node: &Server) -> usize {
     let list = node.command(&["CLIENT", "LIST"]).expect("a list").text();
     let subscribed = |line: &&str| line.contains(" ssub=") && !line.contains(" ssub=0");
     list.lines().filter(subscribed).count()
+}
+
+/// Has each node say something of itself.
+pub fn announce(fleet: &Fleet, setting: &str, of: impl Fn(usize) -> String) {
+    for (place, node) in fleet.lock().nodes().iter().enumerate() {
+        let set = node.command(&["CONFIG", "SET", setting, &of(place)]);
+        set.expect("set");
+    }
+}
+
+/// Waits until all nodes know this of all.
+pub fn until_all_know(fleet: &Fleet, of_each: &[String]) {
+    until("all nodes know it", || {
+        let knows = |node: &Server| {
+            let view = node.command(&["CLUSTER", "NODES"]).expect("a view").text();
+            let mut lines = view.lines().filter(|line| !line.is_empty());
+            let mut left = of_each.to_vec();
+            lines.all(|line| {
+                let at = left.iter().position(|what| line.contains(what.as_str()));
+                at.map(|at| left.swap_remove(at)).is_some()
+            })
+        };
+        fleet.lock().nodes().iter().all(knows)
+    });
+}
+
+/// Proxies, one before each node, each of which says that it is there.
+pub fn behind_proxies(fleet: &Fleet) -> Vec<Proxy> {
+    let proxies: Vec<Proxy> = fleet.addresses.iter().map(Proxy::to).collect();
+    let port = |place: usize| proxies[place].port().to_string();
+    announce(fleet, "cluster-announce-port", port);
+    until_all_know(fleet, &addresses(&proxies));
+    proxies
+}
+
+/// As nodes have them in their views.
+pub fn addresses(proxies: &[Proxy]) -> Vec<String> {
+    let address = |proxy: &Proxy| format!("{}@", proxy.address());
+    proxies.iter().map(address).collect()
 }
 
 pub const MANY: u64 = 60;
