@@ -11,12 +11,12 @@ test: test-rust verify-briefly test-python  ## all tests
 
 CARGO_TEST = cargo test --workspace --exclude quickcache-python --exclude blog-rs --all-features
 
-# Those of a Redis (r*) wait most of the time.
+# Those of a Redis wait most of the time.
 test-rust:
 	$(PYTHON) tools/servers.py --install redis
 	$(CARGO_TEST) --no-run
-	$(PYTHON) tools/at_once.py "$(CARGO_TEST) --test 'r*'" "$(CARGO_TEST) --lib --bins --examples --test '[!r]*'" "$(CARGO_TEST) --doc" \
-		"$(PYTHON) tools/setup/valkey.py $(CARGO_TEST) --test front_redis --test redis_faults --test redis_cluster"
+	$(PYTHON) tools/at_once.py "$(CARGO_TEST) --test 'redis_[cp]*'" "$(CARGO_TEST) --test 'redis_[!cp]*'" \
+		"$(CARGO_TEST) --lib --bins --examples --test '[!r]*'" "$(CARGO_TEST) --doc" "$(PYTHON) tools/setup/valkey.py $(CARGO_TEST) --test front_redis --test redis_faults --test redis_cluster"
 
 test-python:
 	$(PYTHON) tools/test_python.py
