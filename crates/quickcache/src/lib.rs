@@ -69,5 +69,5 @@ pub use weigh::Weigh;
 /// The examples of the pages that are not in this documentation.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
-#[doc = include_str!("../../../docs/rust.md")]
+#[cfg_attr(feature = "redis", doc = include_str!("../../../docs/rust.md"))]
 struct Pages;
