@@ -1,36 +1,60 @@
-//! What the nodes of a cluster say of it when they do not agree, or know no answer; and what is asked of all of them.
+//! What the nodes of a cluster say of it when they do not agree, or know no answer; and what concerns all of them.
 
 #![cfg(all(target_os = "linux", feature = "redis"))]
 
 mod on_cluster;
 mod on_redis;
 
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use on_cluster::{Fleet, MANY, behind_proxies};
-use on_redis::{bare, cached, until, with_memory};
+use on_redis::{bare, cached, machine, until, with_memory};
 use quickcache::Cleared;
-use quickcache_testing::{Answer, Door};
+use quickcache_testing::{Answer, Door, Mode};
+
+/// A journal that cannot be read: what is pending may be anything.
+fn damage_journals(machine: &Path) {
+    let files = std::fs::read_dir(machine).expect("the machine's folder");
+    let mut damaged = 0;
+    for file in files {
+        let path = file.expect("a file").path();
+        let name = path.file_name().expect("a name").to_string_lossy();
+        if name.starts_with("journal-") || name.starts_with("replaying-") {
+            let length = path.metadata().expect("a length").len() as usize;
+            std::fs::write(&path, vec![0xA5; length]).expect("written");
+            damaged += 1;
+        }
+    }
+    assert!(damaged > 0, "nothing was pending");
+}
 
 #[test]
-fn everything_is_cleared_on_every_node_and_that_is_heard_of() {
+fn p9_everything_is_cleared_on_every_node_if_it_is_not_known_what_is_pending() {
     static FLEET: LazyLock<Fleet> = LazyLock::new(|| Fleet::start(0));
+    static MACHINE: LazyLock<PathBuf> = LazyLock::new(machine);
     cached! {
-        HERE here = with_memory(FLEET.redis());
-        THERE there = bare(FLEET.redis());
+        HERE here = bare(FLEET.redis().folder(&*MACHINE));
+        THERE there = with_memory(FLEET.redis());
     }
     for n in 0..MANY {
         until("it is in memory", || {
-            let hits = here::stats().memory_hits;
-            here(n) == there(n) && here::stats().memory_hits > hits
+            let hits = there::stats().memory_hits;
+            here(n) == there(n) && there::stats().memory_hits > hits
         });
     }
     let before: Vec<_> = (0..MANY).map(there).collect();
-    THERE.clear_everything();
+    FLEET.lock().nodes()[0].stop();
     for n in 0..MANY {
-        assert_ne!(there(n), before[n as usize], "it was cleared");
+        until("it is pending", || {
+            // Those of the other nodes are not touched.
+            here(n) == before[n as usize] || matches!(here::clear(n), Cleared::Pending(_))
+        });
     }
+    damage_journals(&MACHINE);
+    FLEET.lock().nodes()[0].cont();
     for n in 0..MANY {
+        until("it is cleared", || here(n) != before[n as usize]);
         until("that is heard of", || here(n) == there(n));
     }
 }
@@ -116,12 +140,9 @@ fn nothing_is_proven_while_a_node_answers_only_those_who_listen() {
     };
     until("memory serves", serves);
     until("all listen by way of them", || {
-        proxies.iter().all(|proxy| {
-            proxy
-                .only(b"SSUBSCRIBE")
-                .set(quickcache_testing::Mode::Pass)
-                > 0
-        })
+        proxies
+            .iter()
+            .all(|proxy| proxy.only(b"SSUBSCRIBE").set(Mode::Pass) > 0)
     });
     proxies[1].door(Door::Closed);
     proxies[1].only(b"SCRIPT").reset();

@@ -32,7 +32,7 @@ const SAFE: Duration = Duration::from_millis(1000);
 const PROMOTION: Duration = Duration::from_secs(6);
 
 /// How long nodes may take to agree.
-const AGREED: Duration = Duration::from_secs(60);
+const AGREED: Duration = Duration::from_secs(40);
 
 /// How often nodes are asked whether they agree.
 const LOOK: Duration = Duration::from_millis(30);
@@ -431,7 +431,7 @@ impl Ground for Cluster {
         self.settle();
         let end = Instant::now() + AGREED;
         while self.shut.contains(&true) {
-            assert!(Instant::now() < end, "nodes do not come to agree");
+            assert!(Instant::now() < end, "{}", self.views());
             self.open_some();
             std::thread::sleep(LOOK / 2);
         }

@@ -12,7 +12,7 @@ impl Cluster {
     pub(super) fn wait(&self) {
         let end = Instant::now() + AGREED;
         while !(self.all_agree() && self.all_are_in_step()) {
-            assert!(Instant::now() < end, "nodes do not come to agree");
+            assert!(Instant::now() < end, "{}", self.views());
             std::thread::sleep(LOOK);
         }
     }
@@ -25,6 +25,14 @@ impl Cluster {
 
     fn all_are_in_step(&self) -> bool {
         self.running().all(|node| self.is_in_step(node))
+    }
+
+    /// What the nodes that run say, when they should agree and do not.
+    pub(super) fn views(&self) -> String {
+        let view = |node| self.tell(node, &["CLUSTER", "NODES"]);
+        let views = self.running().filter_map(view).map(|view| view.text());
+        let views: Vec<String> = views.collect();
+        format!("nodes do not come to agree:\n{}", views.join("\n"))
     }
 
     /// Whether all nodes that run agree on who has what, and take none that runs for gone.
