@@ -27,6 +27,7 @@ verify:  ## histories over processes that are killed and stopped, and over a Red
 	$(PYTHON) tools/servers.py --install redis
 	$(VERIFY) --mutants --minutes $(MINUTES)
 	$(VERIFY) --redis --pending --mutants --minutes $(MINUTES)
+	$(VERIFY) --cluster --pending --mutants --minutes $(MINUTES)
 
 verify-briefly:
 	$(PYTHON) tools/servers.py --install redis

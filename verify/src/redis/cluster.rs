@@ -52,8 +52,6 @@ pub struct Cluster {
     machines: usize,
     later: Later<End>,
     looked: Instant,
-    /// Slots whose way was broken off.
-    left: Vec<u16>,
 }
 
 #[derive(Clone, Copy)]
@@ -177,7 +175,6 @@ impl Cluster {
             machines,
             later: Later::new(),
             looked: Instant::now(),
-            left: Vec::new(),
         };
         cluster.wait();
         cluster
@@ -428,7 +425,6 @@ impl Ground for Cluster {
             let all = self.later.all();
             all.into_iter().for_each(|end| self.end(end));
         }
-        self.settle();
         let end = Instant::now() + AGREED;
         while self.shut.contains(&true) {
             assert!(Instant::now() < end, "{}", self.views());

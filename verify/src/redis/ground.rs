@@ -42,7 +42,11 @@ impl<E: PartialEq> Later<E> {
     }
 
     pub fn has(&self, end: &E) -> bool {
-        self.0.iter().any(|(_, of)| of == end)
+        self.any(|of| of == end)
+    }
+
+    pub fn any(&self, is: impl Fn(&E) -> bool) -> bool {
+        self.0.iter().any(|(_, end)| is(end))
     }
 
     /// What is to be done by now.

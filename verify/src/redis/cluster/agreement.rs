@@ -10,6 +10,7 @@ use super::{AGREED, Cluster, LOOK, USERS};
 impl Cluster {
     /// Until everything works: all nodes agree, know where the others are, and have what they are to have.
     pub(super) fn wait(&self) {
+        self.settle();
         let end = Instant::now() + AGREED;
         while !(self.all_agree() && self.all_are_in_step()) {
             assert!(Instant::now() < end, "{}", self.views());
@@ -94,7 +95,11 @@ impl Cluster {
         self.looked = Instant::now();
         let may = |node: &usize| self.shut[*node] && !self.is_being_replaced(*node);
         let ready: Vec<usize> = self.running().filter(may).collect();
-        if !ready.is_empty() && self.all_agree() {
+        if ready.is_empty() {
+            return;
+        }
+        self.settle();
+        if self.all_agree() {
             for node in ready {
                 self.shut[node] = false;
                 self.fronts[node].door(Door::Open);

@@ -2,7 +2,7 @@
 
 use quickcache_testing::Reply;
 
-use super::{Cluster, End, NODES};
+use super::{Cluster, End};
 use crate::history::Choices;
 use crate::redis::ground::up_to;
 
@@ -27,25 +27,25 @@ impl Cluster {
         let key = keys.get(choices.below(keys.len().max(1) as u64) as usize)?;
         let slot = self.tell(from, &["CLUSTER", "KEYSLOT", key])?.int() as u16;
         let moved = Move { slot, from, to };
+        if self
+            .later
+            .any(|end| matches!(end, End::Arrive(other) if other.slot == slot))
+        {
+            return None;
+        }
         let number = slot.to_string();
         let ids = [from, to].map(|node| self.ids[node].clone());
         self.tell(to, &["CLUSTER", "SETSLOT", &number, "IMPORTING", &ids[0]])?;
-        let goes = ["CLUSTER", "SETSLOT", &number, "MIGRATING", &ids[1]];
-        if self.tell(from, &goes).is_none() {
-            self.left.push(slot);
-            return None;
-        }
+        self.tell(from, &["CLUSTER", "SETSLOT", &number, "MIGRATING", &ids[1]])?;
         self.later.add(up_to(choices, 400), End::Arrive(moved));
         Some(from)
     }
 
     /// It arrives, if both nodes are still what they were.
     pub(super) fn arrive(&mut self, moved: Move) {
-        let Move { slot, from, to } = moved;
-        let both = [from, to];
+        let both = [moved.from, moved.to];
         let stand = |node: &usize| self.runs(*node) && !self.shut[*node] && self.is_primary(*node);
         if !both.iter().all(stand) || self.hand_over(moved).is_none() {
-            self.left.push(slot);
             self.settle();
         }
     }
@@ -71,15 +71,23 @@ impl Cluster {
         Some(())
     }
 
-    /// Slots whose way was broken off stay where they are.
-    pub(super) fn settle(&mut self) {
-        for slot in std::mem::take(&mut self.left) {
-            let number = slot.to_string();
-            for node in self.running() {
-                self.tell(node, &["CLUSTER", "SETSLOT", &number, "STABLE"]);
-            }
-            if self.running().count() < NODES {
-                self.left.push(slot);
+    /// Slots whose way was broken off stay where they are: a node that expects one takes no notice of who else has it.
+    pub(super) fn settle(&self) {
+        for node in self.running() {
+            let Some(view) = self.tell(node, &["CLUSTER", "NODES"]) else {
+                continue;
+            };
+            let view = view.text();
+            let own = view.lines().find(|line| line.contains("myself"));
+            let open = own.into_iter().flat_map(|line| line.split('[').skip(1));
+            for slot in open.filter_map(|open| open.split('-').next()) {
+                let is_on_its_way = |moved: &End| match moved {
+                    End::Arrive(moved) => moved.slot.to_string() == slot,
+                    _ => false,
+                };
+                if !self.later.any(is_on_its_way) {
+                    self.tell(node, &["CLUSTER", "SETSLOT", slot, "STABLE"]);
+                }
             }
         }
     }
