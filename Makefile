@@ -16,7 +16,8 @@ test-rust:
 	$(PYTHON) tools/servers.py --install redis
 	$(CARGO_TEST) --no-run
 	$(PYTHON) tools/at_once.py "$(CARGO_TEST) --test 'redis_[cp]*'" "$(CARGO_TEST) --test 'redis_[!cp]*'" \
-		"$(CARGO_TEST) --lib --bins --examples --test '[!r]*'" "$(CARGO_TEST) --doc" "$(PYTHON) tools/setup/valkey.py $(CARGO_TEST) --test front_redis --test redis_faults --test redis_cluster"
+		"$(CARGO_TEST) --lib --bins --examples --test '[!r]*'" "$(CARGO_TEST) --doc" \
+		"$(PYTHON) tools/setup/valkey.py $(CARGO_TEST) --test front_redis --test redis_faults --test redis_cluster"
 
 test-python:
 	$(PYTHON) tools/test_python.py
