@@ -1,5 +1,5 @@
 """The ways to a Redis that take more than a URL: a server that asks for a certificate, sentinels with a password of their own. What is
-said of a way that leads nowhere, and of a folder that cannot be used."""
+said of a way that leads nowhere, of a folder that cannot be used, and of a server that is full."""
 import logging
 import pickle
 import subprocess
@@ -98,8 +98,9 @@ def test_a_warning_says_of_which_database_and_namespace_it_is(tmp_path, caplog):
     """A program has several Redis at one address, and each says once that it is out of reach."""
     port = servers().free_port()
     with caplog.at_level(logging.WARNING, 'quickcache'):
-        for url, options in (('', {}), ('/3', {}), ('', {'namespace': 'site'})):
-            redis = Redis(f'redis://127.0.0.1:{port}{url}', folder=tmp_path, **options)
+        # A folder each: there is room for two in one.
+        for n, (url, options) in enumerate([('', {}), ('/3', {}), ('', {'namespace': 'site'})]):
+            redis = Redis(f'redis://127.0.0.1:{port}{url}', folder=tmp_path / str(n), **options)
             assert is_refused(redis)
         # Said a moment after it is known, by a thread of its own.
         end = time.monotonic() + LONG
@@ -124,3 +125,15 @@ def test_a_folder_that_cannot_be_used_is_told_with_what_it_costs(redis_server, t
     said, = (record.getMessage() for record in caplog.records)
     assert said.startswith(f"what this machine's processes know of a Redis, in {tmp_path}: it cannot be used: ")
     assert 'memory tiers before the Redis are off, and clears are pending: give the Redis another `folder`' in said
+
+
+def test_a_server_that_is_full_is_told_once(tmp_path, caplog):
+    """It answers, so nothing else would say that nothing is kept any more."""
+    with servers().redis('--maxmemory', '1') as server, caplog.at_level(logging.WARNING, 'quickcache'):
+        @get_quickcache(cache=TieredCache([Memory(), Redis(server.url, folder=tmp_path, budget=5)]))(['key'])
+        def f(key):
+            return key
+        assert [f(key) for key in range(5)] == list(range(5))
+    assert f.stats().executions == 5 and f.stats().redis_failures >= 5
+    said, = (record.getMessage() for record in caplog.records)
+    assert said.startswith(f'the Redis at {server.address}: it refuses what it is asked: OOM ')

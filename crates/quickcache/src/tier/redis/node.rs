@@ -195,11 +195,9 @@ impl Node {
                     .looked
                     .iter()
                     .filter_map(|looked| looked.as_ref().err());
-                let refused = refused.chain(looked).filter(|out| failed(out)).count();
-                if refused > 0 {
-                    self.server
-                        .failures
-                        .fetch_add(refused as u64, Ordering::Relaxed);
+                let refused: Vec<&Out> = refused.chain(looked).filter(|out| failed(out)).collect();
+                if !refused.is_empty() {
+                    self.server.refused(&refused);
                 }
                 Ok(asked)
             }

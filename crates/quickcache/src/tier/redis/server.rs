@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::common::Common;
 use super::heard::Heard;
+use super::link::Out;
 use super::listener;
 use super::meeting::Meeting;
 use super::names::Names;
@@ -40,6 +41,7 @@ pub struct Server {
     warned_crowded: AtomicBool,
     warned_staleness: AtomicBool,
     warned_hidden: AtomicBool,
+    warned_refused: AtomicBool,
 }
 
 /// Every server of this process, none of which is ever dropped.
@@ -71,6 +73,7 @@ impl Server {
             warned_crowded: AtomicBool::new(false),
             warned_staleness: AtomicBool::new(false),
             warned_hidden: AtomicBool::new(false),
+            warned_refused: AtomicBool::new(false),
         }));
         server.begin_routes();
         all.push(server);
@@ -137,6 +140,24 @@ impl Server {
             );
         }
         words.map(Common::new)
+    }
+
+    /// Counts what it refused. If that is what an operator has to mend, says so once: it answers, so nothing else would.
+    pub(super) fn refused(&self, outs: &[&Out]) {
+        self.failures
+            .fetch_add(outs.len() as u64, Ordering::Relaxed);
+        let why = outs.iter().find_map(|out| match out {
+            Out::Refused(why) if why.starts_with("OOM") || why.starts_with("NOPERM") => Some(why),
+            _ => None,
+        });
+        if let Some(why) = why
+            && !self.warned_refused.swap(true, Ordering::Relaxed)
+        {
+            log::warn!(
+                target: "quickcache",
+                "{self:?}: it refuses what it is asked: {why}; as long as it does values are computed that neither it nor memory keeps"
+            );
+        }
     }
 
     /// What a new connection was told: whether this process agrees with the others on the bound, if that is known.
