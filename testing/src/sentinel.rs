@@ -95,13 +95,19 @@ impl Sentinel {
     /// Has another server made the primary while the old one lives, and waits until it is. The old one is its replica soon after.
     pub fn fail_over(&mut self) {
         let old = self.agreed(None);
-        self.until("a sentinel takes the order", |all| {
-            let order = ["SENTINEL", "FAILOVER", Self::NAME];
-            all.sentinels
-                .iter()
-                .any(|sentinel| sentinel.command(&order).is_ok())
+        self.until("there is another primary", |all| {
+            let is_old = match all.named() {
+                Some(place) => place == old,
+                None => return false,
+            };
+            if is_old {
+                // A sentinel that has taken the order gives it up if it did not hear from the replica lately.
+                let order = ["SENTINEL", "FAILOVER", Self::NAME];
+                let mut sentinels = all.sentinels.iter();
+                sentinels.any(|sentinel| sentinel.command(&order).is_ok());
+            }
+            !is_old
         });
-        self.agreed(Some(old));
     }
 
     fn agreed(&self, not: Option<usize>) -> usize {
