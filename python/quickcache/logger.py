@@ -13,6 +13,11 @@ def __getattr__(name):
     return found
 
 
+def warn(message):
+    """What the engine has to say, in whichever thread."""
+    sys.modules[__name__].logger.warning(message)
+
+
 def assert_function(assertion, message):
     # The test is inverted, and stays so: it is called with False, and the default never warned anybody.
     if assertion:

@@ -1,7 +1,9 @@
 //! What the engine logs goes to Python's logger `quickcache`.
 
-use crate::state::logger;
+use crate::ffi;
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::{PyString, PyTuple};
 
 struct ToPython;
 
@@ -17,14 +19,23 @@ impl ::log::Log for ToPython {
         let message = record.args().to_string();
         // Not while the interpreter ends: a thread of the engine may be the last to say something.
         Python::try_attach(|py| {
-            let said = logger(py).and_then(|logger| logger.call_method1("warning", (message,)));
-            if let Err(error) = said {
+            if let Err(error) = warn(py, &message) {
                 error.write_unraisable(py, None);
             }
         });
     }
 
     fn flush(&self) {}
+}
+
+/// By calls that stop a thread whose interpreter ends meanwhile: to import `logging` takes long, and handlers write to files.
+fn warn(py: Python, message: &str) -> PyResult<()> {
+    let import = py.import("builtins")?.getattr("__import__")?;
+    let name = PyString::new(py, "quickcache.logger").into_any();
+    let (none, names) = (py.None().into_bound(py), PyTuple::new(py, ["warn"])?);
+    let module = ffi::function(&import, &[&name, &none, &none, &names])?;
+    let message = PyString::new(py, message);
+    ffi::method(&module, intern!(py, "warn"), &[&message]).map(|_| ())
 }
 
 /// The engine is linked into this module alone, so nobody else can have set its logger but an import before this one.

@@ -221,3 +221,21 @@ def test_script_runs_at_all(tmp_path):
     """The claims above can fail: what is wrong is seen."""
     done = script(tmp_path, 'import sys; sys.stderr.write("x"); sys.exit(3)')
     assert (done.returncode, done.stderr) == (3, 'x')
+
+
+def test_while_the_engine_says_something_for_the_first_time(tmp_path):
+    """Its thread imports `logging`, and lets others run meanwhile."""
+    for millis in range(12):
+        done = script(tmp_path, """
+            import sys, threading, time
+            from quickcache import Redis, TieredCache, get_quickcache
+
+            # Nobody is there.
+            @get_quickcache(cache=TieredCache([Redis('redis://127.0.0.1:1/0', folder=sys.argv[0] + '.folder')]))(['key'])
+            def f(key):
+                return key
+
+            threading.Thread(target=f, args=(1,), daemon=True).start()
+            time.sleep(float(__import__('os').environ['MILLIS']) / 1000)
+        """, MILLIS=str(millis))
+        assert done.returncode == 0 and 'Fatal' not in done.stderr, (millis, done.stderr)
