@@ -32,7 +32,7 @@ verify:  ## histories over processes that are killed and stopped, and over a Red
 
 verify-briefly:
 	$(PYTHON) tools/servers.py --install redis
-	$(VERIFY) --mutants --minutes 1
+	$(VERIFY) --mutants --minutes 0.5
 	$(VERIFY) --redis --pending --minutes 0.3
 
 bench:  ## side by side with peers; the figures of docs/benchmarks.md

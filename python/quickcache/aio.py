@@ -185,8 +185,8 @@ def _mailbox(loop):
     mailbox = _mailboxes.get(loop)
     if mailbox is None:
         # What was asked on a loop that was closed keeps that alive, and the right to store that it may have been given.
-        for other in _mailboxes.keyrefs():
-            other = other()
+        for reference in _mailboxes.keyrefs():
+            other = reference()
             if other is not None and other.is_closed():
                 closed = _mailboxes.pop(other, None)
                 if closed:
