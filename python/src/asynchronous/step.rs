@@ -15,6 +15,7 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 use quickcache::protocol::machine::{self, Enter, Following, KeyOf, Seq, Ticket, ValidFrom};
 use quickcache::tier::store::{Next, Patience, Waiting};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One asynchronous call on its way: what the protocol says, for `quickcache.aio` to do.
 #[pyclass(module = "quickcache._native", immutable_type)]
@@ -313,8 +314,17 @@ impl Step {
                 Ok(("ask", Py::new(py, next)?.into_any()))
             }
             redis::Turn::Wait => {
-                let patience = || Patience::new(patience(counts));
-                let waits = self.waits.get_or_insert_with(patience);
+                let leads = self
+                    .ticket
+                    .as_ref()
+                    .is_some_and(|ticket| ticket.flight().is_some());
+                // One from inside the function would wait for its own call.
+                let most = if leads {
+                    patience(counts)
+                } else {
+                    Duration::ZERO
+                };
+                let waits = self.waits.get_or_insert_with(|| Patience::new(most));
                 if waits.is_over() {
                     return Ok(("run", py.None()));
                 }

@@ -17,6 +17,7 @@ use pyo3::types::PyString;
 use quickcache::protocol::machine::{self, Enter, Ticket};
 use quickcache::tier::memory::NEVER;
 use quickcache::tier::store::Guard;
+use std::time::Duration;
 
 impl<'py> Op<'py> {
     pub(super) fn hit(&self, n: &Native, parts: &KeyParts) -> PyResult<Option<Bound<'py, PyAny>>> {
@@ -138,8 +139,13 @@ impl<'py> Op<'py> {
         {
             return self.found_in_store(n, parts, &mut lead, id, hand, found);
         }
+        // One from inside the function would wait for its own call.
+        let most = match lead.flight() {
+            Some(_) => patience(self.counts()),
+            None => Duration::ZERO,
+        };
         if let Some(at) = &n.redis
-            && let Some(found) = at.turn(py, n, lead.key, &mut hand, self.counts())?
+            && let Some(found) = at.turn(py, n, (lead.key, most), &mut hand, self.counts())?
         {
             return self.found_in_redis(n, parts, &mut lead, id, hand, found, false);
         }

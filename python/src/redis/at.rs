@@ -182,17 +182,17 @@ impl At {
         })
     }
 
-    /// The value, or the right to store one. Lets other threads run while it waits.
+    /// The value, or the right to store one. Lets other threads run while it waits, so long at most for another call.
     pub fn turn<'py>(
         &self,
         py: Python<'py>,
         n: &Native,
-        key: &TextKey,
+        (key, most): (&TextKey, Duration),
         hand: &mut Hand,
         counts: &Counts,
     ) -> PyResult<Option<Found<'py>>> {
         let key = self.key(key);
-        let mut patience = Patience::new(crate::call::patience(counts));
+        let mut patience = Patience::new(most);
         let mut nap = NAP.0;
         loop {
             let bell = self.meeting(n).map(AtRedis::bell);

@@ -341,3 +341,32 @@ def test_p11_a_claim_that_is_on_its_way_when_its_loop_is_closed_keeps_no_lease(o
         assert run(lambda: f(0)) == 1
     until(lambda: not leases(), 'the lease is kept for ever')
     assert run(lambda: f(1)) == 1
+
+
+@pytest.mark.parametrize('deep', [1, 3])
+def test_p11_a_function_that_calls_itself_does_not_wait_for_its_own_lease(machines, deep):
+    cache, depth = machines.stack('redis'), [0]
+
+    def goes_on():
+        depth[0] += 1
+        return depth[0] <= deep
+
+    @get_quickcache(cache=cache)(['key'])
+    def itself(key):
+        return itself(key) if goes_on() else 1
+
+    @get_quickcache(cache=cache)(['key'])
+    def one(key):
+        return another(key) if goes_on() else 1
+
+    @get_quickcache(cache=cache)(['key'])
+    def another(key):
+        return one(key)
+
+    @get_quickcache(cache=cache)(['key'])
+    async def awaited(key):
+        return await awaited(key) if goes_on() else 1
+    for call in (itself, one, lambda key: run(lambda: awaited(key))):
+        depth[0] = 0
+        # Who has never run it waits for thirty seconds.
+        assert start(call, 1).result() == 1
