@@ -305,3 +305,31 @@ async fn p11_a_call_that_is_dropped_gives_its_lease_back() {
         matches!(held, Ok(quickcache_testing::Reply::Int(0)))
     });
 }
+
+#[test]
+fn p11_a_function_that_calls_itself_does_not_wait_for_its_own_lease() {
+    static BARE: LazyLock<QuickCache> = LazyLock::new(|| QuickCache::new(redis()));
+    #[quickcache(cache = BARE, vary_on = [])]
+    fn itself(deep: u64) -> u64 {
+        if deep > 0 { itself(deep - 1) } else { 7 }
+    }
+    #[quickcache(cache = BARE, vary_on = [])]
+    async fn awaited(deep: u64) -> u64 {
+        if deep > 0 {
+            Box::pin(awaited(deep - 1)).await
+        } else {
+            7
+        }
+    }
+    let (tell, told) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        tell.send(itself(3)).expect("somebody listens");
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        tell.send(runtime.block_on(awaited(3)))
+            .expect("somebody listens");
+    });
+    // Who has never run it waits for a minute.
+    for _ in 0..2 {
+        assert_eq!(told.recv_timeout(Duration::from_secs(20)), Ok(7));
+    }
+}

@@ -12,7 +12,7 @@ use crate::clock;
 use crate::entry::{Entry, Head, Seal};
 use crate::key::v1::Digest;
 use crate::probe::Outcome;
-use crate::protocol::guarded::Found;
+use crate::protocol::guarded::{Found, runs_alone};
 use crate::protocol::machine::ValidFrom;
 use crate::stats::{Explanation, count};
 pub(crate) use crate::tier::redis::AtRedis;
@@ -237,7 +237,10 @@ impl<K: Eq + Send + Sync + 'static, O: Outcome> Work<K, O> {
     pub(super) async fn look_at_redis(&self, via: &impl Via) -> Option<Found<Flown>> {
         let at = self.function.redis.as_ref()?;
         let key = self.redis_key();
-        let mut patience = Patience::new(self.function.patience());
+        let mut patience = Patience::new(match runs_alone() {
+            true => Duration::ZERO,
+            false => self.function.patience(),
+        });
         let mut nap = NAP.0;
         loop {
             self.hand().redis.since = Some(moment());

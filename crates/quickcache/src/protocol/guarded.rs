@@ -394,6 +394,7 @@ impl<K: Eq + Clone, V: Clone, P: FnOnce(bool) -> R, R> Drop for Changing<'_, K, 
 thread_local! {
     /// The innermost flight whose execution runs on this thread now.
     static CURRENT: std::cell::Cell<Option<FlightId>> = const { std::cell::Cell::new(None) };
+    static ALONE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 
     /// Code of a user's cache that stores runs on this thread now.
     static STORING: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
@@ -419,16 +420,24 @@ impl Drop for Storing {
 }
 
 /// For as long as it lives, calls on this thread are made within a flight. A call that runs alone changes nothing.
-pub(super) struct Inside(Option<FlightId>);
+pub(super) struct Inside(Option<FlightId>, bool);
 
 impl Inside {
     pub(super) fn enter(flight: Option<FlightId>) -> Self {
-        Inside(CURRENT.with(|current| current.replace(flight.or(current.get()))))
+        let alone = ALONE.with(|alone| alone.replace(flight.is_none()));
+        let before = CURRENT.with(|current| current.replace(flight.or(current.get())));
+        Inside(before, alone)
     }
+}
+
+/// Whether the call that takes a step now runs alone, from inside a flight of its key: whoever else has the right to store may be waiting for it.
+pub fn runs_alone() -> bool {
+    ALONE.with(std::cell::Cell::get)
 }
 
 impl Drop for Inside {
     fn drop(&mut self) {
         CURRENT.with(|current| current.set(self.0));
+        ALONE.with(|alone| alone.set(self.1));
     }
 }
