@@ -130,7 +130,8 @@ impl At {
             started, deadline, ..
         } = head;
         let by_clock = now.saturating_sub(started);
-        let by_server = deadline.saturating_sub(started) + past.since.as_millis() as u64;
+        let life = deadline.saturating_sub(started);
+        let by_server = life.saturating_add(past.since.as_millis() as u64);
         let age = if stale {
             by_clock.max(by_server)
         } else {
