@@ -17,7 +17,7 @@ test-rust:
 	$(CARGO_TEST) --no-run
 	$(PYTHON) tools/at_once.py "$(CARGO_TEST) --test 'redis_[cp]*'" "$(CARGO_TEST) --test 'redis_[!cp]*'" \
 		"$(CARGO_TEST) --lib --bins --examples --test '[!r]*'" "$(CARGO_TEST) --doc" \
-		"$(PYTHON) tools/setup/valkey.py $(CARGO_TEST) --test front_redis --test redis_faults --test redis_cluster"
+		"$(PYTHON) tools/setup/valkey.py $(CARGO_TEST) --test front_redis --test redis_faults --test redis_cluster --test redis_cluster_moves --test redis_cluster_views"
 
 test-python:
 	$(PYTHON) tools/test_python.py
@@ -34,6 +34,7 @@ verify-briefly:
 	$(PYTHON) tools/servers.py --install redis
 	$(VERIFY) --mutants --minutes 0.5
 	$(VERIFY) --redis --pending --minutes 0.3
+	$(VERIFY) --cluster --pending --minutes 0.3
 
 bench:  ## side by side with peers; the figures of docs/benchmarks.md
 	$(PYTHON) tools/bench.py

@@ -104,10 +104,11 @@ impl Faults {
         if Instant::now() < self.next {
             return Ok(());
         }
-        let every = if self.orders.mutant.is_some() {
-            60
-        } else {
-            200
+        let every = match (self.orders.mutant, self.orders.cluster) {
+            (Some(_), _) => 60,
+            (None, false) => 200,
+            // Any one of them keeps memory tiers off until it is over.
+            (None, true) => 600,
         };
         self.next = Instant::now() + up_to(&mut self.choices, every);
         let number = self.choose();
