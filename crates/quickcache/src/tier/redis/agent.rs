@@ -78,8 +78,15 @@ fn run(node: &'static Node) {
             Task::Look => look(node),
             Task::View => look_around(node),
             Task::Rest | Task::Unused => {}
-            // There may be another one by now.
-            Task::End => return mem::forget(running),
+            Task::End => {
+                // There may be another one by now.
+                mem::forget(running);
+                // Who gave it something meanwhile found this one.
+                if node.server.is_in_use(node) {
+                    rouse(node, &mut lock(&node.state));
+                }
+                return;
+            }
         }
     }
 }
