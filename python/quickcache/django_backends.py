@@ -234,11 +234,11 @@ class RedisCache(_TierCache):
         if 'secret' in options or 'timeout' in options:
             raise InvalidCacheBackendError(
                 'RedisCache: OPTIONS has SECRET or TIMEOUT; values are sealed with SECRET_KEY, and TIMEOUT stands beside OPTIONS')
-        unknown = sorted(option.upper() for option in options if option not in redis_quickcache.OWN)
+        unknown = sorted(option.upper() for option in options if option not in redis_quickcache._OWN)
         if unknown:
             raise InvalidCacheBackendError(
                 'RedisCache: OPTIONS has {}, which it does not know, but {} (user, password and database are in LOCATION)'.format(
-                    ', '.join(unknown), ', '.join(name.upper() for name in redis_quickcache.OWN if name != 'secret')))
+                    ', '.join(unknown), ', '.join(name.upper() for name in redis_quickcache._OWN if name != 'secret')))
         self._redis = Redis(location or 'redis://localhost:6379/0', None, secret=_secrets(), **options)
 
     def _quickcache_tier(self):

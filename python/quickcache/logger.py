@@ -13,7 +13,7 @@ def __getattr__(name):
     return found
 
 
-def warn(message):
+def _warn(message):
     """What the engine has to say, in whichever thread."""
     sys.modules[__name__].logger.warning(message)
 

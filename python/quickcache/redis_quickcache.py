@@ -2,7 +2,7 @@
 from ._native import Redis
 
 #: The options of `Redis` beside `url` and `timeout`.
-OWN = (
+_OWN = (
     'namespace', 'budget', 'staleness', 'connections', 'folder', 'ca_file', 'client_cert', 'primary', 'sentinel_password',
     'cluster', 'secret', 'serve_while_unreachable')
 
@@ -25,5 +25,5 @@ def get_redis_quickcache(url='redis://localhost:6379/0', memoize_timeout=10, tim
     :raises ValueError: for a value that cannot be
     """
     from .configuration import _over
-    own = {option: options.pop(option) for option in OWN if option in options}
-    return _over(Redis(url, timeout, **own), 'get_redis_quickcache', memoize_timeout, timeout, options, ('url', *OWN))
+    own = {option: options.pop(option) for option in _OWN if option in options}
+    return _over(Redis(url, timeout, **own), 'get_redis_quickcache', memoize_timeout, timeout, options, ('url', *_OWN))

@@ -32,10 +32,10 @@ impl ::log::Log for ToPython {
 fn warn(py: Python, message: &str) -> PyResult<()> {
     let import = py.import("builtins")?.getattr("__import__")?;
     let name = PyString::new(py, "quickcache.logger").into_any();
-    let (none, names) = (py.None().into_bound(py), PyTuple::new(py, ["warn"])?);
+    let (none, names) = (py.None().into_bound(py), PyTuple::new(py, ["_warn"])?);
     let module = ffi::function(&import, &[&name, &none, &none, &names])?;
     let message = PyString::new(py, message);
-    ffi::method(&module, intern!(py, "warn"), &[&message]).map(|_| ())
+    ffi::method(&module, intern!(py, "_warn"), &[&message]).map(|_| ())
 }
 
 /// The engine is linked into this module alone, so nobody else can have set its logger but an import before this one.
