@@ -3,7 +3,7 @@
 #![allow(dead_code, unused_macros, unused_imports)] // each test uses a part of it
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -82,15 +82,22 @@ struct Log(Mutex<Vec<String>>);
 
 static LOG: Log = Log(Mutex::new(Vec::new()));
 
+/// The process whose log it is.
+static LISTENS: AtomicU32 = AtomicU32::new(0);
+
 /// At what the logger panics.
 pub static FATAL: Mutex<Option<String>> = Mutex::new(None);
 
 impl log::Log for Log {
     fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
+        // In the child of a fork a thread that is not there may have its locks.
+        std::process::id() == LISTENS.load(Ordering::Relaxed)
     }
 
     fn log(&self, record: &log::Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
         let line = format!("{}: {}", record.level(), record.args());
         let fatal = FATAL.lock().unwrap_or_else(PoisonError::into_inner);
         let is_fatal = fatal.as_ref().is_some_and(|about| line.contains(about));
@@ -108,6 +115,7 @@ impl log::Log for Log {
 pub fn listen() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
+        LISTENS.store(std::process::id(), Ordering::Relaxed);
         log::set_logger(&LOG).expect("the first logger");
         log::set_max_level(log::LevelFilter::Debug);
     });
