@@ -228,6 +228,31 @@ fn what_the_server_refuses_is_not_stored_and_hits_go_on() {
 }
 
 #[test]
+fn memory_keeps_what_a_server_that_is_full_has_no_room_for() {
+    on!(GROUND, bare);
+    on!(@ GROUND, here, HERE, QuickCache::new(TieredCache::new([Memory::new().into(), GROUND.redis().into()])));
+    until("a hit in memory", || {
+        here(1);
+        here::stats().memory_hits > 0
+    });
+    for rule in [["maxmemory-policy", "noeviction"], ["maxmemory", "1"]] {
+        let set = GROUND
+            .server()
+            .command(&["CONFIG", "SET", rule[0], rule[1]]);
+        set.expect("set");
+    }
+    let first = here(2);
+    assert_eq!(here(2), first);
+    assert_eq!(bare::clear(2), Cleared::Applied);
+    until("it is heard", || here(2).1 > first.1);
+    let of_redis = here::stats();
+    assert!(
+        of_redis.tier_errors >= 2 && of_redis.memory_hits >= 2,
+        "{of_redis:?}"
+    );
+}
+
+#[test]
 fn scripts_that_the_server_has_forgotten_are_taught_again() {
     on!(GROUND, bare);
     bare(1);

@@ -3,6 +3,9 @@
 #![allow(dead_code)] // each test uses a part of it
 
 use std::fs::File;
+use std::io::Write;
+use std::mem::ManuallyDrop;
+use std::os::fd::FromRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -289,16 +292,12 @@ pub struct Process(Option<Pid>);
 impl Process {
     /// Runs `body` in a child, which is ended by an alarm if it hangs.
     pub fn start(body: impl FnOnce()) -> Process {
+        tell_of_panics_in_children();
         // SAFETY: the child runs `body` alone, and leaves without unwinding.
         let pid = unsafe { fork() };
         assert!(pid >= 0, "no process could be started");
         if pid == 0 {
             unsafe { alarm(HANGS.as_secs() as u32 * 2) };
-            // What a child says on its end would else stay in the parent's test.
-            std::panic::set_hook(Box::new(|panic| {
-                use std::io::Write;
-                let _ = writeln!(std::io::stderr(), "in a child: {panic}");
-            }));
             let well = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_ok();
             unsafe { _exit(i32::from(!well)) };
         }
@@ -331,6 +330,25 @@ impl Drop for Process {
             let _ = waitpid(Some(pid), WaitOptions::empty());
         }
     }
+}
+
+/// What a child says on its end would else stay in the parent's test. Set by the parent, and written past the standard library: a thread that
+/// is not in the child may have been about to panic, and has the locks of hooks, traces and the output for ever.
+fn tell_of_panics_in_children() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let parent = std::process::id();
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| match std::process::id() {
+            own if own == parent => before(panic),
+            own => {
+                // SAFETY: it is open as long as the process lives, and is not closed here.
+                let stderr = ManuallyDrop::new(unsafe { File::from_raw_fd(2) });
+                let said = format!("in the child {own}: {panic}\n");
+                let _ = (&*stderr).write_all(said.as_bytes());
+            }
+        }));
+    });
 }
 
 /// Whether all was well in a process of its own.

@@ -155,7 +155,7 @@ impl Server {
         {
             log::warn!(
                 target: "quickcache",
-                "{self:?}: it refuses what it is asked: {why}; as long as it does values are computed that neither it nor memory keeps"
+                "{self:?}: it refuses what it is asked: {why}; as long as it does each process computes its own values"
             );
         }
     }
