@@ -19,6 +19,11 @@ macro_rules! scripts {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
         $($(#[$doc])* static $name: LazyLock<Script> = LazyLock::new(|| Script::new($text));)*
 
+        /// Makes them all: the child of a fork would wait for ever for a thread that was about to make one.
+        pub(super) fn make() {
+            $(LazyLock::force(&$name);)*
+        }
+
         /// Has a server learn them all; it forgets them when it is started again.
         pub fn load() -> Commands {
             let mut commands = Commands::default();

@@ -16,6 +16,7 @@ use super::node::Node;
 use super::options::Options;
 use super::record::Fence;
 use super::routes::Routes;
+use super::scripts;
 use crate::clock::{self, Millis};
 use crate::tier::store::{Opened, Proven, Shared, lock};
 
@@ -56,6 +57,7 @@ impl Server {
         #[cfg(unix)]
         super::fork::expect();
         let mut all = all();
+        scripts::make();
         if let Some(server) = all.iter().find(|server| server.options == *options) {
             return server;
         }
