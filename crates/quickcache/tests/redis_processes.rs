@@ -5,7 +5,7 @@
 mod on_redis;
 mod on_store;
 
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::sync::atomic::AtomicBool;
@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use on_redis::{bare, cached, machine, redis, until, with_memory};
-use on_store::{Process, in_a_process, page};
+use on_store::{Process, drop_rights, give_away, in_a_process, page};
 use quickcache::{Cleared, quickcache};
 use quickcache_testing::{Certificates, Direction, Mode, Proxy, Server};
 use rustix::process::Signal;
@@ -309,6 +309,51 @@ fn p11_nothing_of_a_parent_that_dies_lives_on_in_its_child() {
     assert!(!seats(&MACHINE).is_empty() && seats(&MACHINE).iter().all(|seat| is_free(seat)));
     shared[1].store(1, SeqCst);
     until("the child has listened", || shared[2].load(SeqCst) == 1);
+}
+
+#[test]
+fn p9_a_journal_that_could_not_be_opened_is_opened_as_soon_as_it_can() {
+    static SERVER: LazyLock<Server> = LazyLock::new(Server::start);
+    static MACHINE: LazyLock<PathBuf> = LazyLock::new(machine);
+    cached! {
+        OTHER other = bare(redis(&format!("redis://{}/1", SERVER.address())).folder(&*MACHINE).budget("5s"));
+        BARE plain = bare(redis(&SERVER.url()).folder(&*MACHINE).budget("5s"));
+    }
+    let _ready = &*SERVER;
+    std::fs::create_dir_all(&*MACHINE).expect("a folder");
+    give_away(MACHINE.parent().expect("it is in one"));
+    give_away(&MACHINE);
+    assert!(in_a_process(|| {
+        drop_rights();
+        let mode = |mode| {
+            let permissions = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(&*MACHINE, permissions).expect("it is ours");
+        };
+        // Its table is open; and then nobody may open the folder.
+        assert_eq!(other(1), other(1));
+        mode(0o300);
+        assert!(plain(1) != plain(1) && plain(1) != plain(1));
+        assert_eq!(plain::stats().tier_hits[0], 0);
+        assert_eq!(plain::stats().tier_errors, 0);
+        mode(0o700);
+        until("hits", || plain(1) == plain(1));
+        assert!(plain::clear(1).is_applied());
+    }));
+}
+
+#[test]
+fn p9_what_is_pending_is_applied_by_a_process_that_calls_nothing_else() {
+    static SERVER: LazyLock<Server> = LazyLock::new(Server::start);
+    cached! { BARE plain = bare(redis(&SERVER.url()).folder(&*MACHINE).budget("1s")); }
+    static MACHINE: LazyLock<PathBuf> = LazyLock::new(machine);
+    let _ready = (&*SERVER, &*MACHINE);
+    assert!(in_a_process(|| {
+        until("hits", || plain(1) == plain(1));
+        SERVER.stop();
+        assert!(!plain::clear_all().is_applied());
+    }));
+    SERVER.cont();
+    assert!(in_a_process(|| until("hits", || plain(1) == plain(1))));
 }
 
 // ---- many processes ----

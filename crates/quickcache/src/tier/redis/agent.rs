@@ -237,6 +237,7 @@ fn look(node: &'static Node) {
     if server.options.cluster && server.is_seen_long_ago() {
         look_around(node);
     }
+    server.open_journals();
     if server.may_replay_now() {
         let replayed = replay(server, |of, requests| match ptr::eq(of, node) {
             true => ask(node, requests),

@@ -188,10 +188,13 @@ impl AtRedis {
     /// Whether a clear of this key is written down, and not applied yet: asked after the key's stamp was read, and then Redis is not.
     #[must_use]
     pub fn is_pending(&self, meeting: Option<&Meeting>, key: &StoreKey) -> bool {
-        match meeting {
-            Some(meeting) => meeting.is_pending(key.bytes(), &self.hash) || self.server.owes(),
-            None => self.server.owes(),
+        let of_machine = |meeting: &Meeting| meeting.is_pending(key.bytes(), &self.hash);
+        let is_pending = meeting.is_some_and(of_machine) || self.server.owes();
+        if is_pending {
+            // Who does not ask the server has nobody else see to it.
+            self.server.node(self.bucket(key)).has_agent();
         }
+        is_pending
     }
 
     pub(super) fn key_there(&self, key: &StoreKey) -> Vec<u8> {

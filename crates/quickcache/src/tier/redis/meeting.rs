@@ -1,6 +1,6 @@
 //! Where the processes of a machine meet about a Redis: the words in the table of generations, and the journal beside it.
 
-use std::ptr;
+use std::{io, ptr};
 
 use super::common::Common;
 use super::journal::{self, Journal, Left, Record};
@@ -50,6 +50,11 @@ impl Meeting {
     /// Whether anything may be.
     pub(super) fn is_quiet(&self) -> bool {
         self.journal.is_some_and(Journal::is_quiet)
+    }
+
+    fn open_journal(&self) -> io::Result<&'static Journal> {
+        let name = format!("{:016x}", self.server.id());
+        Journal::open(self.shared.path(), &name, self.common.journal())
     }
 
     /// Writes down a clear that the server may not have got.
@@ -145,17 +150,26 @@ impl Server {
         opened: &'static Opened,
     ) -> Option<&'static Meeting> {
         let common = self.common(opened)?;
-        let name = format!("{:016x}", self.id());
-        let journal = Journal::open(shared.path(), &name, common.journal());
+        let mut meeting = Meeting {
+            shared,
+            opened,
+            common,
+            journal: None,
+            server: self,
+        };
+        let journal = meeting.open_journal();
         if let Err(error) = &journal {
-            log::warn!(target: "quickcache", "clears that cannot be told to {self:?} cannot be written down: {error}");
+            log::warn!(
+                target: "quickcache",
+                "clears that cannot be told to {self:?} cannot be written down: {error}; until they can it is not read"
+            );
         }
-        let journal = journal.ok();
+        meeting.journal = journal.ok();
         let before = self.known_meetings();
         let before = before
             .iter()
             .find(|meeting| ptr::eq(meeting.shared, shared));
-        if let (Some(before), Some(journal)) = (before, journal)
+        if let (Some(before), Some(journal)) = (before, meeting.journal)
             && let Some(old) = before.journal
         {
             // The table was replaced, and perhaps its folder. (Not under the lock: a fork takes those of journals first.)
@@ -169,16 +183,30 @@ impl Server {
         {
             return Some(meeting);
         }
-        let meeting: &'static Meeting = Box::leak(Box::new(Meeting {
-            shared,
-            opened,
-            common,
-            journal,
-            server: self,
-        }));
+        let meeting: &'static Meeting = Box::leak(Box::new(meeting));
         meetings.retain(|meeting| !ptr::eq(meeting.shared, shared));
         meetings.push(meeting);
         Some(meeting)
+    }
+
+    /// Opens the journals that could not be opened: what kept a process from it (no file was left that it might open, a folder it might not
+    /// read) may be over. What was cleared meanwhile the word of the journal tells.
+    pub(super) fn open_journals(&self) {
+        for meeting in self.known_meetings() {
+            if meeting.journal.is_none()
+                && let Ok(journal) = meeting.open_journal()
+            {
+                let journal = Some(journal);
+                let with: &'static Meeting = Box::leak(Box::new(Meeting {
+                    journal,
+                    ..*meeting
+                }));
+                let mut meetings = lock(&self.meetings);
+                for met in meetings.iter_mut().filter(|met| ptr::eq(**met, meeting)) {
+                    *met = with;
+                }
+            }
+        }
     }
 
     /// Where this process meets others about it.

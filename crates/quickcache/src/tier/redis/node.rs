@@ -221,7 +221,7 @@ impl Node {
         let mut state = lock(&self.state);
         loop {
             if state.away.is_some() {
-                self.has_agent(&mut state);
+                self.begin_agent(&mut state);
                 return Err(Out::Away);
             }
             let left = end.saturating_duration_since(Instant::now());
@@ -261,12 +261,17 @@ impl Node {
     /// Whether it is out of reach; then somebody finds out that it is back.
     pub(super) fn is_left_alone(&'static self) -> bool {
         if self.is_away() {
-            self.has_agent(&mut lock(&self.state));
+            self.has_agent();
         }
         self.is_away()
     }
 
-    fn has_agent(&'static self, state: &mut State) {
+    /// Somebody sees to it from now on, if nobody does.
+    pub(super) fn has_agent(&'static self) {
+        self.begin_agent(&mut lock(&self.state));
+    }
+
+    fn begin_agent(&'static self, state: &mut State) {
         if !state.agent {
             agent::rouse(self, state);
         }
@@ -371,9 +376,7 @@ impl Node {
     pub(super) fn keep_alive(&'static self, lease: Lease) {
         let mut state = lock(&self.state);
         state.leases.push(lease);
-        if !state.agent {
-            agent::rouse(self, &mut state);
-        }
+        self.begin_agent(&mut state);
     }
 
     /// The lease is not kept any more.
