@@ -14,21 +14,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use on_cluster::{Fleet, MANY, ears, is_value, keys};
-use on_redis::{HANGS, bare, cached, listen, logged, machine, until, with_memory};
+use on_redis::{HANGS, agree, bare, cached, listen, logged, machine, until, with_memory};
 use on_store::in_a_process;
 use quickcache::{Cleared, QuickCache, Redis, quickcache};
 use quickcache_testing::Server;
-
-/// Until two have one value. A fill that did not get through leaves one in memory that Redis has not, as long as nobody clears it.
-fn agree<T: PartialEq>(one: impl Fn() -> T, other: impl Fn() -> T, clear: impl Fn() -> Cleared) {
-    until("both agree", || {
-        let agree = one() == other();
-        if !agree {
-            let _pending = clear();
-        }
-        agree
-    });
-}
 
 #[test]
 fn what_one_machine_stores_another_finds_on_every_node() {
@@ -127,7 +116,7 @@ fn clears_are_heard_from_every_node_and_what_is_not_cleared_stays_in_memory() {
     assert_eq!(there::clear_all(), Cleared::Applied);
     for n in 0..MANY {
         until("all are cleared", || here(n) != before[n as usize]);
-        agree(|| here(n), || there(n), || there::clear(n));
+        agree(|| here(n) == there(n), || there::clear(n));
     }
     for node in FLEET.lock().nodes() {
         assert_eq!(ears(node), 1);
@@ -285,7 +274,7 @@ fn memory_that_serves_while_all_of_it_is_gone_has_what_is_cleared_here_and_nothi
     FLEET.lock().wait();
     for n in 0..MANY {
         assert_ne!(on(n), before[n as usize], "it was cleared");
-        agree(|| on(n), || other(n), || other::clear(n));
+        agree(|| on(n) == other(n), || other::clear(n));
     }
     until("memory serves", || (0..MANY).all(is_served));
     for n in 0..MANY {
@@ -444,7 +433,7 @@ fn the_rights_that_are_documented_suffice() {
         node.command(&user).expect("a user");
     }
     for n in 0..MANY {
-        agree(|| here(n), || there(n), || there::clear(n));
+        agree(|| here(n) == there(n), || there::clear(n));
     }
     until("memory serves", || {
         here(1);

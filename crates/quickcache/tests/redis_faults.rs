@@ -253,6 +253,29 @@ fn memory_keeps_what_a_server_that_is_full_has_no_room_for() {
 }
 
 #[test]
+fn memory_is_off_while_a_server_was_full_before_anybody_agreed_on_a_staleness() {
+    on!(GROUND, bare);
+    on!(@ GROUND, here, HERE, QuickCache::new(TieredCache::new([Memory::new().into(), GROUND.redis().into()])));
+    let room = |bytes: &str| {
+        let set = GROUND
+            .server()
+            .command(&["CONFIG", "SET", "maxmemory", bytes]);
+        set.expect("set");
+    };
+    room("1");
+    let end = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < end {
+        assert!(here(1) != here(1));
+    }
+    assert_eq!(here::stats().memory_hits, 0);
+    room("0");
+    until("a hit in memory", || {
+        here(1);
+        here::stats().memory_hits > 0
+    });
+}
+
+#[test]
 fn scripts_that_the_server_has_forgotten_are_taught_again() {
     on!(GROUND, bare);
     bare(1);

@@ -122,13 +122,7 @@ fn p3_failover_while_calls_go_on() {
         two::stats().memory_hits > hits
     });
     // Each may still have what a pending clear was to remove, until that is applied.
-    until("both agree", || {
-        let agree = [one(), two()] == [NOW.load(SeqCst); 2];
-        if !agree {
-            two::clear();
-        }
-        agree
-    });
+    on_redis::agree(|| [one(), two()] == [NOW.load(SeqCst); 2], two::clear);
 }
 
 #[test]

@@ -210,14 +210,10 @@ macro_rules! while_calls_go_on {
             ($meddle)(&progress);
         });
         // Each may still have what a pending clear was to remove, until that is applied.
-        until("all agree", || {
-            let now = NOW.load(SeqCst);
-            let agree = [one(), two(), three()] == [now; 3];
-            if !agree {
-                three::clear();
-            }
-            agree
-        });
+        on_redis::agree(
+            || [one(), two(), three()] == [NOW.load(SeqCst); 3],
+            three::clear,
+        );
     }};
 }
 pub(crate) use while_calls_go_on;

@@ -8,7 +8,7 @@ use std::sync::{Mutex, Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use quickcache::{Memory, QuickCache, Redis, TieredCache};
+use quickcache::{Cleared, Memory, QuickCache, Redis, TieredCache};
 use quickcache_testing::{Folder, Reply, Server};
 
 /// Longer than anything takes that does not hang, on a machine that is kept busy.
@@ -74,6 +74,17 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
         }
         thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Until there is one value. One who did not hear of it in time, or whose fill did not get through, has another one as long as nobody clears it.
+pub fn agree(mut holds: impl FnMut() -> bool, clear: impl Fn() -> Cleared) {
+    until("all agree", || {
+        let agree = holds();
+        if !agree {
+            let _pending = clear();
+        }
+        agree
+    });
 }
 
 // ---- the log ----

@@ -186,6 +186,7 @@ impl AtRedis {
     }
 
     /// Whether a clear of this key is written down, and not applied yet: asked after the key's stamp was read, and then Redis is not.
+    /// If so it is seen to from now on.
     #[must_use]
     pub fn is_pending(&self, meeting: Option<&Meeting>, key: &StoreKey) -> bool {
         let of_machine = |meeting: &Meeting| meeting.is_pending(key.bytes(), &self.hash);
