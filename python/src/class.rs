@@ -34,7 +34,7 @@ impl Class {
     /// The class; `None` as long as its module has not been imported.
     pub fn get<'py>(&self, py: Python<'py>) -> PyResult<Option<&Bound<'py, PyAny>>> {
         if self.found.get(py).is_none() {
-            let modules = py.import("sys")?.getattr("modules")?;
+            let modules = ffi::import(py, "sys")?.getattr("modules")?;
             let Ok(module) = modules.get_item(self.module) else {
                 return Ok(None);
             };
@@ -61,7 +61,7 @@ impl Class {
     /// The class, whose module is imported for it.
     pub fn imported<'py>(&self, py: Python<'py>) -> PyResult<&Bound<'py, PyAny>> {
         let class = self.found.get_or_try_init(py, || {
-            PyResult::Ok(py.import(self.module)?.getattr(self.name)?.unbind())
+            PyResult::Ok(ffi::import(py, self.module)?.getattr(self.name)?.unbind())
         })?;
         Ok(class.bind(py))
     }

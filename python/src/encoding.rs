@@ -188,7 +188,7 @@ fn exact<'py>(v: &Bound<'py, PyAny>) -> Result<Option<Bound<'py, PyAny>>, Fault>
 /// An exact `int` as decimal text, of any length: where `str` of it refuses, `Decimal` does not.
 fn big_int(v: &Bound<PyAny>) -> Result<BigInt<'static>, Fault> {
     let text = v.str().or_else(|_| {
-        let decimal = v.py().import("decimal")?.getattr("Decimal")?;
+        let decimal = ffi::import(v.py(), "decimal")?.getattr("Decimal")?;
         decimal.call1((v,))?.str()
     })?;
     let text = text.to_str()?.to_owned();
@@ -251,9 +251,7 @@ fn named(out: &mut Vec<u8>, v: &Bound<PyAny>) -> Result<bool, Fault> {
         return Err(Fault::NoForm(class_of(v)));
     }
     let _depth = Depth::enter(py)?;
-    let fields = py
-        .import("dataclasses")?
-        .call_method1(intern!(py, "fields"), (v,))?;
+    let fields = ffi::import(py, "dataclasses")?.call_method1(intern!(py, "fields"), (v,))?;
     let fields = fields
         .try_iter()?
         .map(|field| v.getattr(field?.getattr(intern!(py, "name"))?.cast::<PyString>()?))

@@ -5,7 +5,7 @@
 
 pub use pyo3::ffi::*;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyDict, PyString, PyTuple};
 use std::ffi::c_int;
 
 unsafe extern "C" {
@@ -15,7 +15,7 @@ unsafe extern "C" {
     pub fn _PyType_Lookup(of: *mut PyTypeObject, name: *mut PyObject) -> *mut PyObject;
 }
 
-/// The calls into Python that may let go of the GIL for long.
+/// The calls into Python that may let go of the GIL for long. (pyo3's own way back to the GIL is guarded likewise.)
 ///
 /// Before CPython 3.14 a thread that wants the GIL back from an interpreter that is ending is ended by `pthread_exit`, which
 /// unwinds it. That must not reach our frames: they would drop references and end flights without the GIL. So the thread is
@@ -30,35 +30,24 @@ impl Drop for StopIfUnwound {
     }
 }
 
-type Unwinding = unsafe extern "C-unwind" fn(
-    *mut PyObject,
-    *const *mut PyObject,
-    usize,
-    *mut PyObject,
-) -> *mut PyObject;
-
-/// The same function, said to unwind. The compiler must not see which one it is: `pyo3::ffi` promises of all that they do not,
-/// and the guard around the call would be left out.
-///
-/// # Safety
-/// As for the function.
+/// Runs `call`, which makes one call into Python by a pointer that `may_unwind` gave.
 #[inline(always)]
-unsafe fn guarded(
-    function: vectorcallfunc,
-    first: *mut PyObject,
-    args: *const *mut PyObject,
-    nargsf: usize,
-    kwnames: *mut PyObject,
-) -> *mut PyObject {
-    // SAFETY: the two types differ in whether they may be unwound only.
-    unsafe {
-        let function =
-            std::mem::transmute::<vectorcallfunc, Unwinding>(std::hint::black_box(function));
-        let stop = StopIfUnwound;
-        let result = function(first, args, nargsf, kwnames);
-        std::mem::forget(stop);
-        result
-    }
+fn guarded<R>(call: impl FnOnce() -> R) -> R {
+    let stop = StopIfUnwound;
+    let result = call();
+    std::mem::forget(stop);
+    result
+}
+
+/// A function of Python's, said to unwind. The compiler must not see which one it is: `pyo3::ffi` promises of all that they do not,
+/// and the guard around the call would be left out.
+macro_rules! may_unwind {
+    ($function:expr, fn($($arg:ty),*) $(-> $result:ty)?) => {{
+        type Known = unsafe extern "C" fn($($arg),*) $(-> $result)?;
+        type Unwinding = unsafe extern "C-unwind" fn($($arg),*) $(-> $result)?;
+        // The two types differ in whether they may be unwound only.
+        std::mem::transmute::<Known, Unwinding>(std::hint::black_box($function as Known))
+    }};
 }
 
 /// `PyObject_Vectorcall`.
@@ -75,7 +64,12 @@ pub unsafe fn call(
         let Some(function) = PyVectorcall_Function(callable) else {
             return PyObject_Vectorcall(callable, args, nargsf, kwnames);
         };
-        guarded(function, callable, args, nargsf, kwnames)
+        guarded(|| {
+            may_unwind!(
+                function,
+                fn(*mut PyObject, *const *mut PyObject, usize, *mut PyObject) -> *mut PyObject
+            )(callable, args, nargsf, kwnames)
+        })
     }
 }
 
@@ -89,7 +83,14 @@ pub unsafe fn call_method(
     nargsf: usize,
     kwnames: *mut PyObject,
 ) -> *mut PyObject {
-    unsafe { guarded(PyObject_VectorcallMethod, name, args, nargsf, kwnames) }
+    unsafe {
+        guarded(|| {
+            may_unwind!(
+                PyObject_VectorcallMethod,
+                fn(*mut PyObject, *const *mut PyObject, usize, *mut PyObject) -> *mut PyObject
+            )(name, args, nargsf, kwnames)
+        })
+    }
 }
 
 /// `object.name(*args)`, of at most three arguments.
@@ -129,6 +130,54 @@ pub fn function<'py>(
             std::ptr::null_mut(),
         );
         Bound::from_owned_ptr_or_err(function.py(), result)
+    }
+}
+
+/// `function(*args, **kwargs)`.
+pub fn apply<'py>(
+    function: &Bound<'py, PyAny>,
+    args: &Bound<'py, PyTuple>,
+    kwargs: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let kwargs = kwargs.map_or(std::ptr::null_mut(), |k| k.as_ptr());
+    // SAFETY: a tuple, and a dict or null, alive for the length of the call.
+    unsafe {
+        let result = guarded(|| {
+            may_unwind!(
+                PyObject_Call,
+                fn(*mut PyObject, *mut PyObject, *mut PyObject) -> *mut PyObject
+            )(function.as_ptr(), args.as_ptr(), kwargs)
+        });
+        Bound::from_owned_ptr_or_err(function.py(), result)
+    }
+}
+
+/// The module of this name, whose code may not have run yet.
+pub fn import<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    let name = PyString::new(py, name);
+    // SAFETY: a `str`, alive for the length of the call.
+    unsafe {
+        let module = guarded(|| {
+            may_unwind!(PyImport_Import, fn(*mut PyObject) -> *mut PyObject)(name.as_ptr())
+        });
+        Bound::from_owned_ptr_or_err(py, module)
+    }
+}
+
+/// `object.name`, which may be for a function of Python's to find.
+pub fn attr<'py>(
+    object: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyString>,
+) -> PyResult<Bound<'py, PyAny>> {
+    // SAFETY: both are alive for the length of the call.
+    unsafe {
+        let value = guarded(|| {
+            may_unwind!(
+                PyObject_GetAttr,
+                fn(*mut PyObject, *mut PyObject) -> *mut PyObject
+            )(object.as_ptr(), name.as_ptr())
+        });
+        Bound::from_owned_ptr_or_err(object.py(), value)
     }
 }
 

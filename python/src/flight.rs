@@ -4,6 +4,7 @@
 //! where gevent has patched the module. Each has its own, and not an event of that module together: a signal's handler runs in the midst
 //! of an event's code, which holds the event's lock there, and would wait for that lock for ever if it follows the same flight.
 
+use crate::ffi;
 use crate::once::Once;
 use crate::state::FLIGHTS;
 use pyo3::prelude::*;
@@ -92,7 +93,7 @@ impl Cell {
         wake(py, waiting);
         // One loop that is gone must not keep the others waiting.
         for c in callbacks {
-            if let Err(e) = crate::ffi::function(c.bind(py), &[]) {
+            if let Err(e) = ffi::function(c.bind(py), &[]) {
                 e.write_unraisable(py, None);
             }
         }
@@ -152,11 +153,11 @@ impl Sleeper {
     fn new(py: Python) -> PyResult<Sleeper> {
         static THREADING: Once<Py<PyAny>> = Once::new();
         let module = THREADING.get_or_try_init(py, || {
-            PyResult::Ok(py.import("threading")?.into_any().unbind())
+            PyResult::Ok(ffi::import(py, "threading")?.into_any().unbind())
         })?;
         // Taken from the module each time: gevent may have patched it since.
-        let lock = crate::ffi::method(module.bind(py), pyo3::intern!(py, "Lock"), &[])?;
-        crate::ffi::method(&lock, pyo3::intern!(py, "acquire"), &[])?;
+        let lock = ffi::method(module.bind(py), pyo3::intern!(py, "Lock"), &[])?;
+        ffi::method(&lock, pyo3::intern!(py, "acquire"), &[])?;
         Ok(Sleeper(lock.unbind()))
     }
 
@@ -168,14 +169,14 @@ impl Sleeper {
         let seconds = at_most.as_secs_f64().into_pyobject(py)?;
         let blocking = PyBool::new(py, true);
         let arguments = [blocking.as_any(), seconds.as_any()];
-        crate::ffi::method(self.0.bind(py), pyo3::intern!(py, "acquire"), &arguments).map(|_| ())
+        ffi::method(self.0.bind(py), pyo3::intern!(py, "acquire"), &arguments).map(|_| ())
     }
 }
 
 /// Each once. One that cannot be woken must not keep the others waiting.
 fn wake(py: Python, waiting: Vec<Sleeper>) {
     for Sleeper(lock) in waiting {
-        let released = crate::ffi::method(lock.bind(py), pyo3::intern!(py, "release"), &[]);
+        let released = ffi::method(lock.bind(py), pyo3::intern!(py, "release"), &[]);
         if let Err(e) = released {
             e.write_unraisable(py, None);
         }

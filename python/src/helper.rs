@@ -233,7 +233,7 @@ fn text_call<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let function = helper.getattr(intern!(helper.py(), "fn"))?;
     if testing::disabled() {
-        return function.call(args, Some(kwargs));
+        return ffi::apply(&function, args, Some(kwargs));
     }
     let (tiers, key) = text(helper, key)?;
     let plan = plan_of(helper)?;
@@ -294,9 +294,7 @@ fn text_skip<'py>(
     let py = helper.py();
     let token = FLIGHTS.with(py, |m| m.begin());
     let began = clock::now();
-    let value = helper
-        .getattr(intern!(py, "fn"))?
-        .call(args, Some(kwargs))?;
+    let value = ffi::apply(&helper.getattr(intern!(py, "fn"))?, args, Some(kwargs))?;
     if testing::disabled() {
         return Ok(value);
     }

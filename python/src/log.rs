@@ -3,7 +3,7 @@
 use crate::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple};
+use pyo3::types::PyString;
 
 struct ToPython;
 
@@ -30,10 +30,7 @@ impl ::log::Log for ToPython {
 
 /// By calls that stop a thread whose interpreter ends meanwhile: to import `logging` takes long, and handlers write to files.
 fn warn(py: Python, message: &str) -> PyResult<()> {
-    let import = py.import("builtins")?.getattr("__import__")?;
-    let name = PyString::new(py, "quickcache.logger").into_any();
-    let (none, names) = (py.None().into_bound(py), PyTuple::new(py, ["_warn"])?);
-    let module = ffi::function(&import, &[&name, &none, &none, &names])?;
+    let module = ffi::import(py, "quickcache.logger")?;
     let message = PyString::new(py, message);
     ffi::method(&module, intern!(py, "_warn"), &[&message]).map(|_| ())
 }

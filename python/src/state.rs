@@ -205,8 +205,8 @@ static LOGGER: Once<Py<PyAny>> = Once::new();
 /// The logger; imports `logging`, which costs as much as all of us.
 pub fn logger(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     let found = || {
-        let module = py.import("quickcache.logger")?;
-        PyResult::Ok(module.getattr("logger")?.unbind())
+        let module = ffi::import(py, "quickcache.logger")?;
+        PyResult::Ok(ffi::attr(&module, pyo3::intern!(py, "logger"))?.unbind())
     };
     Ok(LOGGER.get_or_try_init(py, found)?.bind(py))
 }

@@ -284,8 +284,9 @@ struct Types {
 fn types(py: Python<'_>) -> PyResult<&Types> {
     static TYPES: Once<Types> = Once::new();
     TYPES.get_or_try_init(py, || {
-        let get =
-            |module: &str, name: &str| PyResult::Ok(py.import(module)?.getattr(name)?.unbind());
+        let get = |module: &str, name: &str| {
+            PyResult::Ok(ffi::import(py, module)?.getattr(name)?.unbind())
+        };
         Ok(Types {
             bool: get("builtins", "bool")?,
             datetime: get("datetime", "datetime")?,

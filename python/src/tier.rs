@@ -304,7 +304,8 @@ pub fn set_for<'py>(
         let shorter = tier.call_method(intern!(py, "_replace"), (), Some(&timeout))?;
         return set(&shorter, key.object(), value);
     }
-    tier.call_method(intern!(py, "set"), (key.object(), value), Some(&timeout))
+    let args = (key.object(), value).into_pyobject(py)?;
+    ffi::apply(&tier.getattr(intern!(py, "set"))?, &args, Some(&timeout))
 }
 
 /// The timeout of a tier of ours that takes another one with each `set`, in milliseconds.

@@ -53,7 +53,7 @@ fn plain(o: *mut PyObject) -> bool {
 pub fn pickle<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
     static MODULE: Once<Py<PyAny>> = Once::new();
     let module = MODULE.get_or_try_init(py, || {
-        PyResult::Ok(py.import("pickle")?.into_any().unbind())
+        PyResult::Ok(ffi::import(py, "pickle")?.into_any().unbind())
     })?;
     module.bind(py).getattr(name)
 }

@@ -1,10 +1,12 @@
 //! Warnings that are said once: per function, or per function and type.
 
 use crate::cell::GilCell;
+use crate::ffi;
 use crate::plan::Compiled;
 use crate::state::logger;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 use std::collections::HashSet;
 
 static SAID: GilCell<Option<HashSet<String>>> = GilCell::new(None);
@@ -12,7 +14,12 @@ static SAID: GilCell<Option<HashSet<String>>> = GilCell::new(None);
 /// `about` is what may be warned about once.
 fn once(py: Python, about: String, message: String) -> PyResult<()> {
     if SAID.with(py, |s| s.get_or_insert_default().insert(about)) {
-        logger(py)?.call_method1("warning", (message,))?;
+        let message = PyString::new(py, &message);
+        ffi::method(
+            logger(py)?,
+            pyo3::intern!(py, "warning"),
+            &[message.as_any()],
+        )?;
     }
     Ok(())
 }

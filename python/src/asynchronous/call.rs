@@ -64,7 +64,7 @@ pub unsafe fn begin(function: *mut PyObject, call: Call) -> *mut PyObject {
 fn drive<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
     static MODULE: Once<Py<PyAny>> = Once::new();
     let module = MODULE.get_or_try_init(py, || {
-        PyResult::Ok(py.import("quickcache.aio")?.into_any().unbind())
+        PyResult::Ok(ffi::import(py, "quickcache.aio")?.into_any().unbind())
     })?;
     module.bind(py).getattr(name)
 }
@@ -155,7 +155,8 @@ impl CachedCall {
             return drive(py, "nothing")?.call0()?.call_method1("throw", args);
         };
         slf.borrow_mut().state = State::Running(coroutine.clone_ref(py));
-        let result = coroutine.into_bound(py).call_method1("throw", args);
+        let throw = coroutine.bind(py).getattr(pyo3::intern!(py, "throw"))?;
+        let result = ffi::apply(&throw, args, None);
         if result.is_err() {
             slf.borrow_mut().state = State::Over;
         }

@@ -235,8 +235,7 @@ fn described(class: &Bound<PyType>, own_name: &str, name: String) -> PyResult<Da
             &format!("register({own_name}): {why}"),
         ));
     }
-    let names = py
-        .import("dataclasses")?
+    let names = ffi::import(py, "dataclasses")?
         .call_method1("fields", (class,))?
         .try_iter()?
         .map(|field| {
@@ -247,8 +246,7 @@ fn described(class: &Bound<PyType>, own_name: &str, name: String) -> PyResult<Da
         })
         .collect::<PyResult<Vec<_>>>()?;
     let known = PySet::new(py, &names)?;
-    for slot in py
-        .import("copyreg")?
+    for slot in ffi::import(py, "copyreg")?
         .call_method1("_slotnames", (class,))?
         .try_iter()?
     {
