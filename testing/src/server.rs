@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -73,6 +74,11 @@ impl Server {
     /// `127.0.0.1:40123`.
     pub fn address(&self) -> String {
         self.port.address().to_string()
+    }
+
+    /// The same, parsed.
+    pub fn at(&self) -> SocketAddr {
+        self.port.address()
     }
 
     pub fn port(&self) -> u16 {

@@ -380,6 +380,44 @@ fn only_connections_that_have_sent_a_string_are_concerned() {
 }
 
 #[test]
+fn all_but_those_that_have_sent_a_string_are_concerned() {
+    let line = Line::new();
+    let (subscriber, messages) = line.connect();
+    let (reader, values) = line.connect();
+    let (silent, _far) = line.connect();
+    send(&subscriber, "SUBSCRIBE");
+    send(&reader, "GET key");
+    assert_eq!(take(&messages, 9) + &take(&values, 7), "SUBSCRIBEGET key");
+    let others = line.proxy.all_but(b"SUBSCRIBE");
+    assert_eq!(others.set(Mode::Blackhole(Direction::ToClient)), 2);
+    send(&messages, "clear");
+    send(&values, "value");
+    assert_eq!(take(&subscriber, 5), "clear");
+    nothing_arrives(&reader);
+    // Until they send it.
+    send(&reader, "SUBSCRIBE");
+    assert_eq!(take(&reader, 5), "value");
+    assert_eq!(others.reset(), 1);
+    assert_eq!(next(&silent), Err(ErrorKind::ConnectionReset));
+    assert_eq!(line.proxy.counts().live, 2);
+}
+
+#[test]
+fn where_connections_lead_is_counted_also_when_others_lead_elsewhere() {
+    let line = Line::new();
+    let first = line.listener.local_addr().expect("its address");
+    let (client, server) = line.connect();
+    send(&client, "GET");
+    assert_eq!(take(&server, 3), "GET");
+    let nobody = Port::free().address();
+    line.proxy.aim(nobody);
+    assert_eq!(line.proxy.only(b"").to(first), 1);
+    assert_eq!(line.proxy.only(b"GET").to(first), 1);
+    assert_eq!(line.proxy.all_but(b"GET").to(first), 0);
+    assert_eq!(line.proxy.only(b"").to(nobody), 0);
+}
+
+#[test]
 fn a_server_that_is_not_there_is_a_reset_and_the_proxy_can_aim_elsewhere() {
     let line = Line::new();
     let nobody = Port::free();

@@ -13,6 +13,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
 pub use self::answer::Answer;
+use self::mode::Whom;
 pub use self::mode::{Direction, Door, Flips, Mode};
 use self::relay::{Deed, Order, Relay, Waker};
 use crate::port::Port;
@@ -28,10 +29,10 @@ pub struct Proxy {
     thread: Option<JoinHandle<()>>,
 }
 
-/// The connections that have sent a byte string; from [`Proxy::only`].
+/// The connections that have sent a byte string, or have not; from [`Proxy::only`] and [`Proxy::all_but`].
 pub struct Scope<'p> {
     proxy: &'p Proxy,
-    pattern: Option<Vec<u8>>,
+    whom: Whom,
 }
 
 /// What has gone through a proxy so far; from [`Proxy::counts`].
@@ -82,12 +83,12 @@ impl Proxy {
 
     /// New connections go to this address from now on, as when a name is given to another server. Panics if there is no such address.
     pub fn aim(&self, target: impl ToSocketAddrs) {
-        self.order(None, Deed::Aim(first(target)));
+        self.order(Deed::Aim(first(target)));
     }
 
     /// What becomes of connections that are made from now on. Those that live are not concerned.
     pub fn door(&self, door: Door) {
-        self.order(None, Deed::Door(door));
+        self.order(Deed::Door(door));
     }
 
     /// What becomes of the bytes of all connections, also of those that [`Proxy::only`] had set apart. Counts and ticks of the mode begin
@@ -100,17 +101,17 @@ impl Proxy {
     /// was given first and is not used up is taken. RESP 2 and 3, pipelines and subscriptions are understood; not `MONITOR`, `CLIENT
     /// REPLY` and TLS, behind which a connection is let through as it is.
     pub fn answer(&self, answer: Answer) {
-        self.order(None, Deed::Answer(answer));
+        self.order(Deed::Answer(answer));
     }
 
     /// The server answers for itself again.
     pub fn answer_no_more(&self) {
-        self.order(None, Deed::AnswerNoMore);
+        self.order(Deed::AnswerNoMore);
     }
 
     /// Everything passes, the door is open, the server answers for itself. What was held back is delivered.
     pub fn heal(&self) {
-        self.order(None, Deed::Heal);
+        self.order(Deed::Heal);
     }
 
     /// Ends all connections by RST, to both sides; what was on its way is lost. How many there were.
@@ -131,33 +132,36 @@ impl Proxy {
     /// The connections that have sent this byte string among their first 64 KiB, now or later: `only(b"SUBSCRIBE")`. The bytes with
     /// which a connection comes to be one of them are under its mode already.
     pub fn only(&self, pattern: &[u8]) -> Scope<'_> {
-        Scope {
-            proxy: self,
-            pattern: Some(pattern.to_vec()),
-        }
+        self.scope(Whom::Only(pattern.to_vec()))
+    }
+
+    /// Those that have not sent it, or not yet.
+    pub fn all_but(&self, pattern: &[u8]) -> Scope<'_> {
+        self.scope(Whom::AllBut(pattern.to_vec()))
     }
 
     fn all(&self) -> Scope<'_> {
-        Scope {
-            proxy: self,
-            pattern: None,
-        }
+        self.scope(Whom::All)
+    }
+
+    fn scope(&self, whom: Whom) -> Scope<'_> {
+        Scope { proxy: self, whom }
     }
 
     /// What has gone through it, up to this moment.
     pub fn counts(&self) -> Counts {
-        self.give(None, Deed::Count).1
+        self.give(Whom::All, Deed::Count).1
     }
 
-    fn order(&self, only: Option<Vec<u8>>, deed: Deed) -> usize {
-        self.give(only, deed).0
+    fn order(&self, deed: Deed) -> usize {
+        self.give(Whom::All, deed).0
     }
 
     /// Has it done; to how many connections, and what had gone through then.
-    fn give(&self, only: Option<Vec<u8>>, deed: Deed) -> (usize, Counts) {
+    fn give(&self, whom: Whom, deed: Deed) -> (usize, Counts) {
         let (done, answer) = channel();
         self.orders
-            .send(Order { only, deed, done })
+            .send(Order { whom, deed, done })
             .expect("the proxy's thread, which has panicked");
         self.waker.wake();
         answer
@@ -171,6 +175,11 @@ impl Scope<'_> {
     /// sent, the one set last decides. How many live connections are concerned now.
     pub fn set(&self, mode: Mode) -> usize {
         self.order(Deed::Set(mode))
+    }
+
+    /// How many of them lead to this address, which may be a former one.
+    pub fn to(&self, target: SocketAddr) -> usize {
+        self.order(Deed::To(target))
     }
 
     /// Ends them by RST, to both sides. How many there were.
@@ -189,7 +198,7 @@ impl Scope<'_> {
     }
 
     fn order(&self, deed: Deed) -> usize {
-        self.proxy.order(self.pattern.clone(), deed)
+        self.proxy.give(self.whom.clone(), deed).0
     }
 }
 
@@ -198,7 +207,7 @@ impl Drop for Proxy {
         let (done, _) = channel();
         // A thread that has panicked takes no orders, and has ended.
         let _ = self.orders.send(Order {
-            only: None,
+            whom: Whom::All,
             deed: Deed::End,
             done,
         });

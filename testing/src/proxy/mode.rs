@@ -56,10 +56,18 @@ pub enum Door {
     Closed,
 }
 
+/// Connections by what they have sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Whom {
+    All,
+    Only(Vec<u8>),
+    AllBut(Vec<u8>),
+}
+
 /// A mode and whom it is for. The first of the rules is for all; of the others the last one that fits a connection decides.
 pub(super) struct Rule {
     pub number: u64,
-    pub only: Option<Vec<u8>>,
+    pub whom: Whom,
     pub mode: Mode,
 }
 

@@ -10,7 +10,7 @@ use rustix::net::{AddressFamily, sockopt};
 use super::Counts;
 use super::dialogue::Dialogue;
 use super::lane::{Delivered, Lane};
-use super::mode::{Direction, Mode, Regime, Rule};
+use super::mode::{Direction, Mode, Regime, Rule, Whom};
 use crate::port::tcp_socket;
 
 /// How much of what a client has sent is kept, to know which scopes it belongs to.
@@ -19,6 +19,7 @@ const HEAD: usize = 64 << 10;
 pub struct Pair {
     client: TcpStream,
     server: TcpStream,
+    pub leads_to: SocketAddr,
     /// The server's half is not connected yet.
     connecting: bool,
     to_server: Lane,
@@ -53,6 +54,7 @@ impl Pair {
         Ok(Pair {
             client,
             server,
+            leads_to: target,
             connecting: true,
             to_server: Lane::new(Direction::ToServer),
             to_client: Lane::new(Direction::ToClient),
@@ -63,14 +65,21 @@ impl Pair {
         })
     }
 
-    pub fn has_sent(&self, pattern: &[u8]) -> bool {
+    pub fn is_one(&self, whom: &Whom) -> bool {
+        match whom {
+            Whom::All => true,
+            Whom::Only(pattern) => self.has_sent(pattern),
+            Whom::AllBut(pattern) => !self.has_sent(pattern),
+        }
+    }
+
+    fn has_sent(&self, pattern: &[u8]) -> bool {
         pattern.is_empty() || self.head.windows(pattern.len()).any(|part| part == pattern)
     }
 
     /// Puts it under the rule that is for it.
     pub fn obey(&mut self, rules: &[Rule]) {
-        let fits = |rule: &&Rule| rule.only.as_ref().is_none_or(|only| self.has_sent(only));
-        match rules.iter().rfind(fits) {
+        match rules.iter().rfind(|rule| self.is_one(&rule.whom)) {
             Some(rule) if rule.number != self.rule => {
                 self.rule = rule.number;
                 self.mode = rule.mode.clone();

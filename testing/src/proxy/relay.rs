@@ -10,19 +10,21 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::Counts;
 use super::answer::Answer;
-use super::mode::{Direction, Door, Mode, Regime, Rule};
+use super::mode::{Direction, Door, Mode, Regime, Rule, Whom};
 use super::pair::{self, Fate, Pair};
 use crate::port::Port;
 
 /// Something to do; `done` is told to how many connections, and what had gone through then.
 pub struct Order {
-    pub only: Option<Vec<u8>>,
+    pub whom: Whom,
     pub deed: Deed,
     pub done: Sender<(usize, Counts)>,
 }
 
 pub enum Deed {
     Count,
+    /// Counts those that lead there.
+    To(SocketAddr),
     Set(Mode),
     Door(Door),
     Aim(SocketAddr),
@@ -87,7 +89,7 @@ impl Relay {
             woken,
             counts: Counts::default(),
         };
-        relay.set(None, Mode::Pass);
+        relay.set(Whom::All, Mode::Pass);
         relay
     }
 
@@ -102,7 +104,7 @@ impl Relay {
                     self.wait(Some(Instant::now()));
                     self.deliver();
                 }
-                let count = self.obey(order.only, order.deed);
+                let count = self.obey(order.whom, order.deed);
                 // Whoever gave the order may be gone.
                 let _ = order.done.send((count, self.counts));
             }
@@ -111,18 +113,20 @@ impl Relay {
         }
     }
 
-    fn obey(&mut self, only: Option<Vec<u8>>, deed: Deed) -> usize {
-        let concerned = |pair: &Pair| only.as_ref().is_none_or(|only| pair.has_sent(only));
-        let count = self.pairs.iter().filter(|pair| concerned(pair)).count();
+    fn obey(&mut self, whom: Whom, deed: Deed) -> usize {
+        let concerned = |pair: &Pair| pair.is_one(&whom);
+        let counts =
+            |pair: &&Pair| concerned(pair) && !matches!(deed, Deed::To(at) if at != pair.leads_to);
+        let count = self.pairs.iter().filter(counts).count();
         match deed {
-            Deed::Set(mode) => self.set(only, mode),
+            Deed::Set(mode) => self.set(whom, mode),
             Deed::Door(door) => self.open(door),
             Deed::Aim(target) => self.target = target,
             Deed::Answer(answer) => self.regime.answers.push(answer),
             Deed::AnswerNoMore => self.regime.answers.clear(),
             Deed::Heal => {
                 self.regime.answers.clear();
-                self.set(None, Mode::Pass);
+                self.set(Whom::All, Mode::Pass);
                 self.open(Door::Open);
             }
             Deed::Reset => self
@@ -135,21 +139,21 @@ impl Relay {
                 .iter_mut()
                 .filter(|pair| concerned(pair))
                 .for_each(|pair| pair.half_close(direction)),
-            Deed::Count | Deed::End => {}
+            Deed::Count | Deed::To(_) | Deed::End => {}
         }
         self.count();
         count
     }
 
-    fn set(&mut self, only: Option<Vec<u8>>, mode: Mode) {
-        match only {
-            None => self.regime.rules.clear(),
-            Some(_) => self.regime.rules.retain(|rule| rule.only != only),
+    fn set(&mut self, whom: Whom, mode: Mode) {
+        match whom {
+            Whom::All => self.regime.rules.clear(),
+            _ => self.regime.rules.retain(|rule| rule.whom != whom),
         }
         self.last_rule += 1;
         self.regime.rules.push(Rule {
             number: self.last_rule,
-            only,
+            whom,
             mode,
         });
         for pair in &mut self.pairs {

@@ -224,6 +224,11 @@ impl Faults {
         self.ground.mend();
     }
 
+    /// Says how the ground is.
+    pub fn tell(&self) {
+        self.ground.tell();
+    }
+
     /// Lets the workers come to their end. Whether all did, well.
     pub fn finish(&mut self) -> io::Result<bool> {
         self.mend();
@@ -256,7 +261,9 @@ fn found_by(mutant: Mutant) -> &'static [&'static str] {
         Mutant::Fence => &[
             "state saved",
             "server killed, restarted",
-            "replica promoted",
+            "replica promoted, primary killed",
+            "replica promoted, primary left",
+            "replica promoted, listeners left",
             "node killed, restarted",
             "replica promoted that lags",
         ],

@@ -20,6 +20,9 @@ pub trait Ground {
 
     /// Everything works again.
     fn mend(&mut self);
+
+    /// Says how things are.
+    fn tell(&self) {}
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

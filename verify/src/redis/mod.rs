@@ -117,6 +117,9 @@ fn disturbed(
         all_applied(&owed, floors);
         std::thread::sleep(SETTLED / 3);
     }
+    if !quietly && history.violations() > 0 {
+        faults.tell();
+    }
     let ended = faults.finish()?;
     if !quietly {
         tell(&orders, history, &faults, began.elapsed());

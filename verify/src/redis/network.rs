@@ -10,6 +10,9 @@ use crate::history::Choices;
 /// What the connections have sent on which clears are heard: `SUBSCRIBE`, or `SSUBSCRIBE`.
 pub const LISTENER: &[u8] = b"SUBSCRIBE";
 
+/// What the connections of calls have sent.
+pub const CALLS: &[u8] = b"SCRIPT";
+
 /// What all connections have sent.
 pub const ANY: &[u8] = b"";
 

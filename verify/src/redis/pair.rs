@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use quickcache_testing::{Direction, Door, Mode, Proxy, Server};
 
 use super::ground::{Ground, Later, State, up_to};
-use super::network::{ANY, Harm, LISTENER, harm};
+use super::network::{ANY, CALLS, Harm, LISTENER, harm};
 use crate::history::Choices;
 
 /// A pair of servers, of which one is the primary, and the networks.
@@ -31,13 +31,13 @@ enum Fault {
     ScriptFlush,
     LittleMemory,
     Lag,
-    FailOver,
+    FailOver(FailOver),
     /// To the network of a machine, or to its connections on which clears are heard.
     Network(Harm),
     Listener(Harm),
 }
 
-const FAULTS: [(Fault, u64, &str); 19] = [
+const FAULTS: [(Fault, u64, &str); 21] = [
     (Fault::Stop, 6, "server stopped"),
     (Fault::Kill, 4, "server killed, restarted"),
     (Fault::Save, 8, "state saved"),
@@ -45,7 +45,21 @@ const FAULTS: [(Fault, u64, &str); 19] = [
     (Fault::ScriptFlush, 3, "scripts flushed"),
     (Fault::LittleMemory, 3, "out of memory"),
     (Fault::Lag, 4, "replica lags"),
-    (Fault::FailOver, 4, "replica promoted"),
+    (
+        Fault::FailOver(FailOver::Kills),
+        2,
+        "replica promoted, primary killed",
+    ),
+    (
+        Fault::FailOver(FailOver::Lives),
+        1,
+        "replica promoted, primary left",
+    ),
+    (
+        Fault::FailOver(FailOver::LeavesListeners),
+        1,
+        "replica promoted, listeners left",
+    ),
     (Fault::Network(Harm::Delay(60)), 6, "network slow"),
     (Fault::Network(Harm::Hole), 8, "network silent"),
     (Fault::Network(Harm::Drip), 3, "network dripping"),
@@ -122,9 +136,8 @@ impl Ground for Pair {
                 self.later.add(up_to(choices, 600), End::InStep);
             }
             Fault::Lag => return None,
-            Fault::FailOver => {
-                let how = [FailOver::Kills, FailOver::Lives, FailOver::LeavesListeners];
-                if !self.fail_over(how[choices.below(3) as usize]) {
+            Fault::FailOver(how) => {
+                if !self.fail_over(how) {
                     return None;
                 }
                 self.later.add(up_to(choices, 600), End::Rejoin);
@@ -145,6 +158,26 @@ impl Ground for Pair {
         self.enough_memory();
         for front in self.fronts.iter().chain(&self.links) {
             front.heal();
+        }
+    }
+
+    fn tell(&self) {
+        for (at, server) in self.servers.iter().enumerate() {
+            let is = if at == self.primary {
+                "primary"
+            } else {
+                "other"
+            };
+            println!("server {at}, the {is}: {:?}", server.command(&["ROLE"]));
+        }
+        for (machine, front) in self.fronts.iter().enumerate() {
+            for (at, server) in self.servers.iter().enumerate() {
+                let of = |whom| front.only(whom).to(server.at());
+                let (all, calls, listeners) = (of(ANY), of(CALLS), of(LISTENER));
+                println!(
+                    "  of machine {machine} to server {at}: {all}, of which {calls} for calls, {listeners} that listen"
+                );
+            }
         }
     }
 }
@@ -232,12 +265,18 @@ impl Pair {
         }
         for front in &self.fronts {
             front.door(Door::Closed);
-            if how != FailOver::LeavesListeners || !only_listeners_are_left(front) {
-                front.reset();
-            }
+            match how {
+                FailOver::LeavesListeners => front.all_but(LISTENER).reset(),
+                FailOver::Kills | FailOver::Lives => front.reset(),
+            };
         }
         if how == FailOver::Kills {
             self.servers[self.primary].kill();
+        }
+        let former = self.server().at();
+        for (machine, front) in self.fronts.iter().enumerate() {
+            let left = front.all_but(LISTENER).to(former);
+            assert_eq!(left, 0, "calls of machine {machine} are left with it");
         }
         let promoted = self.servers[other].command(&["REPLICAOF", "NO", "ONE"]);
         promoted.expect("a replica is promoted");
@@ -276,12 +315,4 @@ impl Pair {
             let _ = server.command(&["CONFIG", "SET", "maxmemory", "0"]);
         }
     }
-}
-
-/// Ends the connections of calls. Whether that could be done, and left none but those that listen: one that is being made cannot be
-/// told from them.
-fn only_listeners_are_left(front: &Proxy) -> bool {
-    front.only(b"SCRIPT").reset();
-    let listeners = front.only(LISTENER).set(Mode::Pass);
-    listeners > 0 && front.counts().live == listeners as u64
 }

@@ -29,6 +29,10 @@ pub trait Subject: Sync {
     fn clear_all(&self) -> Option<bool>;
     /// Does not say whether it is applied. Whether it can.
     fn clear_everything(&self) -> bool;
+    /// What the tiers have under a key.
+    fn explain(&self, key: u64) -> String {
+        format!("nobody knows what, under {key}")
+    }
 }
 
 /// Functions that share their entries.
@@ -167,6 +171,9 @@ macro_rules! subject {
             fn clear_everything(&self) -> bool {
                 $cache.clear_everything();
                 true
+            }
+            fn explain(&self, key: u64) -> String {
+                format!("{:?}", $get($function::explain(key)))
             }
         }
     };

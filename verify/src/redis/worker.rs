@@ -215,11 +215,14 @@ impl Work<'_> {
                 .position(|one| std::ptr::eq(one, kind))
                 .unwrap_or_default();
             eprintln!(
-                "worker {}: key {key}: {} of {}, which began {:.3} us ago, was given version {version}, and not {floor} at least",
+                "worker {} of machine {}: key {key}: {} of {}, which began {:.3} us ago, was given version {version}, and not {floor} at least; \
+                 now there is {}",
                 self.orders.number,
+                self.orders.machine(),
                 STEPS[step as usize],
                 subject::KINDS[at].0,
                 (now() - began) as f64 / 1000.0,
+                kind.subject.explain(key as u64),
             );
         }
     }
