@@ -269,6 +269,7 @@ fn found_by(mutant: Mutant) -> &'static [&'static str] {
         ],
         Mutant::Proof | Mutant::Gap => &["listener deaf", "listener reset"],
         Mutant::Applied => &["network silent", "connections refused"],
+        Mutant::Former => &["replica promoted, listeners left"],
         Mutant::Slot => &["slot moved"],
         Mutant::Part => &["listeners deaf", "listeners reset"],
         _ => &[],

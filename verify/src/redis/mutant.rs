@@ -20,13 +20,15 @@ pub enum Mutant {
     Order,
     /// A clear that got no answer says that it is applied.
     Applied,
+    /// Who listens does not ask whether calls go to the same server: it may have been left with a former primary.
+    Former,
     /// In a cluster: who listens stays where it is when a slot moves.
     Slot,
     /// In a cluster: what one node has answered is proven, whatever the others do.
     Part,
 }
 
-pub const ALL: [(&str, Mutant); 11] = [
+pub const ALL: [(&str, Mutant); 12] = [
     ("none", Mutant::None),
     ("fence", Mutant::Fence),
     ("join", Mutant::Join),
@@ -36,6 +38,7 @@ pub const ALL: [(&str, Mutant); 11] = [
     ("fill", Mutant::Fill),
     ("order", Mutant::Order),
     ("applied", Mutant::Applied),
+    ("former", Mutant::Former),
     ("slot", Mutant::Slot),
     ("part", Mutant::Part),
 ];
