@@ -36,6 +36,7 @@ mod testing;
 mod text;
 mod tier;
 mod value;
+mod wait;
 mod warn;
 
 use pyo3::exceptions::PyImportError;

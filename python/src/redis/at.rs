@@ -10,6 +10,7 @@ use crate::stack::{Native, TextKey};
 use crate::state::{Counts, FLIGHTS, add};
 use crate::store::{Found, Standing, function_name, store_key};
 use crate::value::is_ellipsis;
+use crate::wait::wait;
 use crate::{clock, warn};
 use pyo3::prelude::*;
 use quickcache::entry::{Entry, Rejected};
@@ -210,8 +211,7 @@ impl At {
                 Turn::Found(found) => return Ok(Some(found)),
                 Turn::Wait if !patience.is_over() => {
                     let most = nap.min(patience.left());
-                    py.detach(|| rest(bell, most));
-                    py.check_signals()?;
+                    wait(py, most, |most| rest(bell, most))?;
                     nap = (nap * 2).min(NAP.1);
                 }
                 _ => return Ok(None),

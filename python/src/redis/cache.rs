@@ -8,6 +8,7 @@ use super::options::{Given, NewArgs};
 use super::{Redis, life, now as clock_now};
 use crate::memory::options::{Lifetime, REDIS, Timeout};
 use crate::memory::{deadline, text_key};
+use crate::wait::wait;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
@@ -236,8 +237,7 @@ impl Redis {
                 // Another one is about to store it, or a function to compute it; if that takes long, it is not there.
                 Ok(Answer::Wait) if since.elapsed() >= PATIENCE => job = Job::Take,
                 Ok(Answer::Wait) => {
-                    py.detach(|| thread::sleep(Duration::from_millis(1)));
-                    py.check_signals()?;
+                    wait(py, Duration::from_millis(1), thread::sleep)?;
                     job = Job::Turn(false);
                 }
                 Ok(_) | Err(_) => return Ok(false),

@@ -9,6 +9,7 @@ use crate::plan::Compiled;
 use crate::stack::TextKey;
 use crate::state::{Counts, add};
 use crate::value::is_ellipsis;
+use crate::wait::wait;
 use crate::{clock, warn};
 use pyo3::exceptions::{PyException, PyValueError};
 use pyo3::prelude::*;
@@ -236,9 +237,7 @@ impl At {
                 Next::Found(found) => return Ok(Some(found)),
                 Next::Run => return Ok(None),
                 Next::Wait(next) => {
-                    let left = patience.left();
-                    py.detach(|| next.wait(left));
-                    py.check_signals()?;
+                    wait(py, patience.left(), |most| next.wait(most))?;
                     waiting = Some(next);
                 }
             }

@@ -4,6 +4,7 @@ use super::{Found, Store};
 use crate::codec;
 use crate::memory::options::{self, Folder, Lifetime, MaxBytes, STORE, Timeout};
 use crate::memory::text_key;
+use crate::wait::wait;
 use pyo3::exceptions::{PyException, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
@@ -85,14 +86,14 @@ impl Store {
             }
             match at.opened.claim_change(at.spot.key()) {
                 Some(Turn::Lead(Some(lease))) => return Ok(Some(lease)),
-                Some(Turn::Lead(None)) if !over => py.detach(|| thread::sleep(PAUSE)),
+                Some(Turn::Lead(None)) if !over => wait(py, PAUSE, thread::sleep)?,
                 Some(Turn::Lead(None)) | None => return Ok(None),
                 Some(Turn::Wait(next)) => {
-                    py.detach(|| next.wait(PATIENCE.saturating_sub(since.elapsed())));
+                    let left = PATIENCE.saturating_sub(since.elapsed());
+                    wait(py, left, |most| next.wait(most))?;
                     waiting = Some(next);
                 }
             }
-            py.check_signals()?;
         }
     }
 

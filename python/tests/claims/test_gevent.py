@@ -1,6 +1,8 @@
 """Under gevent waits go through the patched `threading` module: greenlets wait, their thread goes on. Each claim in a program of its
 own, which must end before its time.
 """
+import textwrap
+
 import pytest
 
 from .tools import LONG, script
@@ -165,4 +167,48 @@ def test_a_greenlet_that_is_killed_while_it_leads_or_follows_leaves_the_others(t
     go_on.set()
     assert all_of(others) == [1] * 3
     assert executions == [1, 1], executions
+    """)
+
+
+@pytest.mark.parametrize('tier', ['Store(folder)', 'Redis(url, folder=folder, budget=2)'], ids=['store', 'redis'])
+def test_a_greenlet_that_waits_for_another_process_lets_others_run(tmp_path, redis_server, tier):
+    (tmp_path / 'shared.py').write_text(textwrap.dedent(f"""
+        import pathlib, sys, time
+        from quickcache import Memory, Redis, Store, TieredCache, get_quickcache
+
+        folder, url, files = {str(tmp_path / 'folder')!r}, 'redis://127.0.0.1:{redis_server.port}/0', pathlib.Path(__file__).parent
+
+        def execute():
+            raise AssertionError('it waits for the other process')
+
+        @get_quickcache(cache=TieredCache([Memory(), {tier}]))(['key'])
+        def f(key):
+            return execute()
+    """))
+    (tmp_path / 'other.py').write_text(textwrap.dedent("""
+        import shared, time
+
+        def execute():
+            (shared.files / 'entered').touch()
+            while not (shared.files / 'go').exists():
+                time.sleep(0.01)
+            return 'the other'
+
+        shared.execute = execute
+        assert shared.f(1) == 'the other'
+    """))
+    passes(tmp_path, """
+    import subprocess, sys
+    import shared
+
+    other = subprocess.Popen([sys.executable, str(shared.files / 'other.py')])
+    while not (shared.files / 'entered').exists():
+        gevent.sleep(0.01)
+
+    def go():
+        settle()
+        (shared.files / 'go').touch()
+
+    assert all_of([gevent.spawn(shared.f, 1), gevent.spawn(go)])[0] == 'the other'
+    assert other.wait() == 0
     """)
