@@ -319,6 +319,7 @@ pub fn inside<'py, R>(
 /// In the child of a fork no flight, wait or store is left: their threads are not here.
 #[pyfunction]
 pub fn after_fork_in_child(py: Python) {
+    crate::log::after_fork_in_child();
     let left = FLIGHTS.with(py, |m| m.after_fork_in_child());
     drop(left);
     drop(STORES_ENDED.with(py, std::mem::take));

@@ -84,6 +84,8 @@ fn _native(m: &Bound<PyModule>) -> PyResult<()> {
         (),
         Some(&[("after_in_child", m.getattr("after_fork_in_child")?)].into_py_dict(py)?),
     )?;
+    py.import("atexit")?
+        .call_method1("register", (wrap_pyfunction!(log::at_exit, m)?,))?;
     if !ffi::self_test(py)? {
         return Err(PyImportError::new_err(
             "quickcache was built for another CPython: reinstall it, so that a build for this one is chosen \

@@ -249,6 +249,62 @@ def test_while_it_asks_for_the_logger(tmp_path):
     assert (done.returncode, done.stderr) == (0, '')
 
 
+def test_what_the_engine_says_is_said_before_it_ends(tmp_path):
+    done = script(tmp_path, """
+        import os, sys, threading, time, types
+        from quickcache import Redis, TieredCache, get_quickcache
+
+        begun = threading.Event()
+
+        class Logger:
+            def isEnabledFor(self, level):
+                return False
+
+            def warning(self, message):
+                begun.set()
+                time.sleep(0.3)
+                os.write(1, b'said')
+
+        sys.modules['logging'] = types.SimpleNamespace(getLogger=lambda name: Logger())
+
+        # Nobody is there.
+        @get_quickcache(cache=TieredCache([Redis('redis://127.0.0.1:1/0', folder=sys.argv[0] + '.folder')]))(['key'])
+        def f(key):
+            return key
+
+        threading.Thread(target=f, args=(1,), daemon=True).start()
+        begun.wait()
+    """)
+    assert (done.returncode, done.stdout, done.stderr) == (0, 'said', '')
+
+
+def test_a_handler_that_hangs_does_not_keep_it_from_ending(tmp_path):
+    done = script(tmp_path, """
+        import sys, threading, time, types
+        from quickcache import Redis, TieredCache, get_quickcache
+
+        begun = threading.Event()
+
+        class Logger:
+            def isEnabledFor(self, level):
+                return False
+
+            def warning(self, message):
+                begun.set()
+                time.sleep(3600)
+
+        sys.modules['logging'] = types.SimpleNamespace(getLogger=lambda name: Logger())
+
+        @get_quickcache(cache=TieredCache([Redis('redis://127.0.0.1:1/0', folder=sys.argv[0] + '.folder')]))(['key'])
+        def f(key):
+            return key
+
+        threading.Thread(target=f, args=(1,), daemon=True).start()
+        begun.wait()
+    """)
+    assert (done.returncode, done.stderr) == (0, '')
+
+
 def test_while_the_engine_says_something_for_the_first_time(tmp_path):
     """Its thread imports `logging`, and lets others run meanwhile."""
     def ends_after(n):
