@@ -53,7 +53,10 @@ impl Saying {
 
 impl Drop for Saying {
     fn drop(&mut self) {
-        SAYING.fetch_sub(1, Ordering::SeqCst);
+        // In a child that was forked by what it said it is counted no more.
+        let _none = SAYING.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |saying| {
+            (saying & !ENDING != 0).then(|| saying - 1)
+        });
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyCFunction, PyFunction};
+use pyo3::types::PyFunction;
 use std::time::Duration;
 
 /// How long a greenlet sleeps before it looks again: nothing wakes it.
@@ -25,8 +25,8 @@ pub fn wait(py: Python, most: Duration, wait: impl FnOnce(Duration) + Send) -> P
 /// Taken from the module each time: it may have been patched since. (A sleep that a test has put there is none of theirs.)
 fn sleep_of_greenlets(py: Python) -> PyResult<Option<Bound<PyAny>>> {
     let sleep = ffi::import(py, "time")?.getattr(intern!(py, "sleep"))?;
-    if sleep.is_instance_of::<PyCFunction>() || !sleep.is_instance_of::<PyFunction>() {
-        return Ok(None);
+    if !sleep.is_instance_of::<PyFunction>() {
+        return Ok(None); // Python's own is none that Python code made
     }
     let module = sleep.getattr(intern!(py, "__module__"))?;
     let module = module.extract::<String>().unwrap_or_default();

@@ -249,59 +249,56 @@ def test_while_it_asks_for_the_logger(tmp_path):
     assert (done.returncode, done.stderr) == (0, '')
 
 
+def says(tmp_path, warning, then="""
+# Nobody is there.
+@get_quickcache(cache=TieredCache([Redis('redis://127.0.0.1:1/0', folder=sys.argv[0] + '.folder')]))(['key'])
+def f(key):
+    return key
+
+threading.Thread(target=f, args=(1,), daemon=True).start()
+begun.wait()
+"""):
+    """A program whose engine has something to say, and a logger that does this with it."""
+    return script(tmp_path, f"""
+import os, sys, threading, time, types
+from quickcache import Redis, TieredCache, get_quickcache
+
+begun = threading.Event()
+
+class Logger:
+    def isEnabledFor(self, level):
+        return False
+
+    def warning(self, message):
+        begun.set()
+        {warning}
+
+sys.modules['logging'] = types.SimpleNamespace(getLogger=lambda name: Logger())
+
+{then}
+""")
+
+
 def test_what_the_engine_says_is_said_before_it_ends(tmp_path):
-    done = script(tmp_path, """
-        import os, sys, threading, time, types
-        from quickcache import Redis, TieredCache, get_quickcache
-
-        begun = threading.Event()
-
-        class Logger:
-            def isEnabledFor(self, level):
-                return False
-
-            def warning(self, message):
-                begun.set()
-                time.sleep(0.3)
-                os.write(1, b'said')
-
-        sys.modules['logging'] = types.SimpleNamespace(getLogger=lambda name: Logger())
-
-        # Nobody is there.
-        @get_quickcache(cache=TieredCache([Redis('redis://127.0.0.1:1/0', folder=sys.argv[0] + '.folder')]))(['key'])
-        def f(key):
-            return key
-
-        threading.Thread(target=f, args=(1,), daemon=True).start()
-        begun.wait()
-    """)
+    done = says(tmp_path, "time.sleep(0.3); os.write(1, b'said')")
     assert (done.returncode, done.stdout, done.stderr) == (0, 'said', '')
 
 
 def test_a_handler_that_hangs_does_not_keep_it_from_ending(tmp_path):
-    done = script(tmp_path, """
-        import sys, threading, time, types
-        from quickcache import Redis, TieredCache, get_quickcache
+    done = says(tmp_path, 'time.sleep(3600)')
+    assert (done.returncode, done.stderr) == (0, '')
 
-        begun = threading.Event()
 
-        class Logger:
-            def isEnabledFor(self, level):
-                return False
-
-            def warning(self, message):
-                begun.set()
-                time.sleep(3600)
-
-        sys.modules['logging'] = types.SimpleNamespace(getLogger=lambda name: Logger())
-
-        @get_quickcache(cache=TieredCache([Redis('redis://127.0.0.1:1/0', folder=sys.argv[0] + '.folder')]))(['key'])
-        def f(key):
-            return key
-
-        threading.Thread(target=f, args=(1,), daemon=True).start()
-        begun.wait()
-    """)
+def test_who_is_forked_by_what_is_said_may_say_something_too(tmp_path):
+    done = says(tmp_path, "said.append(message); pids.append(os.fork())", """
+said, pids = [], []
+# Without TLS to another machine: that is said at once, on this thread.
+Redis('redis://192.0.2.1/0')
+if pids == [0]:
+    Redis('redis://192.0.2.2/0')
+    os._exit(len(said))
+assert os.waitstatus_to_exitcode(os.waitpid(pids[0], 0)[1]) == 2
+""")
     assert (done.returncode, done.stderr) == (0, '')
 
 
